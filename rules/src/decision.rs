@@ -1,0 +1,42 @@
+//! What the enforcers are to make true.
+
+use crate::{Timestamp, endpoint::Endpoint, finding::FindingId, period::Period};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// One endpoint that agents may not reach, and why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Decision {
+    pub endpoint: Endpoint,
+    pub finding: FindingId,
+    pub action: Action,
+    pub reason: String,
+    pub since: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Reset TCP, reject the rest.
+    Block,
+    /// Count what a block would stop.
+    Shadow,
+}
+
+/// The whole truth for a site at one moment: what is not in it is not blocked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionSet {
+    pub site: String,
+    /// Grows by one with each set; an enforcer refuses a smaller one than it has applied.
+    pub generation: u64,
+    pub issued_at: Timestamp,
+    pub not_after: Timestamp,
+    /// Whom the blocks bind.
+    pub agents: Vec<IpNet>,
+    /// Never cut: networks.
+    pub protected: Vec<IpNet>,
+    /// Never cut: registered servers, the gateway, the collector.
+    pub protected_endpoints: Vec<Endpoint>,
+    pub lease: Period,
+    pub decisions: Vec<Decision>,
+}

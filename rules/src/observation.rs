@@ -1,0 +1,64 @@
+//! What a sensor or an enforcer tells the collector.
+
+use crate::{Timestamp, evidence::Evidence};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One statement, identified by `(sensor, epoch, seq)`: delivering it twice changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    pub sensor: String,
+    /// Grows when a sensor loses its spool: sequence numbers begin anew.
+    pub epoch: u64,
+    pub seq: u64,
+    pub at: Timestamp,
+    pub said: Said,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Said {
+    Evidence(Box<Evidence>),
+    Coverage(Coverage),
+    /// An enforcer's word on a decision set.
+    Applied(Applied),
+    /// The spool dropped these; the numbers are gone for good.
+    Gap {
+        from_seq: u64,
+        to_seq: u64,
+        reason: String,
+    },
+}
+
+/// What a capture point saw and what it missed, since it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    pub interface: String,
+    pub frames: u64,
+    /// Counted losses by reason: `kernel-drop`, `truncated`, `fragment`, `flow-evicted`, `reassembly-full`, `parser-gave-up`, ….
+    pub lost: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    pub point: String,
+    pub generation: u64,
+    pub outcome: Outcome,
+    pub elements: u64,
+    /// Why, when refused or failed.
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// In the kernel, read back and equal.
+    Applied,
+    /// Checked and rendered; nothing was changed.
+    DryRun,
+    /// The set or the plan was refused; the last good one stays.
+    Refused,
+    /// The kernel or nft could not do it.
+    Failed,
+    RolledBack,
+}

@@ -1,0 +1,125 @@
+//! Signature packs: which marks exist, how much each says, and whence we know it.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// How much one mark says, alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strength {
+    /// Worth a look; never more than Candidate, however many.
+    Weak,
+    /// Needs a second, different one.
+    Strong,
+    /// Settles it, when it comes from the server's side.
+    Decisive,
+    /// Speaks against: another protocol, an echo, a server that answers nonsense.
+    Against,
+    /// The negative control was refused as it should be: a decisive answer of the same probe can be believed.
+    Control,
+}
+
+/// Whose bytes carried the mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    Server,
+    /// Somebody tried; says nothing about what answers.
+    Client,
+    /// The surroundings: a name, a port, a configuration file.
+    Context,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    pub id: String,
+    pub strength: Strength,
+    pub side: Side,
+    /// One sentence for people: what it means when this is seen.
+    pub says: String,
+    /// Specification section, SDK and version, or measurement this rests on.
+    pub source: String,
+}
+
+/// A validated set of marks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pack {
+    marks: BTreeMap<String, Mark>,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PackError {
+    /// Carries the parser's line and column.
+    #[error("the pack is not readable: {0}")]
+    Unreadable(String),
+    #[error("mark `{0}` is defined twice")]
+    Twice(String),
+    #[error("mark id `{0}` is not of the form witness.side.name in lower case")]
+    BadId(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    marks: Vec<Mark>,
+}
+
+impl Pack {
+    /// Reads a pack in YAML. Nothing is kept of a broken one.
+    pub fn parse(yaml: &str) -> Result<Pack, PackError> {
+        let file: File = serde_saphyr::from_str(yaml).map_err(|e| PackError::Unreadable(e.to_string()))?;
+        let mut marks = BTreeMap::new();
+        for mark in file.marks {
+            let shaped = mark.id.split('.').count() == 3
+                && mark.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-');
+            if !shaped {
+                return Err(PackError::BadId(mark.id));
+            }
+            if let Some(old) = marks.insert(mark.id.clone(), mark) {
+                return Err(PackError::Twice(old.id));
+            }
+        }
+        Ok(Pack { marks })
+    }
+
+    /// The pack shipped with this version.
+    ///
+    /// # Panics
+    /// Never in a released build: `the_shipped_pack_is_sound` parses the same bytes.
+    pub fn shipped() -> Pack {
+        match Pack::parse(include_str!("../packs/mcp.yaml")) {
+            Ok(pack) => pack,
+            Err(why) => panic!("the shipped pack is broken: {why}"),
+        }
+    }
+
+    /// What a mark says. A mark nobody defined is Weak context: news from a newer sensor, not a reason to fail.
+    pub fn weigh(&self, id: &str) -> (Strength, Side) {
+        self.marks.get(id).map_or((Strength::Weak, Side::Context), |m| (m.strength, m.side))
+    }
+
+    pub fn get(&self, id: &str) -> Option<&Mark> {
+        self.marks.get(id)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Mark> {
+        self.marks.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_pack_is_sound() {
+        assert!(Pack::shipped().iter().count() > 20);
+    }
+
+    #[test]
+    fn a_broken_pack_names_the_line() {
+        let why = Pack::parse("marks:\n- id: a.b.c\n  strenght: weak\n").unwrap_err().to_string();
+        assert!(why.contains("line 3"), "{why}");
+    }
+}

@@ -1,0 +1,64 @@
+//! What a site wants: modes, periods, who is an agent, what must never be cut.
+
+use crate::{Timestamp, period::Period};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Nobody is told; no clock starts.
+    Observe,
+    /// Owners are told; nothing is blocked.
+    #[default]
+    Soft,
+    /// When the clock has run out, the door is closed.
+    Hard,
+}
+
+/// One site's policy. Unknown keys are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    pub mode: Mode,
+    /// From the first delivered notice to the block.
+    pub grace: Period,
+    /// How long before the block reminders go out; longest first.
+    pub reminders: Vec<Period>,
+    /// No block before this moment. Unset: `soft_phase` after the site was first used.
+    pub hard_from: Option<Timestamp>,
+    pub soft_phase: Period,
+    /// Not seen for so long: gone.
+    pub gone_after: Period,
+    /// The longest an owner may silence a finding.
+    pub max_snooze: Period,
+    /// Agent identity ranges: traffic from here is what a block stops.
+    pub agents: Vec<IpNet>,
+    /// Never cut, whatever else is decided: management, monitoring, name service.
+    pub protected: Vec<IpNet>,
+    /// How long the kernel keeps a block by itself.
+    pub lease: Period,
+    /// How long an enforcer may act on a signed set without news.
+    pub validity: Period,
+    /// More new blocks than this in one set need a person.
+    pub max_new_blocks: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            mode: Mode::Soft,
+            grace: Period::days(30),
+            reminders: vec![Period::days(14), Period::days(7), Period::days(1)],
+            hard_from: None,
+            soft_phase: Period::days(90),
+            gone_after: Period::days(14),
+            max_snooze: Period::days(14),
+            agents: Vec::new(),
+            protected: Vec::new(),
+            lease: Period::seconds(15 * 60),
+            validity: Period::days(7),
+            max_new_blocks: 50,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! One MCP server as the inventory knows it: the sum of what was said about it.
+
+use crate::{
+    Timestamp,
+    confidence::{Judgement, judge},
+    endpoint::Place,
+    evidence::{Auth, Client, Evidence, Exposure, Implementation, Owner, Process, Transport, Witness},
+    pack::{Pack, Strength},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+/// One kind of mark, by one witness of one sensor: when first, when last, how often. Repetition adds no belief.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Testimony {
+    pub sensor: String,
+    pub witness: Witness,
+    pub mark: String,
+    /// The detail of the first time.
+    pub detail: String,
+    pub first: Timestamp,
+    pub last: Timestamp,
+    pub count: u64,
+}
+
+/// A client that was seen talking to the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    pub software: Option<Implementation>,
+    pub first: Timestamp,
+    pub last: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    pub site: String,
+    pub place: Place,
+    pub transports: BTreeSet<Transport>,
+    pub revisions: BTreeSet<String>,
+    pub tls: Option<bool>,
+    pub auth: Option<Auth>,
+    pub server_info: Option<Implementation>,
+    pub tools: BTreeSet<String>,
+    pub clients: BTreeMap<IpAddr, Caller>,
+    pub processes: Vec<Process>,
+    pub owners: BTreeSet<Owner>,
+    pub exposures: BTreeSet<Exposure>,
+    pub testimonies: Vec<Testimony>,
+    /// Other names and paths seen at the same endpoint that are not this server: a block would hit them too.
+    pub shares_endpoint_with: BTreeSet<String>,
+    pub first_seen: Timestamp,
+    pub last_seen: Timestamp,
+    /// When a probe last found that nothing answers here.
+    pub gone_at: Option<Timestamp>,
+    /// What did not fit the bounds below, by what it was.
+    pub dropped: BTreeMap<String, u64>,
+}
+
+impl Server {
+    pub const MAX_CLIENTS: usize = 1024;
+    pub const MAX_TOOLS: usize = 512;
+    pub const MAX_TESTIMONIES: usize = 128;
+    pub const MAX_SMALL: usize = 16;
+
+    pub fn new(site: &str, place: Place, at: Timestamp) -> Server {
+        Server {
+            site: site.to_owned(),
+            place,
+            transports: BTreeSet::new(),
+            revisions: BTreeSet::new(),
+            tls: None,
+            auth: None,
+            server_info: None,
+            tools: BTreeSet::new(),
+            clients: BTreeMap::new(),
+            processes: Vec::new(),
+            owners: BTreeSet::new(),
+            exposures: BTreeSet::new(),
+            testimonies: Vec::new(),
+            shares_endpoint_with: BTreeSet::new(),
+            first_seen: at,
+            last_seen: at,
+            gone_at: None,
+            dropped: BTreeMap::new(),
+        }
+    }
+
+    /// `site/10.0.0.5:3001/mcp`: stable as long as the place is.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.site, self.place)
+    }
+
+    /// Adds one piece of evidence. Commutative over evidence with distinct times but for `detail` and scalar facts,
+    /// where the latest wins.
+    pub fn absorb(&mut self, sensor: &str, evidence: &Evidence, pack: &Pack) {
+        let at = evidence.at;
+        self.first_seen = self.first_seen.min(at);
+        if evidence.mark == "probe.context.gone" {
+            self.gone_at = Some(self.gone_at.map_or(at, |g| g.max(at)));
+        } else {
+            // Only what came from the server, or a process that listens, shows that it lives.
+            let (strength, side) = pack.weigh(&evidence.mark);
+            let alive = side != crate::pack::Side::Client && strength != Strength::Weak;
+            if alive || self.last_seen <= self.first_seen {
+                self.last_seen = self.last_seen.max(at);
+            }
+            if self.gone_at.is_some_and(|gone| alive && gone < at) {
+                self.gone_at = None;
+            }
+        }
+        self.absorb_testimony(sensor, evidence);
+        self.absorb_facts(evidence);
+    }
+
+    fn absorb_testimony(&mut self, sensor: &str, evidence: &Evidence) {
+        let full = self.testimonies.len() >= Server::MAX_TESTIMONIES;
+        let known = self.testimonies.iter_mut().find(|t| t.sensor == sensor && t.witness == evidence.witness && t.mark == evidence.mark);
+        match known {
+            Some(t) => {
+                t.first = t.first.min(evidence.at);
+                t.last = t.last.max(evidence.at);
+                t.count = t.count.saturating_add(1);
+            }
+            None if !full => self.testimonies.push(Testimony {
+                sensor: sensor.to_owned(),
+                witness: evidence.witness,
+                mark: evidence.mark.clone(),
+                detail: evidence.detail.clone(),
+                first: evidence.at,
+                last: evidence.at,
+                count: 1,
+            }),
+            None => self.lost("testimonies"),
+        }
+    }
+
+    fn absorb_facts(&mut self, evidence: &Evidence) {
+        let f = &evidence.facts;
+        if let Some(host) = &evidence.place.host {
+            self.place.host.get_or_insert_with(|| host.clone());
+        }
+        self.transports.extend(f.transport);
+        self.insert_all(&f.revisions, "revisions", Server::MAX_SMALL, |s| &mut s.revisions);
+        self.insert_all(&f.tools, "tools", Server::MAX_TOOLS, |s| &mut s.tools);
+        self.exposures.extend(f.exposures.iter().copied());
+        self.tls = f.tls.or(self.tls);
+        // A client that sends a token says more than one that was not asked for it.
+        self.auth = match (self.auth, f.auth) {
+            (Some(old), Some(Auth::None | Auth::Unknown)) => Some(old),
+            (old, new) => new.or(old),
+        };
+        if f.server_info.is_some() {
+            self.server_info.clone_from(&f.server_info);
+        }
+        if let Some(Client { address, software }) = &f.client {
+            self.absorb_client(*address, software.as_ref(), evidence.at);
+        }
+        if let Some(process) = &f.process {
+            self.processes.retain(|p| p.pid != process.pid);
+            if self.processes.len() < Server::MAX_SMALL {
+                self.processes.push(process.clone());
+            } else {
+                self.lost("processes");
+            }
+        }
+        if let Some(owner) = &f.owner {
+            if self.owners.len() < Server::MAX_SMALL {
+                self.owners.insert(owner.clone());
+            } else if !self.owners.contains(owner) {
+                self.lost("owners");
+            }
+        }
+    }
+
+    fn absorb_client(&mut self, address: IpAddr, software: Option<&Implementation>, at: Timestamp) {
+        let full = self.clients.len() >= Server::MAX_CLIENTS;
+        match self.clients.get_mut(&address) {
+            Some(caller) => {
+                caller.first = caller.first.min(at);
+                caller.last = caller.last.max(at);
+                if let Some(software) = software {
+                    caller.software = Some(software.clone());
+                }
+            }
+            None if !full => {
+                self.clients.insert(address, Caller { software: software.cloned(), first: at, last: at });
+            }
+            None => self.lost("clients"),
+        }
+    }
+
+    fn insert_all(&mut self, new: &BTreeSet<String>, what: &str, max: usize, set: impl Fn(&mut Server) -> &mut BTreeSet<String>) {
+        for item in new {
+            let set = set(self);
+            if set.len() < max {
+                set.insert(item.clone());
+            } else if !set.contains(item) {
+                self.lost(what);
+            }
+        }
+    }
+
+    fn lost(&mut self, what: &str) {
+        let n = self.dropped.entry(what.to_owned()).or_default();
+        *n = n.saturating_add(1);
+    }
+
+    /// How sure we are that this is an MCP server, and why.
+    pub fn judgement(&self, pack: &Pack) -> Judgement {
+        judge(self.testimonies.iter().map(|t| (t.witness, t.mark.as_str())), pack)
+    }
+
+    pub fn witnesses(&self) -> BTreeSet<Witness> {
+        self.testimonies.iter().map(|t| t.witness).collect()
+    }
+
+    /// The most believable owner.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owners.iter().min_by_key(|o| o.source)
+    }
+}
