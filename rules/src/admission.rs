@@ -215,6 +215,34 @@ pub fn objection(finding: &Finding, policy: &Policy) -> Option<&'static str> {
     }
 }
 
+/// What an open case waits for, or why nothing more happens, in words for people.
+pub fn standing(case: &Case, finding: &Finding, policy: &Policy, soft_phase_start: Timestamp, now: Timestamp) -> String {
+    if let Some(closure) = case.closed {
+        return format!("closed: {}", closure_reason(closure));
+    }
+    if let Some(e) = &case.exemption {
+        return format!("exempted until {} by {}: {}", e.until, e.approved_by, e.reason);
+    }
+    if policy.mode == Mode::Observe {
+        return "the site is in observe mode: nobody is told, no clock runs".to_owned();
+    }
+    if case.notified_at.is_none() {
+        return "waiting for proof that a notice was delivered: until then no clock runs".to_owned();
+    }
+    if !finding.kind.enforceable() {
+        return format!("told; a {} finding never ends in a block", finding.kind);
+    }
+    if let Some(since) = case.blocked_at {
+        return format!("blocked since {since}");
+    }
+    match (case.block_at(policy, soft_phase_start), objection(finding, policy)) {
+        (Some(deadline), None) => format!("to be blocked at {deadline}"),
+        (Some(deadline), Some(why)) if now < deadline => format!("due at {deadline}; as things stand no block will follow: {why}"),
+        (_, Some(why)) => format!("due, and not blocked: {why}"),
+        (None, None) => "waiting".to_owned(),
+    }
+}
+
 fn remind(case: &mut Case, now: Timestamp, deadline: Timestamp, policy: &Policy, effects: &mut Vec<Effect>) {
     let due: Vec<Period> = policy.reminders.iter().copied().filter(|before| before.before(deadline) <= now).collect();
     let Some(latest) = due.iter().copied().min() else { return };

@@ -5,6 +5,10 @@
 use crate::{Timestamp, access::Grant, decision::DecisionSet, observation::Said, registry::Registry};
 use serde::{Deserialize, Serialize};
 
+mod report;
+
+pub use report::{EvidenceReport, FindingReport, ServerReport};
+
 /// `POST /v1/observations`: consecutive observations of one sensor. At most [`Batch::MAX`] records, [`Batch::MAX_BYTES`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
