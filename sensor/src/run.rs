@@ -1,0 +1,116 @@
+//! The three witnesses at work, and the one way out.
+
+use crate::{Config, Uplink, capture::live, host, probe, uplink};
+use rules::{
+    Timestamp,
+    evidence::Evidence,
+    observation::{Coverage, Said},
+};
+use std::{collections::BTreeMap, future::Future, pin::pin};
+use tokio::{sync::mpsc, task::JoinSet, time};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Uplink(#[from] uplink::Error),
+}
+
+/// What one witness says, with the time of saying.
+type Voice = mpsc::Sender<(Timestamp, Said)>;
+
+/// Observations that wait for the spool. A witness waits when it is full; the wire, which cannot wait, counts.
+const WAITING: usize = 4096;
+
+/// Runs the wire, host and probe witnesses until `shutdown`. A witness that cannot work says so as lost coverage and the others go on;
+/// only a spool or uplink that cannot work is an error.
+pub async fn run(config: Config, uplink: Uplink, shutdown: CancellationToken) -> Result<(), Error> {
+    let (voice, said) = mpsc::channel(WAITING);
+    let mut witnesses = JoinSet::new();
+    if config.capture.enabled {
+        witnesses.spawn(wire(config.capture, voice.clone(), shutdown.clone()));
+    }
+    if config.host.enabled {
+        witnesses.spawn(until(shutdown.clone(), listeners(config.host, voice.clone())));
+    }
+    if !config.probe.scan.targets.is_empty() {
+        witnesses.spawn(scans(config.probe, voice.clone(), shutdown.clone()));
+    }
+    drop(voice);
+
+    let delivered = uplink::run(config.name, config.uplink, uplink, said, shutdown.clone()).await;
+    // A spool that failed has nobody left to speak to.
+    shutdown.cancel();
+    while witnesses.join_next().await.is_some() {}
+    Ok(delivered?)
+}
+
+async fn wire(config: crate::capture::Config, voice: Voice, shutdown: CancellationToken) {
+    if let Err(why) = live::watch(config, voice.clone(), shutdown).await {
+        tracing::warn!(%why, "not watching the wire");
+        off(&voice, "wire", "off").await;
+    }
+}
+
+async fn listeners(config: host::Config, voice: Voice) {
+    let mut due = time::interval(config.every.0.max(std::time::Duration::from_secs(1)));
+    due.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    let mut known_off = Vec::new();
+    loop {
+        due.tick().await;
+        let Ok(report) = tokio::task::spawn_blocking(|| host::inventory(Timestamp::now())).await else {
+            off(&voice, "host", "failed").await;
+            continue;
+        };
+        if report.off != known_off {
+            report.off.iter().for_each(|why| tracing::warn!(%why, "part of this host cannot be read"));
+            off(&voice, "host", "unreadable").await;
+            known_off = report.off;
+        }
+        for evidence in report.evidence {
+            if !tell(&voice, evidence).await {
+                return;
+            }
+        }
+    }
+}
+
+async fn scans(config: probe::Config, voice: Voice, shutdown: CancellationToken) {
+    loop {
+        let (out, mut found) = mpsc::channel(64);
+        let scan = tokio::spawn(probe::scan(config.scan.clone(), out, shutdown.clone()));
+        while let Some(evidence) = found.recv().await {
+            if !tell(&voice, evidence).await {
+                return;
+            }
+        }
+        if let Ok(Err(why)) = scan.await {
+            tracing::warn!(%why, "the scan did not happen");
+            off(&voice, "probe", "failed").await;
+        }
+        tokio::select! {
+            () = time::sleep(config.every.0) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// False when nobody listens any more.
+async fn tell(voice: &Voice, evidence: Evidence) -> bool {
+    let at = evidence.at;
+    voice.send((at, Said::Evidence(Box::new(evidence)))).await.is_ok()
+}
+
+async fn off(voice: &Voice, part: &str, reason: &str) {
+    let coverage = Coverage { interface: part.to_owned(), frames: 0, lost: BTreeMap::from([(reason.to_owned(), 1)]) };
+    // When nobody listens, the process is ending and there is nobody to tell.
+    drop(voice.send((Timestamp::now(), Said::Coverage(coverage))).await);
+}
+
+async fn until(shutdown: CancellationToken, work: impl Future<Output = ()>) {
+    let work = pin!(work);
+    tokio::select! {
+        () = work => {}
+        () = shutdown.cancelled() => {}
+    }
+}

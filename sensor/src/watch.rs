@@ -1,0 +1,1 @@
+//! The straight line: a frame goes in, evidence comes out.
