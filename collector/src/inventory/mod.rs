@@ -1,0 +1,228 @@
+//! Evidence in, servers out. Pure and bounded; no clock: time is what the evidence says.
+//!
+//! # What is one server
+//! One server per (site, address, port, path):
+//! - Evidence without a path (joined mid-stream, inside TLS, a listening socket) joins the endpoint's only server. When there is
+//!   none yet, or more than one, it makes a record of the endpoint itself, which is absorbed by the first path that is learned.
+//! - The message path of HTTP+SSE (`/messages`, `/message`) belongs to the server of the stream; `/mcp` and `/mcp/` are one path
+//!   (see [`rules::endpoint::Place`]).
+//! - `Host` is not part of the key: it is a caller's word. Two names at one endpoint are aliases when one is the other's short
+//!   form or the same `serverInfo` answered to both.
+//!
+//! What else *answers* at the endpoint (another path, another name, another protocol) and is not the same program fills
+//! `shares_endpoint_with`: a block would hit it too. What a client merely tried does not count.
+
+mod door;
+mod merge;
+#[cfg(test)]
+mod tests;
+
+pub use door::Door;
+use rules::{
+    confidence::Confidence,
+    endpoint::Endpoint,
+    evidence::Evidence,
+    pack::{Pack, Strength},
+    server::Server,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
+
+/// All servers of one site.
+#[derive(Clone, Debug)]
+pub struct Inventory {
+    site: String,
+    doors: BTreeMap<Endpoint, Door>,
+    servers: usize,
+    /// How many servers each sensor was the first to speak of.
+    by_sensor: BTreeMap<String, usize>,
+    limits: Limits,
+    /// What did not fit, by what it was: `site-full`, `sensor-full`, `endpoint-full`, `evicted`.
+    lost: BTreeMap<&'static str, u64>,
+    /// Where the last search for something to evict ended.
+    cursor: Option<Endpoint>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub servers: usize,
+    pub servers_per_sensor: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { servers: 20_000, servers_per_sensor: 5_000 }
+    }
+}
+
+/// What one piece of evidence changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Keys (`site/10.0.0.5:3001/mcp`) that are no more, and the keys that stand for them now: whatever hangs on the old one moves.
+    pub renamed: Vec<(String, String)>,
+    /// False when the evidence did not fit and was only counted.
+    pub kept: bool,
+}
+
+impl Inventory {
+    pub fn new(site: &str) -> Inventory {
+        Inventory::with_limits(site, Limits::default())
+    }
+
+    pub fn with_limits(site: &str, limits: Limits) -> Inventory {
+        Inventory {
+            site: site.to_owned(),
+            doors: BTreeMap::new(),
+            servers: 0,
+            by_sensor: BTreeMap::new(),
+            limits,
+            lost: BTreeMap::new(),
+            cursor: None,
+        }
+    }
+
+    /// Takes back what [`Inventory::door`] gave before a restart.
+    pub fn restore(&mut self, endpoint: Endpoint, door: Door) {
+        self.forget_door(endpoint);
+        self.count(&door, true);
+        self.doors.insert(endpoint, door);
+    }
+
+    pub fn observe(&mut self, sensor: &str, evidence: &Evidence, pack: &Pack) -> Observed {
+        let endpoint = evidence.place.endpoint;
+        let known = self.doors.get(&endpoint);
+        if known.is_none_or(|d| d.would_add(evidence)) && !self.make_room(sensor, evidence, pack) {
+            return Observed::default();
+        }
+        let mut door = self.doors.remove(&endpoint).unwrap_or_default();
+        self.count(&door, false);
+        let observed = door.observe(&self.site, sensor, evidence, pack);
+        if !observed.kept {
+            self.lose("endpoint-full");
+        }
+        self.count(&door, true);
+        if !door.is_empty() {
+            self.doors.insert(endpoint, door);
+        }
+        observed
+    }
+
+    pub fn servers(&self) -> impl Iterator<Item = &Server> {
+        self.doors.values().flat_map(Door::servers)
+    }
+
+    pub fn door(&self, endpoint: Endpoint) -> Option<&Door> {
+        self.doors.get(&endpoint)
+    }
+
+    /// The server with this [`Server::key`].
+    pub fn find(&self, key: &str) -> Option<&Server> {
+        let place = key.strip_prefix(self.site.as_str())?.strip_prefix('/')?;
+        let (endpoint, path) = match place.find('/') {
+            Some(at) => (place.get(..at)?, place.get(at..)),
+            None => (place, None),
+        };
+        self.doors.get(&endpoint.parse().ok()?)?.server(path)
+    }
+
+    pub fn site(&self) -> &str {
+        &self.site
+    }
+
+    pub fn len(&self) -> usize {
+        self.servers
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.servers == 0
+    }
+
+    /// Losses by reason, since the start of this process.
+    pub fn lost(&self) -> &BTreeMap<&'static str, u64> {
+        &self.lost
+    }
+
+    /// Drops what was never more than Probable and was last seen before `before`. Gives the endpoints that changed.
+    pub fn expire(&mut self, before: rules::Timestamp, pack: &Pack) -> BTreeSet<Endpoint> {
+        let mut changed = BTreeSet::new();
+        for endpoint in self.doors.keys().copied().collect::<Vec<_>>() {
+            let Some(mut door) = self.doors.remove(&endpoint) else { continue };
+            self.count(&door, false);
+            if door.expire(before, pack) {
+                changed.insert(endpoint);
+            }
+            self.count(&door, true);
+            if !door.is_empty() {
+                self.doors.insert(endpoint, door);
+            }
+        }
+        changed
+    }
+
+    /// Whether one more record may be made on this sensor's word. A full site gives up a Candidate for evidence that says more.
+    fn make_room(&mut self, sensor: &str, evidence: &Evidence, pack: &Pack) -> bool {
+        if self.by_sensor.get(sensor).copied().unwrap_or(0) >= self.limits.servers_per_sensor {
+            self.lose("sensor-full");
+            return false;
+        }
+        if self.servers < self.limits.servers {
+            return true;
+        }
+        if pack.weigh(&evidence.mark).0 != Strength::Weak && self.evict_candidate(pack) {
+            self.lose("evicted");
+            return true;
+        }
+        self.lose("site-full");
+        false
+    }
+
+    /// Looks at a bounded number of endpoints, going round, for one that holds nothing but Candidates.
+    fn evict_candidate(&mut self, pack: &Pack) -> bool {
+        const LOOKED_AT: usize = 256;
+        let from = self.cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        let round = self.doors.range((from, Bound::Unbounded)).chain(self.doors.iter()).take(LOOKED_AT);
+        let mut last = None;
+        let mut victim = None;
+        for (endpoint, door) in round {
+            last = Some(*endpoint);
+            if door.servers().all(|s| s.judgement(pack).confidence == Confidence::Candidate) {
+                victim = Some(*endpoint);
+                break;
+            }
+        }
+        self.cursor = last;
+        victim.is_some_and(|endpoint| self.forget_door(endpoint))
+    }
+
+    fn forget_door(&mut self, endpoint: Endpoint) -> bool {
+        match self.doors.remove(&endpoint) {
+            Some(door) => {
+                self.count(&door, false);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn count(&mut self, door: &Door, add: bool) {
+        for server in door.servers() {
+            let first = server.testimonies.first().map_or("", |t| t.sensor.as_str());
+            let n = self.by_sensor.entry(first.to_owned()).or_default();
+            if add {
+                *n = n.saturating_add(1);
+                self.servers = self.servers.saturating_add(1);
+            } else {
+                *n = n.saturating_sub(1);
+                self.servers = self.servers.saturating_sub(1);
+            }
+        }
+        self.by_sensor.retain(|_, n| *n > 0);
+    }
+
+    fn lose(&mut self, what: &'static str) {
+        let n = self.lost.entry(what).or_default();
+        *n = n.saturating_add(1);
+    }
+}

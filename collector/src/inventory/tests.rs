@@ -1,0 +1,142 @@
+use super::*;
+use rules::{
+    Timestamp,
+    endpoint::Place,
+    evidence::{Facts, Implementation, Transport, Witness},
+};
+
+fn at(n: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + n).unwrap()
+}
+
+fn said(mark: &str, target: Option<&str>, n: i64) -> Evidence {
+    let place = Place::new("10.0.0.5:3001".parse().unwrap());
+    let place = match target {
+        Some(t) => place.with_target(t),
+        None => place,
+    };
+    Evidence::new(place, Witness::Wire, mark, at(n))
+}
+
+fn named(mut e: Evidence, host: &str, info: Option<&str>) -> Evidence {
+    e.place = e.place.with_host(host);
+    e.facts.server_info = info.map(|n| Implementation { name: n.to_owned(), version: None });
+    e
+}
+
+fn fold(all: &[Evidence]) -> Inventory {
+    let mut inventory = Inventory::new("lab");
+    let pack = Pack::shipped();
+    for e in all {
+        inventory.observe("s1", e, &pack);
+    }
+    inventory
+}
+
+fn shown(inventory: &Inventory) -> Vec<String> {
+    let line = |s: &Server| {
+        let shares: Vec<&str> = s.shares_endpoint_with.iter().map(String::as_str).collect();
+        format!("{} marks={} shares=[{}]", s.key(), s.testimonies.len(), shares.join(" "))
+    };
+    let mut lines: Vec<String> = inventory.servers().map(line).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_record_without_a_path_is_absorbed_when_the_path_is_learned_and_says_so() {
+    let mut inventory = fold(&[said("host.context.listener", None, 0)]);
+    assert_eq!(shown(&inventory), ["lab/10.0.0.5:3001 marks=1 shares=[]"]);
+    let observed = inventory.observe("s1", &said("wire.server.initialize-result", Some("/mcp/"), 1), &Pack::shipped());
+    assert_eq!(observed.renamed, [("lab/10.0.0.5:3001".to_owned(), "lab/10.0.0.5:3001/mcp".to_owned())]);
+    inventory.observe("s1", &said("host.context.sdk-process", None, 2), &Pack::shipped());
+    assert_eq!(shown(&inventory), ["lab/10.0.0.5:3001/mcp marks=3 shares=[]"]);
+    assert_eq!(inventory.find("lab/10.0.0.5:3001/mcp").map(|s| s.first_seen), Some(at(0)));
+    assert_eq!(inventory.len(), 1);
+}
+
+#[test]
+fn two_paths_share_an_endpoint_and_a_third_without_path_stays_apart() {
+    let a = named(said("wire.server.initialize-result", Some("/a"), 0), "", Some("one"));
+    let b = named(said("wire.server.initialize-result", Some("/b"), 1), "", Some("two"));
+    let inventory = fold(&[a, b, said("host.context.listener", None, 2)]);
+    assert_eq!(
+        shown(&inventory),
+        ["lab/10.0.0.5:3001 marks=1 shares=[/a /b]", "lab/10.0.0.5:3001/a marks=1 shares=[/b]", "lab/10.0.0.5:3001/b marks=1 shares=[/a]"]
+    );
+}
+
+#[test]
+fn one_program_on_two_paths_does_not_share_with_itself() {
+    let a = named(said("wire.server.initialize-result", Some("/mcp"), 0), "", Some("one"));
+    let b = named(said("wire.server.endpoint-event", Some("/sse"), 1), "", Some("one"));
+    assert!(fold(&[a, b]).servers().all(|s| s.shares_endpoint_with.is_empty()));
+}
+
+#[test]
+fn a_path_that_a_client_only_tried_is_not_shared() {
+    let inventory = fold(&[said("wire.server.discover-result", Some("/mcp"), 0), said("wire.client.initialize", Some("/nothing"), 1)]);
+    assert!(inventory.servers().find(|s| s.place.path.as_deref() == Some("/mcp")).unwrap().shares_endpoint_with.is_empty());
+}
+
+#[test]
+fn the_message_path_of_a_stream_is_the_same_server_whichever_came_first() {
+    let message = said("wire.server.accepted", Some("/messages/?session_id=1"), 0);
+    let mut stream = said("wire.server.endpoint-event", Some("/sse"), 1);
+    stream.facts = Facts { transport: Some(Transport::HttpSse), ..Facts::default() };
+    let expected = ["lab/10.0.0.5:3001/sse marks=2 shares=[]"];
+    assert_eq!(shown(&fold(&[message.clone(), stream.clone()])), expected);
+    assert_eq!(shown(&fold(&[stream, message])), expected);
+}
+
+#[test]
+fn another_name_shares_the_endpoint_unless_it_is_an_alias() {
+    let first = named(said("wire.server.initialize-result", Some("/mcp"), 0), "dev1", Some("one"));
+    let long = named(said("wire.server.tools-result", Some("/mcp"), 1), "dev1.corp.example", None);
+    let same = named(said("wire.server.initialize-result", Some("/mcp"), 2), "tools.example", Some("one"));
+    let other = named(said("wire.server.tools-result", Some("/mcp"), 3), "wiki.example", None);
+    let tried = named(said("wire.client.initialize", Some("/mcp"), 4), "evil.example", None);
+    assert_eq!(shown(&fold(&[first.clone(), long, same, tried])), ["lab/10.0.0.5:3001/mcp marks=3 shares=[]"]);
+    assert_eq!(shown(&fold(&[first, other])), ["lab/10.0.0.5:3001/mcp marks=2 shares=[wiki.example]"]);
+}
+
+#[test]
+fn another_protocol_on_the_same_endpoint_is_shared_with() {
+    let inventory = fold(&[said("wire.server.discover-result", Some("/mcp"), 0), said("wire.server.against-jsonrpc", Some("/rpc"), 1)]);
+    let mcp = inventory.find("lab/10.0.0.5:3001/mcp").unwrap();
+    assert_eq!(mcp.shares_endpoint_with.iter().map(String::as_str).collect::<Vec<_>>(), ["/rpc"]);
+}
+
+#[test]
+fn bounds_hold_and_count_and_strong_evidence_displaces_candidates() {
+    let pack = Pack::shipped();
+    let mut inventory = Inventory::with_limits("lab", Limits { servers: 10, servers_per_sensor: 8 });
+    let place = |n: u16| Place::new(format!("10.0.0.5:{n}").parse().unwrap());
+    for n in 1..=30 {
+        let sensor = if n % 2 == 0 { "even" } else { "odd" };
+        inventory.observe(sensor, &Evidence::new(place(n), Witness::Wire, "wire.context.port", at(0)), &pack);
+    }
+    assert_eq!(inventory.len(), 10);
+    assert_eq!(inventory.lost().get("site-full"), Some(&20));
+    inventory.observe("third", &Evidence::new(place(99), Witness::Probe, "probe.server.discover-result", at(1)), &pack);
+    assert_eq!(inventory.len(), 10);
+    assert!(inventory.find("lab/10.0.0.5:99").is_some());
+    assert_eq!(inventory.lost().get("evicted"), Some(&1));
+    for n in 100..120 {
+        inventory.observe("third", &Evidence::new(place(n), Witness::Probe, "probe.server.discover-result", at(1)), &pack);
+    }
+    assert_eq!(inventory.lost().get("sensor-full"), Some(&13));
+}
+
+#[test]
+fn what_was_stored_comes_back_the_same() {
+    let a = named(said("wire.server.initialize-result", Some("/a"), 0), "one.example", Some("one"));
+    let b = named(said("wire.server.tools-result", Some("/a"), 1), "two.example", None);
+    let inventory = fold(&[a, b]);
+    let endpoint = "10.0.0.5:3001".parse().unwrap();
+    let text = serde_json::to_string(inventory.door(endpoint).unwrap()).unwrap();
+    let mut again = Inventory::new("lab");
+    again.restore(endpoint, serde_json::from_str(&text).unwrap());
+    assert_eq!(again.door(endpoint), inventory.door(endpoint));
+    assert_eq!(again.len(), 1);
+}
