@@ -1,1 +1,15 @@
+//! Makes nftables match the decisions, and nothing else.
+//!
+//! A signed set travels one way: [`intake`] (is it true, ours, and not older than what we have?) -> [`ruleset`] (what would that be
+//! here?) -> [`check`] (whom could it hurt?) -> [`render`] (one transaction) -> [`nft`] (commit, read back, compare).
+//! The first four are pure. [`run()`] does it for each set as it arrives; [`operator`] does it for a person.
+//!
+//! Every block is a lease that the kernel ends by itself. If all of this dies, the network opens again.
 
+pub mod config;
+pub mod operator;
+mod run;
+
+pub use config::{Config, Hook, Limits, Mode};
+pub use operator::{Approval, Error, Plan, Planned, Status, apply, confirm, latest, panic, plan, remove, resume, rollback, status};
+pub use run::run;

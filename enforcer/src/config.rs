@@ -1,0 +1,117 @@
+//! What an enforcer is told about itself. Everything else it learns from signed sets and from the host.
+
+use ipnet::IpNet;
+use rules::{endpoint::Endpoint, period::Period};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, path::PathBuf};
+
+/// One enforcement point. The network namespace is the one of the calling thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the last applied set and its generation are kept (mode 0700). Two enforcers never share one.
+    pub data: PathBuf,
+    /// The name of this point in reports. Empty: the host's name.
+    pub point: String,
+    /// A set for another site is refused.
+    pub site: String,
+    pub mode: Mode,
+    /// Where packets are judged: `output` on a host with agents, `input` on a host with servers, `forward` on a router.
+    pub hooks: BTreeSet<Hook>,
+    /// Base64 Ed25519 public keys (32 bytes) that may sign decision sets. Empty: nothing can be applied.
+    pub trusted_keys: Vec<String>,
+    /// Only for the standalone binary: a file holding one signed set (JSON), replaced by rename whenever there is a newer one.
+    pub sets: Option<PathBuf>,
+    /// Never cut, whatever a set says: management networks.
+    pub protected: Vec<IpNet>,
+    /// Never cut, whatever a set says: the collector, the gateway.
+    pub protected_endpoints: Vec<Endpoint>,
+    /// Ports whose established peers are somebody administering this host.
+    pub ssh_ports: Vec<u16>,
+    pub limits: Limits,
+    /// Absolute path: the search path of a privileged process is not to be trusted.
+    pub nft: PathBuf,
+    /// After this long `nft` is killed and enforcement is reported unavailable.
+    pub nft_timeout: Period,
+    /// Take the table away on a clean end. Off by default: an upgrade must not open the door; leases close by themselves.
+    pub remove_on_exit: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data: PathBuf::from("/var/lib/gnomon/enforcer"),
+            point: String::new(),
+            site: "default".to_owned(),
+            mode: Mode::DryRun,
+            hooks: BTreeSet::from([Hook::Output]),
+            trusted_keys: Vec::new(),
+            sets: None,
+            protected: Vec::new(),
+            protected_endpoints: Vec::new(),
+            ssh_ports: vec![22],
+            limits: Limits::default(),
+            nft: PathBuf::from("/usr/sbin/nft"),
+            nft_timeout: Period::seconds(10),
+            remove_on_exit: false,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Plan, check and render new sets; change nothing. What a person applied and confirmed is kept alive.
+    DryRun,
+    /// Make the kernel match each set as it arrives.
+    Enforce,
+}
+
+/// A netfilter hook of the `inet` family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hook {
+    Output,
+    Input,
+    Forward,
+}
+
+impl Hook {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Hook::Output => "output",
+            Hook::Input => "input",
+            Hook::Forward => "forward",
+        }
+    }
+}
+
+/// Bounds that hold even for a well-signed set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Elements in the kernel.
+    pub max_blocks: usize,
+    pub max_agent_networks: usize,
+    /// Shortest prefix an agent range may have: wider is more likely a slip than a wish.
+    pub min_agent_prefix4: u8,
+    pub min_agent_prefix6: u8,
+    /// Blocks that were not there before, within an hour, without a person's approval.
+    pub max_new_per_hour: usize,
+    pub min_lease: Period,
+    pub max_lease: Period,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_blocks: 10_000,
+            max_agent_networks: 1_000,
+            min_agent_prefix4: 8,
+            min_agent_prefix6: 16,
+            max_new_per_hour: 500,
+            min_lease: Period::seconds(1),
+            max_lease: Period::days(1),
+        }
+    }
+}
