@@ -1,0 +1,163 @@
+//! What the gateway decides by: a signed bundle, verified, indexed, and swapped whole.
+//!
+//! A bundle that cannot be trusted or read changes nothing: the last good one stays in force. Generations only grow.
+
+use crate::authenticate::hmac::Keyring;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use ring::signature::{ED25519, UnparsedPublicKey};
+use rules::{
+    access::Grant,
+    registry::Registration,
+    wire::v1::{Bundle, Signed},
+};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of a bundle's payload that are looked at.
+pub const MAX_PAYLOAD: usize = 64 << 20;
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BundleError {
+    #[error("`{0}` is not an Ed25519 public key: 32 bytes in base64")]
+    Key(String),
+    #[error("signed for `{0}`, not as a bundle")]
+    Domain(String),
+    #[error("signed by key {0}, which this gateway was not told to trust")]
+    UnknownKey(String),
+    #[error("the signature does not fit the bundle")]
+    Signature,
+    #[error("the bundle is larger than {MAX_PAYLOAD} bytes")]
+    TooLarge,
+    #[error("the bundle cannot be read: {0}")]
+    Unreadable(String),
+    #[error("generation {got} is older than {have}, which is in force")]
+    Stale { got: u64, have: u64 },
+}
+
+/// The keys whose signature makes a bundle one.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    keys: BTreeMap<String, Vec<u8>>,
+}
+
+impl Verifier {
+    /// `keys`: base64 of 32-byte Ed25519 public keys (RFC 8032).
+    pub fn new(keys: &[String]) -> Result<Verifier, BundleError> {
+        let mut known = BTreeMap::new();
+        for text in keys {
+            let bytes = BASE64_STANDARD.decode(text.trim()).ok().filter(|b| b.len() == 32);
+            let bytes = bytes.ok_or_else(|| BundleError::Key(rules::printable::printable(text, 64)))?;
+            known.insert(key_id(&bytes), bytes);
+        }
+        Ok(Verifier { keys: known })
+    }
+
+    pub fn open(&self, signed: &Signed) -> Result<Bundle, BundleError> {
+        if signed.domain != Signed::BUNDLE {
+            return Err(BundleError::Domain(rules::printable::printable(&signed.domain, 64)));
+        }
+        let key = self.keys.get(&signed.key_id);
+        let key = key.ok_or_else(|| BundleError::UnknownKey(rules::printable::printable(&signed.key_id, 64)))?;
+        if signed.payload.len() > MAX_PAYLOAD / 3 * 4 {
+            return Err(BundleError::TooLarge);
+        }
+        let payload = BASE64_STANDARD.decode(&signed.payload).map_err(|e| BundleError::Unreadable(e.to_string()))?;
+        let signature = BASE64_STANDARD.decode(&signed.signature).map_err(|_| BundleError::Signature)?;
+        let message = [signed.domain.as_bytes(), &[0], &payload].concat();
+        UnparsedPublicKey::new(&ED25519, key).verify(&message, &signature).map_err(|_| BundleError::Signature)?;
+        serde_json::from_slice(&payload).map_err(|e| BundleError::Unreadable(e.to_string()))
+    }
+}
+
+/// First 16 hexadecimal digits of SHA-256 over the public key.
+fn key_id(public: &[u8]) -> String {
+    crate::hex::hex(&Sha256::digest(public)).chars().take(16).collect()
+}
+
+/// A bundle ready to be asked: never changed, only replaced.
+#[derive(Debug)]
+pub struct Book {
+    bundle: Bundle,
+    keyring: Keyring,
+    /// By tenant and slug, so that a decision reads only the grants that can matter.
+    grants: HashMap<(String, String), Vec<Grant>>,
+}
+
+impl Book {
+    pub fn new(bundle: Bundle) -> Book {
+        let mut grants: HashMap<_, Vec<Grant>> = HashMap::new();
+        for g in &bundle.grants {
+            grants.entry((g.tenant.clone(), g.slug.clone())).or_default().push(g.clone());
+        }
+        let keyring = Keyring::new(&bundle.tenants);
+        Book { bundle, keyring, grants }
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.bundle.generation
+    }
+
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    pub fn registry(&self) -> &rules::registry::Registry {
+        &self.bundle.registry
+    }
+
+    pub fn registration(&self, slug: &str) -> Option<&Registration> {
+        self.bundle.registry.registrations.get(slug)
+    }
+
+    /// Those of this tenant for this server.
+    pub fn grants(&self, tenant: &str, slug: &str) -> &[Grant] {
+        self.grants.get(&(tenant.to_owned(), slug.to_owned())).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// The book that follows from `signed`, or `None` when the one in force already says so.
+pub fn judge(verifier: &Verifier, in_force: Option<&Book>, signed: &Signed) -> Result<Option<Arc<Book>>, BundleError> {
+    let bundle = verifier.open(signed)?;
+    match in_force {
+        Some(have) if bundle.generation < have.generation() => Err(BundleError::Stale { got: bundle.generation, have: have.generation() }),
+        Some(have) if bundle == have.bundle => Ok(None),
+        // Two bundles of one generation: somebody restored an old state. Neither is newer; what is in force stays.
+        Some(have) if bundle.generation == have.generation() => Err(BundleError::Stale { got: bundle.generation, have: have.generation() }),
+        _ => Ok(Some(Arc::new(Book::new(bundle)))),
+    }
+}
+
+/// Keeps the book in force up to date until `shutdown`. Every refusal is loud: somebody is signing what we cannot accept.
+pub(crate) async fn follow(
+    verifier: Verifier,
+    mut offered: watch::Receiver<Option<Arc<Signed>>>,
+    books: watch::Sender<Option<Arc<Book>>>,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let signed = offered.borrow_and_update().clone();
+        if let Some(signed) = signed {
+            let in_force = books.borrow().clone();
+            match judge(&verifier, in_force.as_deref(), &signed) {
+                Ok(None) => {}
+                Ok(Some(book)) => {
+                    tracing::info!(generation = book.generation(), "a new bundle is in force");
+                    books.send_replace(Some(book));
+                }
+                Err(why) => tracing::error!(%why, "a bundle was refused; the last good one stays in force"),
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = offered.changed() => if changed.is_err() {
+                // Nobody will offer another: what is in force stays.
+                return shutdown.cancelled().await;
+            },
+        }
+    }
+}
