@@ -1,0 +1,124 @@
+//! The command line: what can be said, and which module does it.
+
+use crate::{
+    config, data, doctor,
+    failure::{Exit, Failure, Side},
+    out,
+};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand,
+    builder::styling::{AnsiColor, Styles},
+};
+use std::{path::PathBuf, process::ExitCode};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default());
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; nothing found, nothing wrong
+  1  done; something was found, or something is wrong
+  2  not done: wrong usage, or an error (it says whose side and what to do)
+
+Colours appear on terminals only; NO_COLOR turns them off. --json prints one object per line.";
+
+/// Find every MCP server on your network, tell its owner and start a clock; when it runs out, close the door, and keep the
+/// registered door open.
+#[derive(Debug, Parser)]
+#[command(name = "gnomon", version, styles = STYLES, after_help = EXIT_CODES, max_term_width = 110, infer_long_args = false)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Where state and keys live [default: /var/lib/gnomon as root, else ~/.local/state/gnomon]
+    #[arg(long, global = true, value_name = "DIR", env = "GNOMON_DATA", hide_env_values = true)]
+    data: Option<PathBuf>,
+    /// What to log to standard error, for example `info` or `sensor=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "GNOMON_LOG", default_value = "warn", hide_env_values = true)]
+    log: String,
+    /// One JSON object per line instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Global {
+    pub fn data(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(data::default_dir)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what this machine lacks, and what to do about it
+    Doctor(doctor::Options),
+    /// Check a configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read FILE as `gnomon up --config FILE` would, and say what is wrong with it
+    Check { file: PathBuf },
+}
+
+/// Parses the arguments, runs the command, and turns the outcome into an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = start_log(&cli.global.log).and_then(|()| run(cli));
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if !matches!(failure, Failure::ReaderGone) {
+                out::note(&failure);
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+/// The whole command tree, for tests and documentation.
+pub fn tree() -> clap::Command {
+    Cli::command()
+}
+
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Doctor(options) => doctor::run(&options, global),
+        Command::Config(ConfigCommand::Check { file }) => {
+            config::Config::load(Some(&file))?;
+            if global.json {
+                out::object(&serde_json::json!({"file": file, "ok": true}))?;
+            } else {
+                out::line(format!("{} is good", file.display()))?;
+            }
+            Ok(Exit::Clear)
+        }
+    }
+}
+
+fn start_log(filter: &str) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|why| {
+        Failure::new(Side::CommandLine, format!("`{filter}` is no log filter: {why}"), "use a level such as `info`, or `sensor=debug,warn`")
+    })?;
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).with_target(true).init();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_tree_is_sound() {
+        super::tree().debug_assert();
+    }
+}

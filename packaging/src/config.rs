@@ -1,0 +1,58 @@
+//! `--config FILE`: one TOML section per component, each with the component's own shape and defaults. What no component
+//! knows is refused, with the line and the nearest name.
+
+use crate::failure::{Failure, Side};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::path::Path;
+
+/// Everything a file may say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub policy: rules::policy::Policy,
+}
+
+impl Config {
+    /// Reads a file; without one, the defaults.
+    pub fn load(path: Option<&Path>) -> Result<Config, Failure> {
+        let Some(path) = path else { return Ok(Config::default()) };
+        let text = std::fs::read_to_string(path).map_err(|why| {
+            Failure::new(
+                Side::Configuration,
+                format!("cannot read {}: {why}", path.display()),
+                "check the path, and that this user may read it",
+            )
+        })?;
+        parse(&text, &path.display().to_string())
+    }
+}
+
+/// `name` is what the reader calls the text: a path.
+pub fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, Failure> {
+    toml::from_str(text).map_err(|why| {
+        let (line, column) = why.span().map_or((1, 1), |span| position(text, span.start));
+        let todo = match suggestion(why.message()) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => "packaging/config/gnomon.toml lists every key with its default".to_owned(),
+        };
+        Failure::new(Side::Configuration, format!("{name}:{line}:{column}: {}", why.message().trim()), todo)
+    })
+}
+
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count());
+    (before.matches('\n').count() + 1, column + 1)
+}
+
+/// Reads serde's own sentence: ``unknown field `a`, expected one of `b`, `c` ``.
+fn suggestion(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown variant "))?;
+    let mut names = rest.split('`').skip(1).step_by(2);
+    let wrong = names.next()?;
+    let (score, best) = names.map(|known| (strsim::jaro_winkler(wrong, known), known)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (score > 0.75).then(|| best.to_owned())
+}
+
+#[cfg(test)]
+mod tests;
