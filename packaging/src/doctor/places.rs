@@ -69,9 +69,12 @@ pub(super) fn ports(role: Role, data: &Path) -> Vec<Finding> {
     let check = |&(name, port): &(&'static str, u16)| match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Finding::ok(name, "free"),
         Err(why) if why.kind() == ErrorKind::AddrInUse && ours => Finding::ok(name, "in use by the running Gnomon"),
-        Err(why) if why.kind() == ErrorKind::AddrInUse => {
-            Finding::lacking(name, true, "in use by another program", format!("`ss -ltnp sport = :{port}` names it; or choose another port"))
-        }
+        Err(why) if why.kind() == ErrorKind::AddrInUse => Finding::lacking(
+            name,
+            true,
+            "in use by another program",
+            format!("`ss -ltnp sport = :{port}` names it; or choose another port"),
+        ),
         Err(why) => Finding::lacking(name, true, format!("cannot be used: {why}"), "choose another port"),
     };
     wanted.iter().map(check).collect()
@@ -90,6 +93,8 @@ pub(super) fn collector(url: &url::Url) -> Finding {
     let reached = addresses.iter().find(|a| TcpStream::connect_timeout(a, PATIENCE).is_ok());
     match reached {
         Some(address) => Finding::ok(name, format!("{url} accepts connections at {address}")),
-        None => Finding::lacking(name, true, format!("{url} does not accept connections"), "check that it runs, and the firewalls in between"),
+        None => {
+            Finding::lacking(name, true, format!("{url} does not accept connections"), "check that it runs, and the firewalls in between")
+        }
     }
 }
