@@ -1,7 +1,7 @@
 //! The command line: what can be said, and which module does it.
 
 use crate::{
-    config, data, doctor,
+    config, data, demo, doctor,
     failure::{Exit, Failure, Side},
     out,
 };
@@ -62,6 +62,9 @@ pub enum Command {
     /// Check a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// One process of the demo's cast
+    #[command(hide = true)]
+    DemoCast(demo::cast::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,6 +106,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             }
             Ok(Exit::Clear)
         }
+        Command::DemoCast(args) => demo::cast::run(args),
     }
 }
 
