@@ -1,7 +1,7 @@
 //! May this principal call this tool? The one place where a [`Permit`] is made.
 
 use crate::Timestamp;
-use crate::registry::{Lifecycle, Registration, Registry};
+use crate::registry::Registry;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -108,7 +108,7 @@ pub fn decide(
     if bound.peek().is_none() {
         return Err(Refusal::NotGranted { principal: who.clone(), slug: slug.to_owned() });
     }
-    if let Some(since) = retired(registration, now) {
+    if let Some(since) = registration.retired_at(now) {
         return Err(Refusal::Retired { slug: slug.to_owned(), since });
     }
     let grant = match want {
@@ -129,10 +129,5 @@ pub fn may_see(who: &Principal, slug: &str, tool: &str, grants: &[Grant]) -> boo
     grants.iter().any(|g| g.binds(who, slug) && g.names(tool))
 }
 
-fn retired(r: &Registration, now: Timestamp) -> Option<Timestamp> {
-    match &r.lifecycle {
-        Lifecycle::Sunset { since } => Some(*since),
-        Lifecycle::Deprecated { sunset: Some(at), .. } if *at <= now => Some(*at),
-        _ => None,
-    }
-}
+#[cfg(test)]
+mod tests;

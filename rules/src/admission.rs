@@ -1,4 +1,7 @@
 //! May this server be on the network? The grace ladder: one pure step at a time.
+//!
+//! `open -> notified -> reminded -> due -> blocked`, left by *registered*, *gone*, *exempted*; *acknowledged* silences it
+//! for a while. Read [`Case`] first, then [`step`].
 
 use crate::{
     Timestamp,
@@ -8,94 +11,19 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A finding's rung.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rung {
-    Open,
-    Notified,
-    Reminded,
-    Due,
-    Blocked,
-    /// Left the ladder; it comes back to `Open` if the trouble does.
-    Closed,
-}
+mod case;
 
-/// Why a finding left the ladder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Closure {
-    Registered,
-    Gone,
-    NotDetected,
-}
+pub use case::{Audience, Case, Closure, Exemption, Rung, Unacceptable};
 
-/// Somebody's word that a finding may stand for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exemption {
-    pub requested_by: String,
-    /// Never the requester.
-    pub approved_by: String,
-    pub reason: String,
-    pub until: Timestamp,
-}
-
-/// What has happened to one finding so far. Stored; the clock lives here and survives everything the store survives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Case {
-    pub rung: Rung,
-    pub opened_at: Timestamp,
-    /// Proof that a notice reached somebody. No proof, no clock.
-    pub notified_at: Option<Timestamp>,
-    /// Reminders already due and sent, by how long before the block they were to go out.
-    pub reminded: Vec<Period>,
-    pub blocked_at: Option<Timestamp>,
-    pub closed: Option<Closure>,
-    pub closed_at: Option<Timestamp>,
-    pub exemption: Option<Exemption>,
-    /// Silenced until then: no messages, but the clock runs.
-    pub snoozed_until: Option<Timestamp>,
-    /// The latest time this case was judged at: time never runs backwards here.
-    pub judged_at: Timestamp,
-}
-
-impl Case {
-    pub fn open(at: Timestamp) -> Case {
-        Case {
-            rung: Rung::Open,
-            opened_at: at,
-            notified_at: None,
-            reminded: Vec::new(),
-            blocked_at: None,
-            closed: None,
-            closed_at: None,
-            exemption: None,
-            snoozed_until: None,
-            judged_at: at,
-        }
-    }
-
-    /// When the block falls due: the grace period after the first delivered notice, and not before the soft phase ends.
-    pub fn block_at(&self, policy: &Policy, soft_phase_start: Timestamp) -> Option<Timestamp> {
-        let hard_from = policy.hard_from.unwrap_or_else(|| policy.soft_phase.after(soft_phase_start));
-        self.notified_at.map(|n| policy.grace.after(n).max(hard_from))
-    }
-}
-
-/// What the step wants done. Performed by the collector; each is journalled with its reason.
+/// What the step wants done. Performed by the collector, in one transaction with the case; each is journalled with its
+/// reason, and each is asked for once: whoever delivers tries again by himself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Effect {
-    /// Send this; the answer comes back as `notified_at` (for a notice) when it was delivered.
-    Tell {
-        message: Message,
-        deadline: Option<Timestamp>,
-    },
-    Moved {
-        from: Rung,
-        to: Rung,
-        reason: String,
-    },
+    /// Send this. When a notice was delivered, [`Case::delivered`] starts the clock.
+    Tell { to: Audience, message: Message, deadline: Option<Timestamp> },
+    /// `from` and `to` may be equal: something else about the case changed, for this reason.
+    Moved { from: Rung, to: Rung, reason: String },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -117,99 +45,39 @@ pub struct Circumstances<'a> {
     pub finding: Option<&'a Finding>,
     /// Why it is no longer found, when it is not.
     pub closure: Closure,
+    /// Why this address must not be blocked whatever its clock says: see [`crate::decision::veto`].
+    pub veto: Option<&'a str>,
+    /// Why no new block is made in this round, for example that there would be too many at once. What is blocked stays so.
+    pub hold: Option<&'a str>,
 }
 
-/// One step of one case. Calling it twice with the same arguments gives no second effect; a clock that jumped back
-/// changes nothing until it has caught up.
+/// One step of one case. Stepping again with the same arguments changes nothing and asks for nothing.
 pub fn step(case: &Case, now: Timestamp, c: &Circumstances<'_>) -> (Case, Vec<Effect>) {
-    let mut next = case.clone();
-    let mut effects = Vec::new();
-    let now = now.max(case.judged_at);
-    next.judged_at = now;
-
-    let Some(finding) = c.finding else {
-        if case.rung != Rung::Closed {
-            let was_told = case.notified_at.is_some();
-            move_to(&mut next, Rung::Closed, closure_reason(c.closure), &mut effects);
-            next.closed = Some(c.closure);
-            next.closed_at = Some(now);
-            next.blocked_at = None;
-            if was_told {
-                effects.push(Effect::Tell { message: Message::Released, deadline: None });
-            }
-        }
-        return (next, effects);
-    };
-
-    if case.rung == Rung::Closed {
-        // The trouble is back. It has its old name and a new clock: its owner was told that it was over.
-        let exemption = next.exemption.take();
-        next = Case { exemption, ..Case::open(now) };
-        effects.push(Effect::Moved { from: Rung::Closed, to: Rung::Open, reason: "found again".to_owned() });
+    let mut next = Step { case: case.clone(), effects: Vec::new(), audience: audience(c.finding) };
+    // In observe mode no clock runs; it goes on where it stood when the mode changes.
+    next.case.live(now, c.policy.mode != Mode::Observe);
+    match c.finding {
+        None => next.close(c.closure, now),
+        Some(finding) => next.climb(finding, now, c),
     }
-
-    if next.exemption.as_ref().is_some_and(|e| e.until <= now) {
-        let reason = "the exemption ended".to_owned();
-        next.exemption = None;
-        effects.push(Effect::Moved { from: next.rung, to: next.rung, reason });
-    }
-    if next.exemption.is_some() {
-        if next.rung == Rung::Blocked {
-            move_to(&mut next, Rung::Due, "exempted", &mut effects);
-            next.blocked_at = None;
-            effects.push(Effect::Tell { message: Message::Released, deadline: None });
-        }
-        return (next, effects);
-    }
-    if c.policy.mode == Mode::Observe {
-        return (next, effects);
-    }
-
-    if next.snoozed_until.is_some_and(|until| until <= now) {
-        next.snoozed_until = None;
-    }
-    let deadline = if finding.kind.enforceable() { next.block_at(c.policy, c.soft_phase_start) } else { None };
-    if next.notified_at.is_none() {
-        effects.push(Effect::Tell { message: Message::Notice, deadline: None });
-        return (next, effects);
-    }
-    if next.rung == Rung::Open {
-        move_to(&mut next, Rung::Notified, "a notice was delivered", &mut effects);
-    }
-    let Some(deadline) = deadline else { return (next, effects) };
-
-    if now < deadline {
-        remind(&mut next, now, deadline, c.policy, &mut effects);
-        return (next, effects);
-    }
-    if next.rung < Rung::Due {
-        move_to(&mut next, Rung::Due, "the grace period is over", &mut effects);
-    }
-    let objection = objection(finding, c.policy);
-    match (next.rung, objection) {
-        (Rung::Due, None) => {
-            move_to(&mut next, Rung::Blocked, "due, corroborated, and the site is in hard mode", &mut effects);
-            next.blocked_at = Some(now);
-            effects.push(Effect::Tell { message: Message::Blocked, deadline: Some(deadline) });
-        }
-        (Rung::Blocked, Some(why)) => {
-            move_to(&mut next, Rung::Due, why, &mut effects);
-            next.blocked_at = None;
-            effects.push(Effect::Tell { message: Message::Released, deadline: None });
-        }
-        _ => {}
-    }
-    (next, effects)
+    (next.case, next.effects)
 }
 
 /// Why a due finding must not be blocked now.
 pub fn objection(finding: &Finding, policy: &Policy) -> Option<&'static str> {
+    let endpoint = finding.place.as_ref().map(|p| p.endpoint);
     if policy.mode != Mode::Hard {
         Some("the site is not in hard mode")
     } else if !finding.corroborated {
         Some("one sensor's word is not enough: it needs a second witness or an active confirmation")
     } else if !finding.shared_with.is_empty() {
         Some("other names or paths answer at the same address and port")
+    } else if policy.agents.is_empty() {
+        Some("no agent identity ranges are configured, so a block would bind nobody")
+    } else if endpoint.is_none_or(|e| e.address.is_loopback() || e.address.is_unspecified() || e.address.is_multicast()) {
+        Some("the address is not one that agents reach over the network")
+    } else if endpoint.is_some_and(|e| policy.protected.iter().any(|net| net.contains(&e.address))) {
+        Some("the address is in a protected network")
     } else {
         None
     }
@@ -218,7 +86,7 @@ pub fn objection(finding: &Finding, policy: &Policy) -> Option<&'static str> {
 /// What an open case waits for, or why nothing more happens, in words for people.
 pub fn standing(case: &Case, finding: &Finding, policy: &Policy, soft_phase_start: Timestamp, now: Timestamp) -> String {
     if let Some(closure) = case.closed {
-        return format!("closed: {}", closure_reason(closure));
+        return format!("closed: {}", closure.says());
     }
     if let Some(e) = &case.exemption {
         return format!("exempted until {} by {}: {}", e.until, e.approved_by, e.reason);
@@ -227,7 +95,12 @@ pub fn standing(case: &Case, finding: &Finding, policy: &Policy, soft_phase_star
         return "the site is in observe mode: nobody is told, no clock runs".to_owned();
     }
     if case.notified_at.is_none() {
-        return "waiting for proof that a notice was delivered: until then no clock runs".to_owned();
+        let to = match case.asked {
+            Some((Audience::SecurityQueue, _)) => "the site's security queue",
+            Some((Audience::Owner, _)) => "the owner",
+            None => "anybody",
+        };
+        return format!("waiting for proof that a notice reached {to}: until then no clock runs");
     }
     if !finding.kind.enforceable() {
         return format!("told; a {} finding never ends in a block", finding.kind);
@@ -236,37 +109,152 @@ pub fn standing(case: &Case, finding: &Finding, policy: &Policy, soft_phase_star
         return format!("blocked since {since}");
     }
     match (case.block_at(policy, soft_phase_start), objection(finding, policy)) {
-        (Some(deadline), None) => format!("to be blocked at {deadline}"),
+        (Some(deadline), None) if now < deadline => format!("to be blocked at {deadline}"),
         (Some(deadline), Some(why)) if now < deadline => format!("due at {deadline}; as things stand no block will follow: {why}"),
         (_, Some(why)) => format!("due, and not blocked: {why}"),
-        (None, None) => "waiting".to_owned(),
+        (_, None) => "due, to be blocked in the next round unless it is held".to_owned(),
     }
 }
 
-fn remind(case: &mut Case, now: Timestamp, deadline: Timestamp, policy: &Policy, effects: &mut Vec<Effect>) {
-    let due: Vec<Period> = policy.reminders.iter().copied().filter(|before| before.before(deadline) <= now).collect();
-    let Some(latest) = due.iter().copied().min() else { return };
-    let new = due.iter().any(|p| !case.reminded.contains(p));
-    if !new || case.snoozed_until.is_some() {
-        return;
+/// A name that only the network gave chooses nobody: it could be anybody's invention.
+fn audience(finding: Option<&Finding>) -> Audience {
+    match finding.and_then(|f| f.owner.as_ref()) {
+        Some(owner) if owner.source.accountable() => Audience::Owner,
+        _ => Audience::SecurityQueue,
     }
-    // Several fell due while nobody looked: one message, the most urgent.
-    case.reminded = due;
-    if case.rung < Rung::Reminded {
-        move_to(case, Rung::Reminded, "a reminder fell due", effects);
-    }
-    effects.push(Effect::Tell { message: Message::Reminder(latest), deadline: Some(deadline) });
 }
 
-fn move_to(case: &mut Case, to: Rung, reason: &str, effects: &mut Vec<Effect>) {
-    effects.push(Effect::Moved { from: case.rung, to, reason: reason.to_owned() });
-    case.rung = to;
+struct Step {
+    case: Case,
+    effects: Vec<Effect>,
+    audience: Audience,
 }
 
-fn closure_reason(closure: Closure) -> &'static str {
-    match closure {
-        Closure::Registered => "registered",
-        Closure::Gone => "nothing answers there any more",
-        Closure::NotDetected => "no longer found",
+impl Step {
+    fn close(&mut self, closure: Closure, now: Timestamp) {
+        if self.case.rung == Rung::Closed {
+            return;
+        }
+        self.move_to(Rung::Closed, closure.says());
+        self.case.closed = Some(closure);
+        self.case.closed_at = Some(now);
+        self.case.blocked_at = None;
+        if let Some((to, _)) = self.case.asked.filter(|_| self.case.notified_at.is_some()) {
+            self.effects.push(Effect::Tell { to, message: Message::Released, deadline: None });
+        }
+    }
+
+    fn climb(&mut self, finding: &Finding, now: Timestamp, c: &Circumstances<'_>) {
+        if self.case.rung == Rung::Closed {
+            // The old name and a new clock: its owner was told that it was over.
+            self.restart(now, "found again");
+        }
+        if self.case.exemption.as_ref().is_some_and(|e| e.until <= now) {
+            // A new clock as well: nobody was warned while the exemption stood.
+            self.case.exemption = None;
+            self.restart(now, "the exemption ended");
+        }
+        if self.case.exemption.is_some() {
+            return self.release("exempted");
+        }
+        if c.policy.mode == Mode::Observe {
+            return self.release("the site is in observe mode");
+        }
+        if self.case.snoozed_until.is_some_and(|until| until <= now) {
+            self.case.snoozed_until = None;
+        }
+        if self.case.notified_at.is_none() {
+            return self.give_notice(now, c.policy);
+        }
+        if self.case.rung == Rung::Open {
+            self.move_to(Rung::Notified, "a notice was delivered");
+        }
+        if !finding.kind.enforceable() {
+            return;
+        }
+        if let Some(deadline) = self.case.block_at(c.policy, c.soft_phase_start) {
+            self.approach(deadline, finding, now, c);
+        }
+    }
+
+    /// The owner first, when there is one to be believed; the security queue when there is not, or nothing reached him.
+    fn give_notice(&mut self, now: Timestamp, policy: &Policy) {
+        let to = match self.case.asked {
+            Some((Audience::Owner, since)) if policy.escalate_after.after(since) <= now => Audience::SecurityQueue,
+            Some((already, _)) => already,
+            None => self.audience,
+        };
+        if self.case.asked.map(|(already, _)| already) != Some(to) {
+            if self.case.asked.is_some() {
+                self.stay("no notice reached the owner: the security queue is told instead");
+            }
+            self.case.asked = Some((to, now));
+            self.effects.push(Effect::Tell { to, message: Message::Notice, deadline: None });
+        }
+    }
+
+    fn approach(&mut self, deadline: Timestamp, finding: &Finding, now: Timestamp, c: &Circumstances<'_>) {
+        if now < deadline {
+            self.release("the deadline moved");
+            if self.case.rung == Rung::Due {
+                self.move_to(Rung::Notified, "the deadline moved");
+            }
+            return self.remind(now, deadline, c.policy);
+        }
+        if self.case.rung < Rung::Due {
+            self.move_to(Rung::Due, "the grace period is over");
+        }
+        match objection(finding, c.policy).or(c.veto) {
+            Some(why) => self.release(why),
+            None if self.case.rung == Rung::Due && c.hold.is_none() => {
+                self.move_to(Rung::Blocked, "due, corroborated, and the site is in hard mode");
+                self.case.blocked_at = Some(now);
+                self.effects.push(Effect::Tell { to: self.audience, message: Message::Blocked, deadline: Some(deadline) });
+            }
+            None => {}
+        }
+    }
+
+    fn remind(&mut self, now: Timestamp, deadline: Timestamp, policy: &Policy) {
+        // A deadline that moved away calls for its reminders anew.
+        self.case.reminded.retain(|before| before.before(deadline) <= now);
+        if self.case.snoozed_until.is_some() {
+            return;
+        }
+        let started = self.case.started();
+        let fell_due = |before: &Period| (started..=now).contains(&before.before(deadline));
+        let due: Vec<Period> = policy.reminders.iter().copied().filter(fell_due).collect();
+        let Some(latest) = due.iter().copied().min().filter(|_| due.iter().any(|p| !self.case.reminded.contains(p))) else { return };
+        // Several fell due while nobody looked: one message, the most urgent.
+        self.case.reminded = due;
+        if self.case.rung < Rung::Reminded {
+            self.move_to(Rung::Reminded, "a reminder fell due");
+        }
+        self.effects.push(Effect::Tell { to: self.audience, message: Message::Reminder(latest), deadline: Some(deadline) });
+    }
+
+    fn release(&mut self, why: &str) {
+        if self.case.rung == Rung::Blocked {
+            self.move_to(Rung::Due, why);
+            self.case.blocked_at = None;
+            self.effects.push(Effect::Tell { to: self.audience, message: Message::Released, deadline: None });
+        }
+    }
+
+    fn restart(&mut self, now: Timestamp, why: &str) {
+        self.move_to(Rung::Open, why);
+        self.case = Case { exemption: self.case.exemption.take(), ..Case::open(now) };
+    }
+
+    fn move_to(&mut self, to: Rung, reason: &str) {
+        self.effects.push(Effect::Moved { from: self.case.rung, to, reason: reason.to_owned() });
+        self.case.rung = to;
+    }
+
+    fn stay(&mut self, reason: &str) {
+        self.move_to(self.case.rung, reason);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
 //! Fusion: what the testimonies about one server add up to, and why.
 
 use crate::{
+    Timestamp,
     evidence::Witness,
     pack::{Pack, Side, Strength},
+    period::Period,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -34,92 +36,125 @@ pub struct Judgement {
     pub confidence: Confidence,
     /// A probe asked, was answered decisively, and its negative control was refused.
     pub actively_confirmed: bool,
+    /// What a block needs beyond the clock: an active confirmation, or two witnesses who each say something strong of the
+    /// server itself. A port that listens, a name, or a client that tries corroborates nothing.
+    pub corroborated: bool,
     pub reasons: Vec<String>,
 }
 
-/// Judges a server by its marks alone: which were seen, by which witness.
-pub fn judge<'a>(marks: impl IntoIterator<Item = (Witness, &'a str)>, pack: &Pack) -> Judgement {
-    let mut decisive = BTreeSet::new();
-    let mut strong = BTreeSet::new();
-    let mut client = BTreeSet::new();
-    let mut against = BTreeSet::new();
-    let mut weak = BTreeSet::new();
-    let mut control = false;
-    for (witness, id) in marks {
-        match pack.weigh(id) {
-            (Strength::Against, _) => drop(against.insert((witness, id))),
-            (Strength::Control, _) => control = true,
-            (Strength::Decisive, Side::Server) => drop(decisive.insert((witness, id))),
-            (Strength::Strong, Side::Server | Side::Context) => drop(strong.insert((witness, id))),
-            (Strength::Strong | Strength::Decisive, _) => drop(client.insert((witness, id))),
-            (Strength::Weak, _) => drop(weak.insert((witness, id))),
-        }
-    }
+/// One mark as one witness heard it, and when last.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard<'a> {
+    pub witness: Witness,
+    pub mark: &'a str,
+    pub last: Timestamp,
+}
 
-    let says = |id: &str| pack.get(id).map_or_else(|| format!("mark {id}"), |m| m.says.clone());
-    let mut reasons = Vec::new();
-    let probe_decided = decisive.iter().any(|(w, _)| *w == Witness::Probe);
-    let spoiled = !against.is_empty();
-    let confidence = if spoiled {
-        reasons.extend(against.iter().map(|(_, id)| format!("against: {}", says(id))));
-        Confidence::Candidate
-    } else if !decisive.is_empty() {
+/// Counter-evidence counts against marks that are not newer than it by more than this: what answered otherwise last month
+/// may be an MCP server today.
+const STALE: Period = Period::days(1);
+
+/// Judges a server by its marks alone.
+///
+/// Counter-evidence on the wire spoils what the wire said: one odd message must not hide a server from a probe. A probe that
+/// was given a good answer to nonsense spoils everything: such a thing says yes to whatever is asked.
+pub fn judge<'a>(heard: impl IntoIterator<Item = Heard<'a>>, pack: &Pack) -> Judgement {
+    let marks = Marks::sort(heard, pack);
+    let believed = |m: &&Mark<'a>| !marks.spoiled(m);
+    let decisive: BTreeSet<_> = marks.decisive.iter().filter(believed).map(Mark::name).collect();
+    let strong: BTreeSet<_> = marks.strong.iter().filter(believed).map(Mark::name).collect();
+    let tried: BTreeSet<_> = marks.client.iter().filter(believed).map(Mark::name).collect();
+
+    let confidence = if !decisive.is_empty() {
         Confidence::Confirmed
-    } else if strong.len() >= 2 || (!strong.is_empty() && !client.is_empty()) {
+    } else if strong.len() >= 2 || (!strong.is_empty() && !tried.is_empty()) {
         Confidence::Probable
     } else {
         Confidence::Candidate
     };
-    reasons.extend(decisive.iter().map(|(_, id)| says(id)));
-    reasons.extend(strong.iter().map(|(_, id)| says(id)));
-    if confidence < Confidence::Confirmed {
-        reasons.extend(client.iter().map(|(_, id)| format!("a client's side only: {}", says(id))));
-        reasons.extend(weak.iter().map(|(_, id)| says(id)));
+    let probe_decided = decisive.iter().any(|(w, _)| *w == Witness::Probe);
+    let actively_confirmed = probe_decided && marks.control;
+    let speaking: BTreeSet<Witness> = decisive.iter().chain(&strong).map(|(w, _)| *w).collect();
+    Judgement {
+        confidence,
+        actively_confirmed,
+        corroborated: actively_confirmed || (confidence == Confidence::Confirmed && speaking.len() >= 2),
+        reasons: marks.reasons(confidence, &decisive, &strong, pack),
     }
-    if control {
-        reasons.push("the negative control was refused, as a real server does".to_owned());
+}
+
+struct Mark<'a> {
+    witness: Witness,
+    id: &'a str,
+    last: Timestamp,
+}
+
+impl<'a> Mark<'a> {
+    fn name(&self) -> (Witness, &'a str) {
+        (self.witness, self.id)
     }
-    Judgement { confidence, actively_confirmed: probe_decided && control && !spoiled, reasons }
+}
+
+#[derive(Default)]
+struct Marks<'a> {
+    decisive: Vec<Mark<'a>>,
+    strong: Vec<Mark<'a>>,
+    client: Vec<Mark<'a>>,
+    weak: Vec<Mark<'a>>,
+    against: Vec<Mark<'a>>,
+    control: bool,
+}
+
+impl<'a> Marks<'a> {
+    fn sort(heard: impl IntoIterator<Item = Heard<'a>>, pack: &Pack) -> Marks<'a> {
+        let mut marks = Marks::default();
+        for Heard { witness, mark: id, last } in heard {
+            let mark = Mark { witness, id, last };
+            match pack.weigh(id) {
+                (Strength::Against, _) => marks.against.push(mark),
+                (Strength::Control, _) => marks.control = true,
+                (Strength::Decisive, Side::Server) => marks.decisive.push(mark),
+                (Strength::Strong, Side::Server | Side::Context) => marks.strong.push(mark),
+                (Strength::Strong | Strength::Decisive, _) => marks.client.push(mark),
+                (Strength::Weak, _) => marks.weak.push(mark),
+            }
+        }
+        marks
+    }
+
+    fn spoiled(&self, mark: &Mark<'_>) -> bool {
+        self.against.iter().any(|a| (a.witness == mark.witness || a.witness == Witness::Probe) && STALE.after(a.last) >= mark.last)
+    }
+
+    fn reasons(
+        &self,
+        confidence: Confidence,
+        decisive: &BTreeSet<(Witness, &str)>,
+        strong: &BTreeSet<(Witness, &str)>,
+        pack: &Pack,
+    ) -> Vec<String> {
+        let says = |id: &str| pack.get(id).map_or_else(|| format!("mark {}", crate::printable::printable(id, 80)), |m| m.says.clone());
+        let names = |marks: &[Mark<'a>]| marks.iter().map(|m| (m.name(), ())).collect::<BTreeMap<_, _>>().into_keys();
+        let mut reasons: Vec<String> = names(&self.against).map(|(_, id)| format!("against: {}", says(id))).collect();
+        reasons.extend(decisive.iter().chain(strong).map(|(_, id)| says(id)));
+        let doubted = |seen: &[Mark<'a>], kept: &BTreeSet<(Witness, &str)>| {
+            names(seen)
+                .filter(|n| !kept.contains(n))
+                .map(|(_, id)| format!("not believed, because of what speaks against it: {}", says(id)))
+                .collect::<Vec<_>>()
+        };
+        reasons.extend(doubted(&self.decisive, decisive));
+        reasons.extend(doubted(&self.strong, strong));
+        if confidence < Confidence::Confirmed {
+            reasons.extend(names(&self.client).map(|(_, id)| format!("a client's side only: {}", says(id))));
+            reasons.extend(names(&self.weak).map(|(_, id)| says(id)));
+        }
+        if self.control {
+            reasons.push("the negative control was refused, as a real server does".to_owned());
+        }
+        reasons
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use Witness::{Host, Probe, Wire};
-
-    fn confidence(marks: &[(Witness, &str)]) -> Confidence {
-        judge(marks.iter().copied(), &Pack::shipped()).confidence
-    }
-
-    #[test]
-    fn ports_paths_and_names_alone_are_candidates_however_many() {
-        let marks = [
-            (Wire, "wire.context.port"),
-            (Wire, "wire.context.dns-name"),
-            (Wire, "wire.context.tls-name"),
-            (Host, "host.context.listener"),
-        ];
-        assert_eq!(confidence(&marks), Confidence::Candidate);
-    }
-
-    #[test]
-    fn a_client_that_tries_is_not_a_server_that_answers() {
-        let marks = [(Wire, "wire.client.initialize"), (Wire, "wire.client.version-header"), (Wire, "wire.client.accept-pair")];
-        assert_eq!(confidence(&marks), Confidence::Candidate);
-    }
-
-    #[test]
-    fn one_decisive_answer_confirms_and_counter_evidence_spoils_it() {
-        assert_eq!(confidence(&[(Probe, "probe.server.discover-result")]), Confidence::Confirmed);
-        let echo = [(Probe, "probe.server.discover-result"), (Probe, "probe.control.answered")];
-        assert_eq!(confidence(&echo), Confidence::Candidate);
-        assert!(!judge(echo, &Pack::shipped()).actively_confirmed);
-    }
-
-    #[test]
-    fn active_confirmation_needs_the_negative_control() {
-        let pack = Pack::shipped();
-        assert!(!judge([(Probe, "probe.server.discover-result")], &pack).actively_confirmed);
-        assert!(judge([(Probe, "probe.server.discover-result"), (Probe, "probe.control.refused")], &pack).actively_confirmed);
-    }
-}
+mod tests;

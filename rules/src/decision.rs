@@ -4,6 +4,12 @@ use crate::{Timestamp, endpoint::Endpoint, finding::FindingId, period::Period};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+mod blast;
+mod compose;
+
+pub use blast::{BlastRadius, Caller, blast_radius};
+pub use compose::{Composition, Held, compose, veto};
+
 /// One endpoint that agents may not reach, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Decision {

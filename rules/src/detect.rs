@@ -2,24 +2,97 @@
 
 use crate::{
     Timestamp,
-    confidence::Confidence,
+    admission::Closure,
+    confidence::{Confidence, Judgement},
     evidence::{Exposure, Owner, OwnerSource},
     finding::{Finding, FindingId, FindingKind, Severity},
     pack::Pack,
-    registry::{Lifecycle, Registration, Registry},
+    policy::Policy,
+    registry::{Registration, Registry},
     server::Server,
 };
 
-/// All findings about one server. Only a Confirmed server has any.
-pub fn detect(server: &Server, registry: &Registry, pack: &Pack, now: Timestamp) -> Vec<Finding> {
+mod silence;
+
+pub use silence::{Sight, blind, dead};
+
+/// All findings about one server. Only a Confirmed server that is still there has any.
+pub fn detect(server: &Server, registry: &Registry, policy: &Policy, pack: &Pack, now: Timestamp) -> Vec<Finding> {
     let judgement = server.judgement(pack);
-    if judgement.confidence < Confidence::Confirmed {
+    if judgement.confidence < Confidence::Confirmed || server.is_gone(policy, now) {
         return Vec::new();
     }
-    let mut findings = Vec::new();
-    let mut add = |kind, severity, registration: Option<&Registration>, mut reasons: Vec<String>| {
-        reasons.extend(judgement.reasons.iter().cloned());
-        findings.push(Finding {
+    let about = About { server, judgement, registry, now };
+    let registration = registry.find(&server.place, now);
+    let mut findings = match registration {
+        None => about.unregistered(),
+        Some(r) => about.registered(r),
+    };
+    findings.extend(about.exposed(registration));
+    findings
+}
+
+/// Why a finding that was there is there no more.
+pub fn closure(finding: &Finding, server: Option<&Server>, registry: &Registry, policy: &Policy, now: Timestamp) -> Closure {
+    let registered = finding.place.as_ref().and_then(|place| registry.find(place, now)).is_some();
+    if registered && matches!(finding.kind, FindingKind::Shadow | FindingKind::Lookalike) {
+        Closure::Registered
+    } else if finding.place.is_some() && server.is_none_or(|s| s.is_gone(policy, now)) {
+        Closure::Gone
+    } else {
+        Closure::NotDetected
+    }
+}
+
+struct About<'a> {
+    server: &'a Server,
+    judgement: Judgement,
+    registry: &'a Registry,
+    now: Timestamp,
+}
+
+impl About<'_> {
+    fn unregistered(&self) -> Vec<Finding> {
+        let why = "answers as an MCP server and is not registered".to_owned();
+        let mut findings = vec![self.finding(FindingKind::Shadow, Severity::High, None, why)];
+        let name = self.server.server_info.as_ref().map(|i| i.name.as_str());
+        if let Some(r) = self.registry.registrations.values().find(|r| Some(r.name.as_str()) == name) {
+            let why = format!("calls itself like the registered server `{}`, at another place", r.slug);
+            findings.push(self.finding(FindingKind::Lookalike, Severity::High, Some(r), why));
+        }
+        findings
+    }
+
+    fn registered(&self, r: &Registration) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if let Some(at) = r.retired_at(self.now).filter(|at| self.server.last_seen > *at) {
+            let why = format!("`{}` was retired at {at} and still answers", r.slug);
+            findings.push(self.finding(FindingKind::Retired, Severity::Medium, Some(r), why));
+        }
+        let new: Vec<&str> = self.server.tools.difference(&r.tools).map(String::as_str).collect();
+        if !r.tools.is_empty() && !new.is_empty() {
+            let why = format!("`{}` has tools that were not registered: {}", r.slug, new.join(", "));
+            findings.push(self.finding(FindingKind::Drifted, Severity::High, Some(r), why));
+        }
+        findings
+    }
+
+    fn exposed(&self, registration: Option<&Registration>) -> Option<Finding> {
+        let seen = |e| self.server.exposures.contains(&e);
+        let why = match (seen(Exposure::NoAuth), seen(Exposure::WildcardBind), seen(Exposure::ForeignHostAccepted)) {
+            (true, true, _) => "asks nobody who they are, and is bound to every interface",
+            (true, _, true) => "asks nobody who they are, and takes requests for any Host, as DNS rebinding needs",
+            _ => return None,
+        };
+        Some(self.finding(FindingKind::Exposed, Severity::Medium, registration, why.to_owned()))
+    }
+
+    fn finding(&self, kind: FindingKind, severity: Severity, registration: Option<&Registration>, why: String) -> Finding {
+        let server = self.server;
+        let mut shared_with: Vec<String> = server.shares_endpoint_with.iter().cloned().collect();
+        let neighbour = self.registry.at_endpoint(server.place.endpoint, self.now);
+        shared_with.extend(neighbour.map(|r| format!("the registered server `{}`", r.slug)));
+        Finding {
             id: FindingId::derive(kind, &server.key()),
             kind,
             severity,
@@ -27,45 +100,12 @@ pub fn detect(server: &Server, registry: &Registry, pack: &Pack, now: Timestamp)
             place: Some(server.place.clone()),
             slug: registration.map(|r| r.slug.clone()),
             owner: owner(server, registration),
-            reasons,
-            corroborated: judgement.actively_confirmed || server.witnesses().len() >= 2,
-            shared_with: server.shares_endpoint_with.iter().cloned().collect(),
+            reasons: std::iter::once(why).chain(self.judgement.reasons.iter().cloned()).collect(),
+            corroborated: self.judgement.corroborated,
+            shared_with,
             last_seen: server.last_seen,
-        });
-    };
-
-    match registry.find(&server.place) {
-        None => {
-            let namesake = server.server_info.as_ref().and_then(|i| registry.registrations.values().find(|r| r.name == i.name));
-            add(FindingKind::Shadow, Severity::High, None, vec!["answers as an MCP server and is not registered".to_owned()]);
-            if let Some(r) = namesake {
-                let why = format!("calls itself like the registered server `{}`, at another place", r.slug);
-                add(FindingKind::Lookalike, Severity::High, Some(r), vec![why]);
-            }
-        }
-        Some(r) => {
-            let sunset = match &r.lifecycle {
-                Lifecycle::Sunset { since } => Some(*since),
-                Lifecycle::Deprecated { sunset: Some(at), .. } if *at <= now => Some(*at),
-                _ => None,
-            };
-            if let Some(at) = sunset.filter(|at| server.last_seen > *at) {
-                add(FindingKind::Retired, Severity::Medium, Some(r), vec![format!("`{}` was retired at {at} and still answers", r.slug)]);
-            }
-            if !r.tools.is_empty() {
-                let new: Vec<&str> = server.tools.difference(&r.tools).map(String::as_str).collect();
-                if !new.is_empty() {
-                    let why = format!("`{}` has tools that were not registered: {}", r.slug, new.join(", "));
-                    add(FindingKind::Drifted, Severity::High, Some(r), vec![why]);
-                }
-            }
         }
     }
-    if server.exposures.contains(&Exposure::NoAuth) && server.exposures.contains(&Exposure::WildcardBind) {
-        let why = "asks nobody who they are, and is bound to every interface".to_owned();
-        add(FindingKind::Exposed, Severity::Medium, registry.find(&server.place), vec![why]);
-    }
-    findings
 }
 
 fn owner(server: &Server, registration: Option<&Registration>) -> Option<Owner> {
@@ -74,3 +114,6 @@ fn owner(server: &Server, registration: Option<&Registration>) -> Option<Owner> 
         None => server.owner().cloned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

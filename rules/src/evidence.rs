@@ -158,6 +158,14 @@ pub enum OwnerSource {
     ReverseDns,
 }
 
+impl OwnerSource {
+    /// Whether a message may be addressed by it. What a machine says of itself on the network may be anybody's invention:
+    /// it is a hint for the security queue, no more.
+    pub fn accountable(self) -> bool {
+        !matches!(self, OwnerSource::DhcpLease | OwnerSource::ReverseDns)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exposure {

@@ -5,7 +5,8 @@
 //!
 //! Read in this order: [`endpoint`] and [`evidence`] (what a sensor says), [`server`] and [`confidence`] (what that adds up
 //! to), [`registry`] and [`detect`] (what is wrong with it), [`admission`] and [`decision`] (may it be on the network?),
-//! [`access`] (may this principal call this tool?), [`wire`] (the shapes between processes).
+//! [`round`] (all of that for a whole site at one moment), [`explain`] (and why), [`access`] (may this principal call this
+//! tool?), [`wire`] (the shapes between processes).
 
 pub mod access;
 pub mod admission;
@@ -14,6 +15,7 @@ pub mod decision;
 pub mod detect;
 pub mod endpoint;
 pub mod evidence;
+pub mod explain;
 pub mod finding;
 pub mod observation;
 pub mod pack;
@@ -21,6 +23,7 @@ pub mod period;
 pub mod policy;
 pub mod printable;
 pub mod registry;
+pub mod round;
 pub mod server;
 pub mod wire;
 

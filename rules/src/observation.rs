@@ -39,6 +39,19 @@ pub struct Coverage {
     pub lost: BTreeMap<String, u64>,
 }
 
+impl Coverage {
+    /// What came in between an earlier report of the same capture point and this one. A capture that began anew (its
+    /// counters fell) counts from its beginning.
+    pub fn since(&self, earlier: &Coverage) -> Coverage {
+        let restarted = self.frames < earlier.frames || earlier.lost.iter().any(|(why, n)| self.lost.get(why).copied().unwrap_or(0) < *n);
+        if restarted || self.interface != earlier.interface {
+            return self.clone();
+        }
+        let lost = self.lost.iter().map(|(why, n)| (why.clone(), n.saturating_sub(earlier.lost.get(why).copied().unwrap_or(0))));
+        Coverage { interface: self.interface.clone(), frames: self.frames.saturating_sub(earlier.frames), lost: lost.collect() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     pub point: String,

@@ -30,8 +30,18 @@ pub struct Policy {
     pub soft_phase: Period,
     /// Not seen for so long: gone.
     pub gone_after: Period,
+    /// A probe found nothing there, and nothing was seen since for so long: gone.
+    pub gone_confirmed_after: Period,
+    /// A notice that reached nobody for so long goes to the site's security queue.
+    pub escalate_after: Period,
     /// The longest an owner may silence a finding.
     pub max_snooze: Period,
+    /// The longest a finding may be exempted before somebody has to say so again.
+    pub max_exemption: Period,
+    /// A sensor that said nothing for so long is blind.
+    pub blind_after: Period,
+    /// A capture point that lost more than this share of what it saw, in percent, is blind.
+    pub max_loss_percent: u8,
     /// Agent identity ranges: traffic from here is what a block stops.
     pub agents: Vec<IpNet>,
     /// Never cut, whatever else is decided: management, monitoring, name service.
@@ -53,7 +63,12 @@ impl Default for Policy {
             hard_from: None,
             soft_phase: Period::days(90),
             gone_after: Period::days(14),
+            gone_confirmed_after: Period::days(1),
+            escalate_after: Period::days(3),
             max_snooze: Period::days(14),
+            max_exemption: Period::days(180),
+            blind_after: Period::seconds(15 * 60),
+            max_loss_percent: 1,
             agents: Vec::new(),
             protected: Vec::new(),
             lease: Period::seconds(15 * 60),

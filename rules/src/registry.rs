@@ -110,6 +110,15 @@ impl Registration {
         self.backends.iter().any(|b| b.covers(place))
     }
 
+    /// Since when it is past its sunset, if it is.
+    pub fn retired_at(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.lifecycle {
+            Lifecycle::Sunset { since } => Some(since),
+            Lifecycle::Deprecated { sunset: Some(at), .. } if at <= now => Some(at),
+            _ => None,
+        }
+    }
+
     pub fn check(&self) -> Result<(), RegistrationError> {
         if !is_slug(&self.slug) {
             return Err(RegistrationError::Slug(crate::printable::printable(&self.slug, 80)));
@@ -158,17 +167,27 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The registration a place belongs to, sunset ones included.
-    pub fn find(&self, place: &Place) -> Option<&Registration> {
-        self.registrations.values().find(|r| r.covers(place))
+    /// The registration a place belongs to: a standing one if there is one, else a retired one.
+    pub fn find(&self, place: &Place, now: Timestamp) -> Option<&Registration> {
+        let mut covering = self.registrations.values().filter(|r| r.covers(place)).peekable();
+        let first = covering.peek().copied();
+        covering.find(|r| r.retired_at(now).is_none()).or(first)
     }
 
-    /// Endpoints that a block must never hit.
-    pub fn endpoints(&self) -> BTreeSet<Endpoint> {
-        self.registrations
-            .values()
-            .filter(|r| !matches!(r.lifecycle, Lifecycle::Sunset { .. }))
-            .flat_map(|r| r.backends.iter().flat_map(Backend::endpoints))
-            .collect()
+    /// Endpoints that a block must never hit: those of every registration that is not retired.
+    pub fn endpoints(&self, now: Timestamp) -> BTreeSet<Endpoint> {
+        self.standing(now).flat_map(|r| r.backends.iter().flat_map(Backend::endpoints)).collect()
+    }
+
+    /// The standing registration that answers at this endpoint, on whatever path.
+    pub fn at_endpoint(&self, endpoint: Endpoint, now: Timestamp) -> Option<&Registration> {
+        self.standing(now).find(|r| r.backends.iter().any(|b| b.endpoints().any(|e| e == endpoint)))
+    }
+
+    fn standing(&self, now: Timestamp) -> impl Iterator<Item = &Registration> {
+        self.registrations.values().filter(move |r| r.retired_at(now).is_none())
     }
 }
+
+#[cfg(test)]
+mod tests;

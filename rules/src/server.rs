@@ -2,10 +2,12 @@
 
 use crate::{
     Timestamp,
-    confidence::{Judgement, judge},
+    confidence::{Heard, Judgement, judge},
     endpoint::Place,
     evidence::{Auth, Client, Evidence, Exposure, Implementation, Owner, Process, Transport, Witness},
-    pack::{Pack, Strength},
+    pack::{Pack, Side},
+    period::Period,
+    policy::Policy,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -53,6 +55,9 @@ pub struct Server {
     pub shares_endpoint_with: BTreeSet<String>,
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
+    /// Whether it ever answered, or only hints point here.
+    #[serde(default)]
+    pub answered: bool,
     /// When a probe last found that nothing answers here.
     pub gone_at: Option<Timestamp>,
     /// What did not fit the bounds below, by what it was.
@@ -83,6 +88,7 @@ impl Server {
             shares_endpoint_with: BTreeSet::new(),
             first_seen: at,
             last_seen: at,
+            answered: false,
             gone_at: None,
             dropped: BTreeMap::new(),
         }
@@ -101,10 +107,13 @@ impl Server {
         if evidence.mark == "probe.context.gone" {
             self.gone_at = Some(self.gone_at.map_or(at, |g| g.max(at)));
         } else {
-            // Only what came from the server, or a process that listens, shows that it lives.
-            let (strength, side) = pack.weigh(&evidence.mark);
-            let alive = side != crate::pack::Side::Client && strength != Strength::Weak;
-            if alive || self.last_seen <= self.first_seen {
+            // Only what came from the server, or a process that listens, shows that it lives; until there is such a
+            // thing, a hint is the best there is.
+            let alive = pack.weigh(&evidence.mark).1 == Side::Server || evidence.facts.process.is_some();
+            if alive && !self.answered {
+                self.answered = true;
+                self.last_seen = at;
+            } else if alive || !self.answered {
                 self.last_seen = self.last_seen.max(at);
             }
             if self.gone_at.is_some_and(|gone| alive && gone < at) {
@@ -210,11 +219,19 @@ impl Server {
 
     /// How sure we are that this is an MCP server, and why.
     pub fn judgement(&self, pack: &Pack) -> Judgement {
-        judge(self.testimonies.iter().map(|t| (t.witness, t.mark.as_str())), pack)
+        judge(self.testimonies.iter().map(|t| Heard { witness: t.witness, mark: &t.mark, last: t.last }), pack)
     }
 
     pub fn witnesses(&self) -> BTreeSet<Witness> {
         self.testimonies.iter().map(|t| t.witness).collect()
+    }
+
+    /// Whether nothing answers here any more: not seen for `gone_after`, or a probe found nothing and nothing was seen
+    /// since for `gone_confirmed_after` (a restart is not a departure).
+    pub fn is_gone(&self, policy: &Policy, now: Timestamp) -> bool {
+        let silent_since = |since: Timestamp, period: Period| period.after(since) <= now;
+        silent_since(self.last_seen, policy.gone_after)
+            || self.gone_at.is_some_and(|at| at > self.last_seen && silent_since(self.last_seen, policy.gone_confirmed_after))
     }
 
     /// The most believable owner.
@@ -222,3 +239,6 @@ impl Server {
         self.owners.iter().min_by_key(|o| o.source)
     }
 }
+
+#[cfg(test)]
+mod tests;

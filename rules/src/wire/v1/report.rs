@@ -116,8 +116,8 @@ impl ServerReport {
     }
 
     /// Names the registration that covers `server`, if any.
-    pub fn registered(mut self, server: &Server, registry: &Registry) -> ServerReport {
-        self.registered_as = registry.find(&server.place).map(|r| r.slug.clone());
+    pub fn registered(mut self, server: &Server, registry: &Registry, now: Timestamp) -> ServerReport {
+        self.registered_as = registry.find(&server.place, now).map(|r| r.slug.clone());
         self
     }
 }

@@ -1,0 +1,211 @@
+//! One finding's history: where it stands on the ladder, and how much of its grace period has been lived through.
+
+use crate::{Timestamp, period::Period, policy::Policy};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A finding's rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rung {
+    Open,
+    Notified,
+    Reminded,
+    Due,
+    Blocked,
+    /// Left the ladder; it comes back to `Open` if the trouble does.
+    Closed,
+}
+
+impl Rung {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Rung::Open => "open",
+            Rung::Notified => "notified",
+            Rung::Reminded => "reminded",
+            Rung::Due => "due",
+            Rung::Blocked => "blocked",
+            Rung::Closed => "closed",
+        }
+    }
+}
+
+/// Why a finding left the ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Closure {
+    Registered,
+    Gone,
+    NotDetected,
+}
+
+impl Closure {
+    pub fn says(self) -> &'static str {
+        match self {
+            Closure::Registered => "registered",
+            Closure::Gone => "nothing answers there any more",
+            Closure::NotDetected => "no longer found",
+        }
+    }
+}
+
+/// Whom a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Audience {
+    Owner,
+    /// The site's security team: where the owner is unknown, or cannot be reached.
+    SecurityQueue,
+}
+
+/// Somebody's word that a finding may stand for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exemption {
+    pub requested_by: String,
+    /// Never the requester.
+    pub approved_by: String,
+    pub reason: String,
+    pub until: Timestamp,
+}
+
+/// What has happened to one finding so far. Stored; the clock lives here and survives everything the store survives.
+///
+/// Two kinds of time: calendar dates (`*_at`, `*_until`) are read off the wall clock; the grace period is *counted* in
+/// [`Case::waited`], which only grows, and by no more than [`Case::WATCH`] per step. So neither a clock that jumps (either
+/// way) nor days in which the collector was down bring a block nearer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Case {
+    pub rung: Rung,
+    pub opened_at: Timestamp,
+    /// Whom the notice was addressed to, and since when.
+    pub asked: Option<(Audience, Timestamp)>,
+    /// Proof that a notice reached somebody. No proof, no clock.
+    pub notified_at: Option<Timestamp>,
+    /// How much of the time since then was lived through.
+    pub waited: Period,
+    /// Reminders already sent, by how long before the block they were to go out.
+    pub reminded: Vec<Period>,
+    pub blocked_at: Option<Timestamp>,
+    pub closed: Option<Closure>,
+    pub closed_at: Option<Timestamp>,
+    pub exemption: Option<Exemption>,
+    /// Silenced until then: no messages, but the clock runs.
+    pub snoozed_until: Option<Timestamp>,
+    /// When this case was last judged, by the wall clock of then.
+    pub judged_at: Timestamp,
+}
+
+/// Why a person's word on a case was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unacceptable {
+    #[error("`{0}` must not be empty")]
+    Empty(&'static str),
+    #[error("an exemption is approved by somebody else than {0}, who asked for it")]
+    SelfApproved(String),
+    #[error("{until} is not in the future")]
+    Past { until: Timestamp },
+    #[error("until {until} is longer than this site allows: at most {max}, that is until {latest}")]
+    TooLong { until: Timestamp, max: Period, latest: Timestamp },
+    #[error("a snooze silences the reminders, so it must end before the block falls due at {deadline}")]
+    PastDeadline { deadline: Timestamp },
+    #[error("the finding is closed")]
+    Closed,
+}
+
+impl Case {
+    /// The longest time between two steps that counts in full; what is beyond was an outage or a jump of the clock, and
+    /// counts for nothing. Whoever drives the ladder steps every case more often than this.
+    pub const WATCH: Duration = Duration::from_secs(3600);
+
+    pub fn open(at: Timestamp) -> Case {
+        Case {
+            rung: Rung::Open,
+            opened_at: at,
+            asked: None,
+            notified_at: None,
+            waited: Period::default(),
+            reminded: Vec::new(),
+            blocked_at: None,
+            closed: None,
+            closed_at: None,
+            exemption: None,
+            snoozed_until: None,
+            judged_at: at,
+        }
+    }
+
+    /// A notice was delivered (the channel's proof, not the attempt), at `now` by our own clock. Only the first counts;
+    /// gives whether it did.
+    pub fn delivered(&mut self, now: Timestamp) -> bool {
+        if self.notified_at.is_some() || self.rung == Rung::Closed {
+            return false;
+        }
+        self.notified_at = Some(now);
+        self.waited = Period::default();
+        self.judged_at = now;
+        true
+    }
+
+    /// Lets the finding stand until `exemption.until`. What was blocked is released by the next step.
+    pub fn exempt(&mut self, mut exemption: Exemption, policy: &Policy, now: Timestamp) -> Result<(), Unacceptable> {
+        for (field, text) in
+            [("requested_by", &mut exemption.requested_by), ("approved_by", &mut exemption.approved_by), ("reason", &mut exemption.reason)]
+        {
+            *text = crate::printable::printable(text.trim(), 400);
+            if text.is_empty() {
+                return Err(Unacceptable::Empty(field));
+            }
+        }
+        if exemption.requested_by.to_lowercase() == exemption.approved_by.to_lowercase() {
+            return Err(Unacceptable::SelfApproved(exemption.requested_by));
+        }
+        self.bounded(exemption.until, policy.max_exemption, now)?;
+        self.exemption = Some(exemption);
+        Ok(())
+    }
+
+    /// Acknowledges: no messages until then. The clock runs on.
+    pub fn snooze(&mut self, until: Timestamp, policy: &Policy, soft_phase_start: Timestamp, now: Timestamp) -> Result<(), Unacceptable> {
+        self.bounded(until, policy.max_snooze, now)?;
+        if let Some(deadline) = self.block_at(policy, soft_phase_start).filter(|d| *d <= until) {
+            return Err(Unacceptable::PastDeadline { deadline });
+        }
+        self.snoozed_until = Some(until);
+        Ok(())
+    }
+
+    fn bounded(&self, until: Timestamp, max: Period, now: Timestamp) -> Result<(), Unacceptable> {
+        let latest = max.after(now);
+        if self.rung == Rung::Closed {
+            Err(Unacceptable::Closed)
+        } else if until <= now {
+            Err(Unacceptable::Past { until })
+        } else if until > latest {
+            Err(Unacceptable::TooLong { until, max, latest })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// When the block falls due by the wall clock, if nothing interrupts the waiting: the grace period after the first
+    /// delivered notice, and not before the soft phase ends. `None`: no clock runs.
+    pub fn block_at(&self, policy: &Policy, soft_phase_start: Timestamp) -> Option<Timestamp> {
+        self.notified_at?;
+        let hard_from = policy.hard_from.unwrap_or_else(|| policy.soft_phase.after(soft_phase_start));
+        Some(policy.grace.after(self.started()).max(hard_from))
+    }
+
+    /// When the waiting would have begun had it never been interrupted.
+    pub(super) fn started(&self) -> Timestamp {
+        self.waited.before(self.judged_at)
+    }
+
+    /// Lets time pass up to `now`.
+    pub(super) fn live(&mut self, now: Timestamp, clock_runs: bool) {
+        let elapsed = Duration::try_from(now.duration_since(self.judged_at)).unwrap_or(Duration::ZERO);
+        self.judged_at = now;
+        if clock_runs && self.notified_at.is_some() {
+            self.waited = Period(self.waited.0.saturating_add(elapsed.min(Case::WATCH)));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+use super::*;
+use Witness::{Host, Probe, Wire};
+
+/// Marks with the day they were last heard on.
+fn judged(marks: &[(Witness, &str, u64)]) -> Judgement {
+    let heard =
+        marks.iter().map(|(witness, mark, day)| Heard { witness: *witness, mark, last: Period::days(*day).after(Timestamp::UNIX_EPOCH) });
+    judge(heard, &Pack::shipped())
+}
+
+fn confidence(marks: &[(Witness, &str)]) -> Confidence {
+    judged(&marks.iter().map(|(w, m)| (*w, *m, 0)).collect::<Vec<_>>()).confidence
+}
+
+#[test]
+fn ports_paths_and_names_alone_are_candidates_however_many() {
+    let marks =
+        [(Wire, "wire.context.port"), (Wire, "wire.context.dns-name"), (Wire, "wire.context.tls-name"), (Host, "host.context.listener")];
+    assert_eq!(confidence(&marks), Confidence::Candidate);
+}
+
+#[test]
+fn a_client_that_tries_is_not_a_server_that_answers() {
+    let marks = [(Wire, "wire.client.initialize"), (Wire, "wire.client.version-header"), (Wire, "wire.client.accept-pair")];
+    assert_eq!(confidence(&marks), Confidence::Candidate);
+}
+
+#[test]
+fn a_request_and_a_fitting_answer_are_probable() {
+    assert_eq!(confidence(&[(Wire, "wire.client.method"), (Wire, "wire.server.answered")]), Confidence::Probable);
+}
+
+#[test]
+fn one_decisive_answer_confirms_and_counter_evidence_spoils_it() {
+    assert_eq!(confidence(&[(Probe, "probe.server.discover-result")]), Confidence::Confirmed);
+    let echo = [(Probe, "probe.server.discover-result", 0), (Probe, "probe.control.answered", 0), (Probe, "probe.control.refused", 0)];
+    assert_eq!(judged(&echo).confidence, Confidence::Candidate);
+    assert!(!judged(&echo).actively_confirmed);
+    assert!(!judged(&echo).corroborated);
+}
+
+#[test]
+fn a_probe_that_was_told_nonsense_spoils_what_the_wire_saw() {
+    assert_eq!(confidence(&[(Wire, "wire.server.initialize-result"), (Probe, "probe.control.answered")]), Confidence::Candidate);
+}
+
+#[test]
+fn one_odd_message_on_the_wire_hides_no_server_from_a_probe() {
+    let marks = [
+        (Wire, "wire.server.against-lsp", 0),
+        (Wire, "wire.server.initialize-result", 0),
+        (Probe, "probe.server.initialize-result", 0),
+        (Probe, "probe.control.refused", 0),
+    ];
+    assert_eq!(judged(&marks[..2]).confidence, Confidence::Candidate);
+    assert_eq!(judged(&marks).confidence, Confidence::Confirmed);
+}
+
+#[test]
+fn what_answered_otherwise_last_month_may_be_a_server_today() {
+    let marks = [(Probe, "probe.server.against-jsonrpc", 0), (Probe, "probe.server.initialize-result", 30)];
+    assert_eq!(judged(&marks).confidence, Confidence::Confirmed);
+    let other_way_round = [(Probe, "probe.server.against-jsonrpc", 30), (Probe, "probe.server.initialize-result", 0)];
+    assert_eq!(judged(&other_way_round).confidence, Confidence::Candidate);
+}
+
+#[test]
+fn active_confirmation_needs_the_negative_control() {
+    assert!(!judged(&[(Probe, "probe.server.discover-result", 0)]).actively_confirmed);
+    assert!(judged(&[(Probe, "probe.server.discover-result", 0), (Probe, "probe.control.refused", 0)]).actively_confirmed);
+}
+
+#[test]
+fn a_listening_port_or_a_client_corroborates_nothing() {
+    let wire = (Wire, "wire.server.initialize-result", 0);
+    assert!(!judged(&[wire]).corroborated);
+    assert!(!judged(&[wire, (Host, "host.context.listener", 0)]).corroborated);
+    assert!(!judged(&[wire, (Probe, "probe.context.http", 0)]).corroborated);
+    assert!(judged(&[wire, (Host, "host.context.sdk-process", 0)]).corroborated);
+    assert!(judged(&[wire, (Probe, "probe.server.initialize-result", 0)]).corroborated);
+}
+
+#[test]
+fn a_mark_of_a_newer_sensor_is_weak_and_named() {
+    let judgement = judged(&[(Wire, "wire.server.not-yet-invented", 0)]);
+    assert_eq!(judgement.confidence, Confidence::Candidate);
+    assert_eq!(judgement.reasons, ["mark wire.server.not-yet-invented"]);
+}

@@ -1,0 +1,135 @@
+//! One round of judgement over a site: servers and registry in, every case one step on, and what is to be done about it.
+//!
+//! Whoever keeps the state calls [`round`] at least every [`Case::WATCH`] and after every change, stores the matters and the
+//! effects in one transaction, and then asks [`crate::decision::compose`] for the set that follows.
+
+use crate::{
+    Timestamp,
+    admission::{Case, Circumstances, Closure, Effect, Rung, step},
+    decision::veto,
+    detect::{Sight, blind, closure, dead, detect},
+    endpoint::Endpoint,
+    finding::{Finding, FindingId},
+    pack::Pack,
+    period::Period,
+    policy::Policy,
+    registry::Registry,
+    server::Server,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What is settled about a site before anything is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    pub name: &'a str,
+    pub policy: &'a Policy,
+    pub registry: &'a Registry,
+    pub pack: &'a Pack,
+    /// When this site was first used.
+    pub soft_phase_start: Timestamp,
+    /// Where our own parts answer: the collector, the gateway.
+    pub ours: &'a [Endpoint],
+}
+
+/// A finding as it was last detected, and its case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matter {
+    pub finding: Finding,
+    pub case: Case,
+}
+
+/// By the id of the finding.
+pub type Matters = BTreeMap<FindingId, Matter>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round {
+    pub matters: Matters,
+    /// In the order of the findings' ids; for one finding, in the order in which they happened.
+    pub effects: Vec<(FindingId, Effect)>,
+    /// Why no new block was made, when there would have been too many.
+    pub hold: Option<String>,
+}
+
+/// How long a closed matter is remembered; the journal remembers it for good.
+const REMEMBERED: Period = Period::days(180);
+
+/// Judges everything once. Doing it again with the result and the same arguments changes nothing.
+pub fn round<'a>(
+    site: &Site<'_>,
+    servers: impl IntoIterator<Item = &'a Server>,
+    sights: &[Sight<'_>],
+    matters: &Matters,
+    now: Timestamp,
+) -> Round {
+    let servers: Vec<&Server> = servers.into_iter().collect();
+    let found = findings(site, &servers, sights, now);
+    let by_key: BTreeMap<String, &Server> = servers.iter().map(|s| (s.key(), *s)).collect();
+    let seen = Seen { found, servers: by_key };
+
+    let free = pass(site, &seen, matters, None, now);
+    let new = free.effects.iter().filter(|(_, e)| matches!(e, Effect::Moved { to: Rung::Blocked, .. })).count();
+    let max = site.policy.max_new_blocks;
+    if new <= usize::try_from(max).unwrap_or(usize::MAX) {
+        return free;
+    }
+    let why = format!("{new} new blocks fall due at once, more than max_new_blocks = {max}: raise it to let them through");
+    pass(site, &seen, matters, Some(why), now)
+}
+
+struct Seen<'a> {
+    found: BTreeMap<FindingId, Finding>,
+    servers: BTreeMap<String, &'a Server>,
+}
+
+fn findings(site: &Site<'_>, servers: &[&Server], sights: &[Sight<'_>], now: Timestamp) -> BTreeMap<FindingId, Finding> {
+    let Site { name, policy, registry, pack, .. } = *site;
+    let shown = servers.iter().flat_map(|s| detect(s, registry, policy, pack, now));
+    let silent = registry.registrations.values().filter_map(|r| dead(name, r, servers.iter().copied(), policy, now));
+    let unseeing = sights.iter().filter_map(|s| blind(name, s, policy, now));
+    shown.chain(silent).chain(unseeing).map(|f| (f.id.clone(), f)).collect()
+}
+
+fn pass(site: &Site<'_>, seen: &Seen<'_>, matters: &Matters, hold: Option<String>, now: Timestamp) -> Round {
+    let mut round = Round { matters: Matters::new(), effects: Vec::new(), hold };
+    for (id, matter) in matters {
+        let closed_long_ago = matter.case.closed_at.is_some_and(|at| REMEMBERED.after(at) <= now);
+        if !closed_long_ago || seen.found.contains_key(id) {
+            round.settle(site, seen, id, &matter.finding, &matter.case, now);
+        }
+    }
+    for (id, finding) in seen.found.iter().filter(|(id, _)| !matters.contains_key(id)) {
+        round.settle(site, seen, id, finding, &Case::open(now), now);
+    }
+    round.effects.sort_by(|a, b| a.0.cmp(&b.0));
+    round
+}
+
+impl Round {
+    fn settle(&mut self, site: &Site<'_>, seen: &Seen<'_>, id: &FindingId, last: &Finding, case: &Case, now: Timestamp) {
+        let finding = seen.found.get(id);
+        let closure = match finding {
+            Some(_) => Closure::NotDetected,
+            None => {
+                let key = last.place.as_ref().map(|p| format!("{}/{p}", last.site));
+                let server = key.and_then(|k| seen.servers.get(&k).copied());
+                closure(last, server, site.registry, site.policy, now)
+            }
+        };
+        let veto = finding.and_then(|f| f.place.as_ref()).and_then(|p| veto(p.endpoint, site, now));
+        let circumstances = Circumstances {
+            policy: site.policy,
+            soft_phase_start: site.soft_phase_start,
+            finding,
+            closure,
+            veto: veto.as_deref(),
+            hold: self.hold.as_deref(),
+        };
+        let (case, effects) = step(case, now, &circumstances);
+        self.effects.extend(effects.into_iter().map(|e| (id.clone(), e)));
+        self.matters.insert(id.clone(), Matter { finding: finding.unwrap_or(last).clone(), case });
+    }
+}
+
+#[cfg(test)]
+mod tests;
