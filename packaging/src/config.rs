@@ -9,6 +9,9 @@ use std::path::Path;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    pub sensor: sensor::Config,
+    pub enforcer: enforcer::Config,
+    pub gateway: gateway::Config,
     pub policy: rules::policy::Policy,
 }
 
@@ -24,6 +27,15 @@ impl Config {
             )
         })?;
         parse(&text, &path.display().to_string())
+    }
+}
+
+/// What a component keeps, it keeps in the one data directory, unless its section says otherwise.
+impl Config {
+    pub fn enforcer_at(self, data: &Path) -> enforcer::Config {
+        let unsaid = enforcer::Config::default().data;
+        let data = if self.enforcer.data == unsaid { data.join("enforcer") } else { self.enforcer.data };
+        enforcer::Config { data, ..self.enforcer }
     }
 }
 

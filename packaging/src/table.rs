@@ -51,6 +51,20 @@ fn aligned(cells: &[String], widths: &[usize]) -> String {
     padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
 }
 
+/// The published word for a value: what JSON calls it.
+pub fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(text)) => text,
+        Ok(other) => other.to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+/// A moment, to the minute, in UTC.
+pub fn moment(at: rules::Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
 /// A short list for one cell: the first few, and how many more.
 pub fn some<T: ToString>(items: impl IntoIterator<Item = T>, shown: usize) -> String {
     let all = items.into_iter().map(|i| i.to_string()).collect::<Vec<_>>();

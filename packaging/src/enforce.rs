@@ -1,0 +1,148 @@
+//! `gnomon enforce`: what a person does at one enforcement point. Works on the kernel and the state directory of this
+//! machine, beside a running Gnomon or without one, and without the collector.
+
+mod print;
+
+use crate::{
+    cli::Global,
+    config::Config,
+    failure::{Exit, Failure, Side},
+    out,
+};
+use clap::{Args, Subcommand};
+use enforcer::operator::{self, Approval, Error};
+use rules::{observation::Outcome, period::Period, wire::v1::Signed};
+use std::path::PathBuf;
+
+/// Each block is a lease: if everything of ours dies, the kernel forgets it by itself.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gnomon enforce plan                         what would be blocked, and what not, and why
+  gnomon enforce apply --confirm-within 5m    undone after 5 minutes unless confirmed
+  gnomon enforce confirm                      keep it
+  gnomon enforce rollback                     back to what was before
+  gnomon enforce stop 'wrong subnet'          break glass: open everything, apply nothing until `resume`
+
+Exit codes: plan: 0 nothing would change, 1 something would, or there are objections;
+status: 0 what should be blocked is, 1 it is not; others: 0 done, 1 refused; 2 error.")]
+pub struct Options {
+    /// Where the [enforcer] section is, when it is not all defaults
+    #[arg(long, value_name = "FILE", env = "GNOMON_CONFIG", hide_env_values = true, global = true)]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// What applying the newest set would do here; changes nothing
+    Plan {
+        /// A signed set in a file, instead of the newest that arrived
+        #[arg(long, value_name = "FILE")]
+        set: Option<PathBuf>,
+        /// Print the nftables transaction too
+        #[arg(long)]
+        nft: bool,
+    },
+    /// Make the kernel match the newest set, as a whole or not at all
+    Apply {
+        #[arg(long, value_name = "FILE")]
+        set: Option<PathBuf>,
+        /// New blocks lapse after this long unless confirmed
+        #[arg(long, value_name = "TIME", default_value = "5m")]
+        confirm_within: Period,
+        /// No trial: confirmed at once
+        #[arg(long, conflicts_with = "confirm_within")]
+        confirmed: bool,
+        /// More new blocks than the hourly limit are meant
+        #[arg(long)]
+        many_new: bool,
+    },
+    /// Keep what was applied for trial
+    Confirm,
+    /// Put the set before the last one back
+    Rollback,
+    /// What is in force, as the kernel tells it
+    Status,
+    /// Break glass: take our table away, and apply nothing until `resume`
+    Stop { reason: String },
+    /// Apply sets again after `stop`
+    Resume,
+    /// For uninstalling: take our table away and forget the last set
+    Remove,
+}
+
+pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
+    let config = Config::load(options.config.as_deref())?.enforcer_at(&global.data());
+    match &options.command {
+        Command::Plan { set, nft } => {
+            let plan = operator::plan(&config, &chosen(set.as_deref(), &config).await?).await.map_err(explained)?;
+            if global.json { out::object(&plan)? } else { print::plan(&plan, *nft)? }
+            Ok(Exit::found(!plan.objections.is_empty() || !plan.nft.is_empty()))
+        }
+        Command::Apply { set, confirm_within, confirmed, many_new } => {
+            let approval = Approval { confirm_within: (!confirmed).then_some(*confirm_within), many_new: *many_new };
+            let set = chosen(set.as_deref(), &config).await?;
+            let done = operator::apply(&config, &set, approval).await.map_err(explained)?;
+            let todo = format!("keep it within {confirm_within}: gnomon enforce confirm");
+            applied(&done, global.json, (!confirmed).then_some(todo))
+        }
+        Command::Confirm => applied(&operator::confirm(&config).await.map_err(explained)?, global.json, None),
+        Command::Rollback => applied(&operator::rollback(&config).await.map_err(explained)?, global.json, None),
+        Command::Status => {
+            let status = operator::status(&config).await.map_err(explained)?;
+            if global.json { out::object(&status)? } else { print::status(&status)? }
+            Ok(Exit::found(status.enforced < status.desired))
+        }
+        Command::Stop { reason } => {
+            operator::panic(&config, reason).await.map_err(explained)?;
+            said(global.json, "stopped", "our table is gone; nothing is applied until `gnomon enforce resume`")
+        }
+        Command::Resume => {
+            operator::resume(&config).await.map_err(explained)?;
+            said(global.json, "resumed", "sets are applied again as they arrive")
+        }
+        Command::Remove => {
+            operator::remove(&config).await.map_err(explained)?;
+            said(global.json, "removed", "our table is gone and the last set forgotten")
+        }
+    }
+}
+
+async fn chosen(file: Option<&std::path::Path>, config: &enforcer::Config) -> Result<Signed, Failure> {
+    if let Some(file) = file {
+        let bad = |why: String| Failure::new(Side::Input, format!("{}: {why}", file.display()), "give a file that holds one signed set (JSON)");
+        let text = std::fs::read_to_string(file).map_err(|why| bad(why.to_string()))?;
+        return serde_json::from_str(&text).map_err(|why| bad(why.to_string()));
+    }
+    operator::latest(config).await.map_err(explained)?.ok_or_else(|| {
+        Failure::new(
+            Side::Collector,
+            format!("no decision set has reached {}", config.data.display()),
+            "start the collector and this enforcement point (`gnomon up` has both), or name the data directory they use: --data DIR",
+        )
+    })
+}
+
+fn applied(done: &rules::observation::Applied, json: bool, todo: Option<String>) -> Result<Exit, Failure> {
+    let good = matches!(done.outcome, Outcome::Applied | Outcome::RolledBack | Outcome::DryRun);
+    if json {
+        out::object(done)?;
+    } else {
+        print::applied(done)?;
+        if let Some(todo) = todo.filter(|_| good) {
+            out::line(todo)?;
+        }
+    }
+    Ok(Exit::found(!good))
+}
+
+fn said(json: bool, state: &str, text: &str) -> Result<Exit, Failure> {
+    if json { out::object(&serde_json::json!({"state": state}))? } else { out::line(text)? }
+    Ok(Exit::Clear)
+}
+
+fn explained(why: Error) -> Failure {
+    Failure::new(Side::Machine, why, "`gnomon doctor enforcer` says what this machine lacks; the kernel was not changed")
+}

@@ -1,0 +1,89 @@
+//! Plans and states, for people.
+
+use crate::{
+    failure::Failure,
+    out::{self, BOLD, DIM, ERROR, GOOD, WARN},
+    table::{Table, some, word},
+};
+use enforcer::operator::{Plan, Status};
+use rules::{
+    observation::{Applied, Outcome},
+    printable::printable,
+};
+
+pub(super) fn plan(plan: &Plan, nft: bool) -> Result<(), Failure> {
+    out::line(format!("{BOLD}Set {} at {}{BOLD:#}, in {}", plan.generation, plan.point, some(plan.hooks.iter().map(|h| h.as_str()), 3)))?;
+    let agents = if plan.agents.is_empty() { "nobody: no agent range is set, so nothing is cut".to_owned() } else { some(&plan.agents, 8) };
+    out::line(format!("binds traffic from {agents}\n"))?;
+    let mut table = Table::new(&["", "ENDPOINT", "ACTION", "FINDING", "SINCE", "REASON"]);
+    for b in &plan.blocks {
+        let mark = if b.new { "+" } else { "=" };
+        table.row([mark.to_owned(), b.endpoint.to_string(), word(&b.action), b.finding.to_string(), day(b.since), b.reason.clone()]);
+    }
+    for endpoint in &plan.lifted {
+        table.row(["-".to_owned(), endpoint.to_string(), "lifted".to_owned(), String::new(), String::new(), String::new()]);
+    }
+    table.print("nothing is to be blocked")?;
+    for w in &plan.withheld {
+        out::line(format!("{WARN}withheld{WARN:#} {} ({}): {}", w.endpoint, w.finding, printable(&w.why, 300)))?;
+    }
+    for objection in &plan.objections {
+        out::line(format!("{ERROR}objection{ERROR:#} {}", printable(objection, 300)))?;
+    }
+    match (plan.objections.is_empty(), plan.nft.is_empty()) {
+        (false, _) => out::line("\nAs it is, nothing would be applied.")?,
+        (true, true) => out::line("\nThe kernel already holds this: nothing to do.")?,
+        (true, false) => out::line("\nNothing was changed. To apply it: gnomon enforce apply --confirm-within 5m")?,
+    }
+    if nft && !plan.nft.is_empty() {
+        // Rendered from checked values only: no stranger's byte is in it.
+        out::line(format!("\n{DIM}# nft -f -{DIM:#}\n{}", plan.nft.trim_end()))?;
+    }
+    Ok(())
+}
+
+pub(super) fn status(s: &Status) -> Result<(), Failure> {
+    let state = match (&s.agents, s.stopped) {
+        (_, true) => format!("{WARN}stopped by a person{WARN:#} (gnomon enforce resume)"),
+        (None, _) if s.desired == 0 => "nothing is to be blocked, and our table is not in the kernel".to_owned(),
+        (None, _) => format!("{ERROR}our table is not in the kernel{ERROR:#}"),
+        (Some(_), _) if s.enforced < s.desired => format!("{ERROR}{} of {} blocks are in the kernel{ERROR:#}", s.enforced, s.desired),
+        (Some(agents), _) => format!("{GOOD}{} blocks in the kernel{GOOD:#}, for traffic from {}", s.enforced, some(agents, 8)),
+    };
+    out::line(format!("{BOLD}{}{BOLD:#}, generation {}: {state}", s.point, s.generation))?;
+    if let Some(by) = s.confirm_by {
+        out::line(format!("{WARN}on trial{WARN:#}: lapses at {} unless confirmed (gnomon enforce confirm)", crate::table::moment(by)))?;
+    }
+    if let Some(end) = s.set_not_after {
+        out::line(format!("the set is good until {}", crate::table::moment(end)))?;
+    }
+    let mut table = Table::new(&["ENDPOINT", "ACTION", "FINDING", "LEASE", "PACKETS", "BYTES"]);
+    for e in &s.elements {
+        let finding = e.finding.as_ref().map(ToString::to_string).unwrap_or_default();
+        table.row([
+            e.endpoint.to_string(),
+            word(&e.action),
+            finding,
+            e.lease_left.to_string(),
+            e.packets.to_string(),
+            e.bytes.to_string(),
+        ]);
+    }
+    if s.elements.is_empty() { Ok(()) } else { table.print("") }
+}
+
+pub(super) fn applied(a: &Applied) -> Result<(), Failure> {
+    let (style, text) = match a.outcome {
+        Outcome::Applied => (GOOD, "applied, read back and equal"),
+        Outcome::DryRun => (GOOD, "checked and rendered; nothing was changed"),
+        Outcome::RolledBack => (GOOD, "rolled back"),
+        Outcome::Refused => (WARN, "refused; the last good set stays"),
+        Outcome::Failed => (ERROR, "failed; the last good set stays"),
+    };
+    let why = if a.reason.is_empty() { String::new() } else { format!(": {}", printable(&a.reason, 300)) };
+    out::line(format!("{style}{text}{style:#}{why} (generation {}, {} elements, at {})", a.generation, a.elements, a.point))
+}
+
+fn day(at: rules::Timestamp) -> String {
+    at.strftime("%Y-%m-%d").to_string()
+}

@@ -1,0 +1,96 @@
+//! `gnomon watch`: servers on the wire, or in a capture, without a collector.
+
+use crate::{
+    cli::Global,
+    failure::{Exit, Failure, Side},
+    out, stop,
+    tally::{self, Tally},
+};
+use clap::Args;
+use rules::observation::{Coverage, Said};
+use sensor::capture::{live, replay};
+use std::path::{Path, PathBuf};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Only listens: it sends nothing. Live, it prints servers as they are found and a summary when it ends (Ctrl-C).
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gnomon watch --pcap morning.pcapng
+  gnomon watch --pcap morning.pcapng --json | jq 'select(.confidence == \"confirmed\")'
+  sudo gnomon watch --interface eth0
+
+Exit codes: 0 no server, 1 at least one Probable or Confirmed, 2 error.")]
+pub struct Options {
+    /// Read this pcap or pcapng file; no privilege needed. May be given more than once
+    #[arg(long, value_name = "FILE", conflicts_with = "interface")]
+    pub pcap: Vec<PathBuf>,
+    /// Watch this interface; may be given more than once [default: all that are up]
+    #[arg(long, value_name = "NAME")]
+    pub interface: Vec<String>,
+}
+
+pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
+    let mut tally = Tally::new();
+    if options.pcap.is_empty() {
+        crate::async_main(live(options, &mut tally, global.json))?;
+    } else {
+        for file in &options.pcap {
+            let coverage = replay(file, &mut tally)?;
+            remark(&coverage);
+        }
+    }
+    let reports = tally.reports();
+    tally::print(&reports, global.json)?;
+    Ok(Exit::found(tally::any_found(&reports)))
+}
+
+fn replay(file: &Path, tally: &mut Tally) -> Result<Coverage, Failure> {
+    replay::watch_file(file, &mut |evidence| drop(tally.take(&evidence))).map_err(|why| {
+        Failure::new(Side::Input, why, "check that it is a pcap or pcapng file, whole and readable: `file` and `capinfos` tell more")
+    })
+}
+
+async fn live(options: &Options, tally: &mut Tally, json: bool) -> Result<(), Failure> {
+    let shutdown = CancellationToken::new();
+    stop::on_signal(shutdown.clone())?;
+    let config = sensor::capture::Config { interfaces: options.interface.clone(), ..Default::default() };
+    let (voice, mut said) = mpsc::channel(4096);
+    let watching = tokio::spawn(live::watch(config, voice, shutdown));
+    if !json {
+        out::line("watching; Ctrl-C ends it with a summary")?;
+    }
+    let mut seen = Vec::<Coverage>::new();
+    while let Some((_, word)) = said.recv().await {
+        match word {
+            Said::Evidence(evidence) => {
+                for report in tally.take(&evidence) {
+                    if !json {
+                        out::line(tally::one_line(&report))?;
+                    }
+                }
+            }
+            Said::Coverage(now) => {
+                seen.retain(|c| c.interface != now.interface);
+                seen.push(now);
+            }
+            Said::Applied(_) | Said::Gap { .. } => {}
+        }
+    }
+    seen.iter().for_each(remark);
+    match watching.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(why)) => {
+            Err(Failure::new(Side::Machine, why, "`gnomon doctor sensor` says what is missing; a capture needs no privilege: --pcap FILE"))
+        }
+        Err(why) => Err(Failure::new(Side::Gnomon, format!("the capture stopped: {why}"), "please report this")),
+    }
+}
+
+/// How much was seen is part of the answer: nothing found in nothing seen means nothing.
+fn remark(coverage: &Coverage) {
+    let lost = coverage.lost.iter().filter(|(_, n)| **n > 0).map(|(why, n)| format!("{n} {why}")).collect::<Vec<_>>();
+    let lost = if lost.is_empty() { String::new() } else { format!("; not understood or lost: {}", lost.join(", ")) };
+    out::note(format!("{}: {} frames{lost}", rules::printable::printable(&coverage.interface, 120), coverage.frames));
+}
