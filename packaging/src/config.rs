@@ -43,11 +43,10 @@ impl Config {
 pub fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, Failure> {
     toml::from_str(text).map_err(|why| {
         let (line, column) = why.span().map_or((1, 1), |span| position(text, span.start));
-        let todo = match suggestion(why.message()) {
-            Some(known) => format!("did you mean `{known}`?"),
-            None => "packaging/config/gnomon.toml lists every key with its default".to_owned(),
-        };
-        Failure::new(Side::Configuration, format!("{name}:{line}:{column}: {}", why.message().trim()), todo)
+        let (what, todo) = unknown(why.message()).unwrap_or_else(|| {
+            (why.message().trim().to_owned(), "`gnomon config defaults` prints every key with its default and its form".to_owned())
+        });
+        Failure::new(Side::Configuration, format!("{name}:{line}:{column}: {what}"), todo)
     })
 }
 
@@ -57,13 +56,20 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, column + 1)
 }
 
-/// Reads serde's own sentence: ``unknown field `a`, expected one of `b`, `c` ``.
-fn suggestion(message: &str) -> Option<String> {
-    let rest = message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown variant "))?;
+/// Reads serde's own sentence, ``unknown field `a`, expected one of `b`, `c` ``: what it is, and what to do.
+fn unknown(message: &str) -> Option<(String, String)> {
+    let (what, rest) = [("key", "unknown field "), ("value", "unknown variant ")]
+        .into_iter()
+        .find_map(|(what, start)| message.strip_prefix(start).map(|rest| (what, rest)))?;
     let mut names = rest.split('`').skip(1).step_by(2);
     let wrong = names.next()?;
-    let (score, best) = names.map(|known| (strsim::jaro_winkler(wrong, known), known)).max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (score > 0.75).then(|| best.to_owned())
+    let known = names.collect::<Vec<_>>();
+    let near = known.iter().map(|k| (strsim::jaro_winkler(wrong, k), k)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let todo = match near {
+        Some((score, best)) if score > 0.75 => format!("did you mean `{best}`?"),
+        _ => format!("known here: {}", known.join(", ")),
+    };
+    Some((format!("unknown {what} `{wrong}`"), todo))
 }
 
 #[cfg(test)]

@@ -78,7 +78,11 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
     match &options.command {
         Command::Plan { set, nft } => {
             let plan = operator::plan(&config, &chosen(set.as_deref(), &config).await?).await.map_err(explained)?;
-            if global.json { out::object(&plan)? } else { print::plan(&plan, *nft)? }
+            if global.json {
+                out::object(&plan)?
+            } else {
+                print::plan(&plan, *nft)?
+            }
             Ok(Exit::found(!plan.objections.is_empty() || !plan.nft.is_empty()))
         }
         Command::Apply { set, confirm_within, confirmed, many_new } => {
@@ -92,7 +96,11 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
         Command::Rollback => applied(&operator::rollback(&config).await.map_err(explained)?, global.json, None),
         Command::Status => {
             let status = operator::status(&config).await.map_err(explained)?;
-            if global.json { out::object(&status)? } else { print::status(&status)? }
+            if global.json {
+                out::object(&status)?
+            } else {
+                print::status(&status)?
+            }
             Ok(Exit::found(status.enforced < status.desired))
         }
         Command::Stop { reason } => {
@@ -112,7 +120,8 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
 
 async fn chosen(file: Option<&std::path::Path>, config: &enforcer::Config) -> Result<Signed, Failure> {
     if let Some(file) = file {
-        let bad = |why: String| Failure::new(Side::Input, format!("{}: {why}", file.display()), "give a file that holds one signed set (JSON)");
+        let bad =
+            |why: String| Failure::new(Side::Input, format!("{}: {why}", file.display()), "give a file that holds one signed set (JSON)");
         let text = std::fs::read_to_string(file).map_err(|why| bad(why.to_string()))?;
         return serde_json::from_str(&text).map_err(|why| bad(why.to_string()));
     }
@@ -139,7 +148,11 @@ fn applied(done: &rules::observation::Applied, json: bool, todo: Option<String>)
 }
 
 fn said(json: bool, state: &str, text: &str) -> Result<Exit, Failure> {
-    if json { out::object(&serde_json::json!({"state": state}))? } else { out::line(text)? }
+    if json {
+        out::object(&serde_json::json!({"state": state}))?
+    } else {
+        out::line(text)?
+    }
     Ok(Exit::Clear)
 }
 

@@ -8,6 +8,25 @@ pub mod config;
 pub mod data;
 pub mod demo;
 pub mod doctor;
+pub mod enforce;
 pub mod failure;
+pub mod inventory;
 pub mod out;
+pub mod stop;
 pub mod table;
+pub mod tally;
+pub mod watch;
+
+use failure::{Failure, Side};
+use std::future::Future;
+
+/// Runs one asynchronous command to its end, on a runtime of its own.
+pub(crate) fn async_main<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|why| Failure::new(Side::Machine, format!("cannot start threads: {why}"), "raise the limits of this user"))?;
+    let done = runtime.block_on(command);
+    // Whatever still blocks a thread has no say in how long the command takes to end.
+    runtime.shutdown_background();
+    done
+}

@@ -12,7 +12,8 @@ const FORCED: i32 = 130;
 
 /// Cancels `shutdown` at the first signal; ends the process at the second.
 pub fn on_signal(shutdown: CancellationToken) -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|why| Failure::new(Side::Machine, format!("cannot listen for signals: {why}"), "please report this"));
+    let listen =
+        |kind| signal(kind).map_err(|why| Failure::new(Side::Machine, format!("cannot listen for signals: {why}"), "please report this"));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     tokio::spawn(async move {
         for last in [false, true] {

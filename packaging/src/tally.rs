@@ -6,12 +6,7 @@ use crate::{
     table::{Table, some, word},
 };
 use collector::inventory::Inventory;
-use rules::{
-    confidence::Confidence,
-    evidence::Evidence,
-    pack::Pack,
-    wire::v1::ServerReport,
-};
+use rules::{confidence::Confidence, evidence::Evidence, pack::Pack, wire::v1::ServerReport};
 use std::collections::BTreeMap;
 
 /// Servers as one command saw them, and what it already said about them.

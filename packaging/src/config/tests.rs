@@ -8,7 +8,7 @@ fn refused(text: &str) -> String {
 #[test]
 fn a_misspelt_key_is_refused_with_its_line_and_the_nearest_name() {
     expect![[r#"
-        error gnomon.toml:3:1: unknown field `grase`, expected one of `mode`, `grace`, `reminders`, `hard_from`, `soft_phase`, `gone_after`, `max_snooze`, `agents`, `protected`, `lease`, `validity`, `max_new_blocks`
+        error gnomon.toml:3:1: unknown key `grase`
          side the configuration
            do did you mean `grace`?"#]]
     .assert_eq(&refused("# mine\n[policy]\ngrase = \"3d\"\n"));
@@ -18,6 +18,11 @@ fn a_misspelt_key_is_refused_with_its_line_and_the_nearest_name() {
 fn a_misspelt_section_and_a_misspelt_value_too() {
     assert!(refused("[polcy]\n").contains("did you mean `policy`?"));
     assert!(refused("[policy]\nmode = \"hart\"\n").contains("did you mean `hard`?"));
+}
+
+#[test]
+fn a_name_near_nothing_gets_the_list() {
+    assert!(refused("[policy]\nmode = \"x\"\n").contains("known here: observe, soft, hard"));
 }
 
 #[test]

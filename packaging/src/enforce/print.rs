@@ -60,14 +60,7 @@ pub(super) fn status(s: &Status) -> Result<(), Failure> {
     let mut table = Table::new(&["ENDPOINT", "ACTION", "FINDING", "LEASE", "PACKETS", "BYTES"]);
     for e in &s.elements {
         let finding = e.finding.as_ref().map(ToString::to_string).unwrap_or_default();
-        table.row([
-            e.endpoint.to_string(),
-            word(&e.action),
-            finding,
-            e.lease_left.to_string(),
-            e.packets.to_string(),
-            e.bytes.to_string(),
-        ]);
+        table.row([e.endpoint.to_string(), word(&e.action), finding, e.lease_left.to_string(), e.packets.to_string(), e.bytes.to_string()]);
     }
     if s.elements.is_empty() { Ok(()) } else { table.print("") }
 }
