@@ -54,8 +54,11 @@ unit: ## Tests of all tiers that can run here
 	else echo "cargo-nextest is not installed (make tools): using cargo test"; $(CARGO) test --locked --workspace --no-fail-fast; fi
 
 deny: ## Licences, advisories, duplicates and sources of dependencies
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
-	else echo "dependencies' licences and advisories: cargo-deny is not installed (make tools)" >> $(SKIPPED); fi
+	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
+	  echo "dependencies' licences and advisories: cargo-deny is not installed (make tools)" >> $(SKIPPED); exit 0; fi; \
+	$(CARGO) deny --locked check bans licenses sources; \
+	if $(CARGO) deny --locked fetch db >/dev/null 2>&1; then $(CARGO) deny --locked check advisories; \
+	else echo "dependencies' advisories: the advisory database cannot be fetched from here" >> $(SKIPPED); fi
 
 tools: ## Install cargo-nextest and cargo-deny (slow: both are built here)
 	$(CARGO) install --locked cargo-nextest cargo-deny
