@@ -1,0 +1,117 @@
+//! What the command says and how it ends, as a script would see it.
+
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+fn gnomon(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
+    // Nothing of the machine that runs the test may leak in.
+    command.args(args).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    gnomon(args).output().expect("the command starts")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn file(dir: &Path, name: &str, content: &[u8]) -> String {
+    let path = dir.join(name);
+    std::fs::File::create(&path).and_then(|mut f| f.write_all(content)).expect("a temporary file");
+    path.display().to_string()
+}
+
+/// Exit code 2, nothing on standard output, and the three parts of an error.
+#[track_caller]
+fn refused(output: &Output, what: &str, todo: &str) {
+    let error = text(&output.stderr);
+    assert_eq!((code(output), text(&output.stdout).as_str()), (2, ""), "{error}");
+    assert!(error.starts_with("error ") && error.contains("\n side ") && error.contains("\n   do "), "{error}");
+    assert!(error.contains(what) && error.contains(todo), "{error}");
+    assert!(!error.contains('\u{1b}'), "colours only on a terminal: {error}");
+}
+
+#[test]
+fn help_names_every_command_and_the_exit_codes() {
+    let output = run(&["--help"]);
+    let help = text(&output.stdout);
+    assert_eq!(code(&output), 0);
+    for part in ["doctor", "config", "Exit codes:", "--json", "--data"] {
+        assert!(help.contains(part), "{part} is missing:\n{help}");
+    }
+}
+
+#[test]
+fn every_command_has_help_with_an_example_or_needs_none() {
+    fn walk(command: &clap::Command, path: &[String]) {
+        for sub in command.get_subcommands().filter(|c| c.get_name() != "help") {
+            let path = [path, &[sub.get_name().to_owned()]].concat();
+            assert!(sub.get_about().is_some(), "`gnomon {}` has no description", path.join(" "));
+            walk(sub, &path);
+        }
+    }
+    walk(&gnomon::cli::tree(), &[]);
+}
+
+#[test]
+fn a_slip_in_a_command_is_answered_with_the_nearest_one_and_code_2() {
+    let output = run(&["doctr"]);
+    assert_eq!(code(&output), 2);
+    assert!(text(&output.stderr).contains("'doctor'"), "{}", text(&output.stderr));
+    assert_eq!(code(&run(&[])), 2);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_file_line_and_suggestion() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(dir.path(), "gnomon.toml", b"[policy]\n\ngraze = \"3d\"\n");
+    refused(&run(&["config", "check", &config]), "gnomon.toml:3:1: unknown key `graze`", "did you mean `grace`?");
+    refused(&run(&["config", "check", "/nowhere/gnomon.toml"]), "cannot read /nowhere/gnomon.toml", "check the path");
+}
+
+#[test]
+fn a_configuration_cannot_write_to_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(dir.path(), "gnomon.toml", b"[\"\\u001b[2Jpolicy\"]\n");
+    refused(&run(&["config", "check", &config]), "unknown key", "");
+}
+
+#[test]
+fn doctor_prints_one_object_per_line() {
+    let output = run(&["doctor", "demo", "--json"]);
+    let lines = text(&output.stdout);
+    assert!(lines.lines().count() > 5, "{lines}");
+    for line in lines.lines() {
+        let object = serde_json::from_str::<serde_json::Value>(line).expect("each line is JSON");
+        assert!(object["name"].is_string() && object["state"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn doctor_says_what_to_do_about_a_data_directory_that_cannot_be_used_and_exits_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocked = file(dir.path(), "occupied", b"");
+    let output = run(&["doctor", "collector", "--json", "--data", &blocked]);
+    let lines = text(&output.stdout);
+    let line = lines.lines().find(|l| l.contains("data directory")).expect("a line about it");
+    assert_eq!(code(&output), 1);
+    assert!(line.contains("is not a directory") && line.contains("--data DIR"), "{line}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut child = gnomon(&["doctor", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((code(&output), text(&output.stderr).as_str()), (0, ""));
+}
