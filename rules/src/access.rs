@@ -21,7 +21,6 @@ impl fmt::Display for Principal {
 
 /// A rule that lets something through. There is no rule that denies: what no grant covers is denied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Grant {
     /// Named in every audit record and every refusal that it could have prevented.
     pub id: String,

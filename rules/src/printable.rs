@@ -21,6 +21,11 @@ pub fn printable(text: &str, max: usize) -> String {
     out
 }
 
+/// Whether `text` can be shown as it is.
+pub fn is_printable(text: &str) -> bool {
+    !text.chars().any(is_deceptive)
+}
+
 /// As [`printable`], for bytes that may not be UTF-8.
 pub fn printable_bytes(bytes: &[u8], max: usize) -> String {
     // A cut inside a character turns into a replacement mark, which is what it is.

@@ -12,8 +12,10 @@ use std::{
 };
 
 /// A registered server: one slug, one gateway path, one or more backends.
+///
+/// It travels in bundles, where an older gateway ignores what a newer collector adds; where a person writes one, read it with
+/// [`crate::wire::strict`], which does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Registration {
     /// `[a-z0-9][a-z0-9-]{0,62}`: the last part of the gateway's URL.
     pub slug: String,
@@ -42,7 +44,6 @@ pub struct Registration {
 
 /// Where a registered server answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Backend {
     pub url: url::Url,
     /// What the name resolved to when it was registered or last refreshed; an address in the URL stands for itself.

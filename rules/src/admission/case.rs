@@ -134,6 +134,13 @@ impl Case {
         }
     }
 
+    /// Whether this, a step later, has to replace what is stored. Mere passing of time need not be written down every time:
+    /// a stored case that is a few minutes old lives through them at the next step, also after a restart.
+    pub fn worth_storing(&self, stored: &Case) -> bool {
+        let aged = Case { waited: self.waited, judged_at: self.judged_at, ..stored.clone() };
+        aged != *self || self.judged_at.duration_since(stored.judged_at).unsigned_abs() >= Case::WATCH / 4
+    }
+
     /// A notice was delivered (the channel's proof, not the attempt), at `now` by our own clock. Only the first counts;
     /// gives whether it did.
     pub fn delivered(&mut self, now: Timestamp) -> bool {

@@ -372,3 +372,24 @@ fn where_it_stands_says_what_it_waits_for() {
         blocked since 1970-04-12T00:00:00Z"#]]
     .assert_eq(&said.join("\n"));
 }
+
+#[test]
+fn what_is_not_worth_storing_loses_no_time() {
+    let (mut live, mut lazy) = (world(), world());
+    live.look().deliver();
+    lazy.look().deliver();
+    let mut writes = 0;
+    for minute in 1..=44_000_u64 {
+        live.now = Period::seconds(minute * 60).after(START);
+        live.look();
+        let stored = lazy.case.clone();
+        lazy.now = live.now;
+        if lazy.look().case.worth_storing(&stored) {
+            writes += 1;
+        } else {
+            lazy.case = stored;
+        }
+    }
+    assert_eq!(live.log, lazy.log);
+    assert!((2900..3000).contains(&writes), "{writes} writes in 44000 looks");
+}

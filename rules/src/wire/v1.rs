@@ -5,8 +5,10 @@
 use crate::{Timestamp, access::Grant, decision::DecisionSet, observation::Said, registry::Registry};
 use serde::{Deserialize, Serialize};
 
+mod admit;
 mod report;
 
+pub use admit::Objection;
 pub use report::{EvidenceReport, FindingReport, ServerReport};
 
 /// `POST /v1/observations`: consecutive observations of one sensor. At most [`Batch::MAX`] records, [`Batch::MAX_BYTES`] bytes.
@@ -97,3 +99,6 @@ impl std::fmt::Debug for Tenant {
         f.debug_struct("Tenant").field("name", &self.name).field("secrets", &self.secrets.len()).field("keys", &self.keys).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

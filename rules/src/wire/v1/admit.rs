@@ -1,0 +1,199 @@
+//! From the wire to a noun: what a peer said is checked and cut before anything believes it.
+//!
+//! What tells *which* thing is meant (sensor, sequence, place, mark) is refused when it is wrong. What merely describes it is
+//! cut to its bound and made printable: a server with ten thousand tools must not make its sensor's word unacceptable.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use super::{Batch, Record};
+use crate::{
+    Timestamp,
+    endpoint::Place,
+    evidence::{Evidence, Facts, Implementation, Transport, Witness},
+    observation::{Applied, Coverage, Observation, Said},
+    period::Period,
+    printable::{is_printable, printable},
+    server::Server,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a batch or a record was not taken. The sender is wrong, not the network: sending it again does not help.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Objection {
+    #[error("`{0}` is no name of a sensor: 1 to 64 of a-z, 0-9, dot, dash and underscore")]
+    Sensor(String),
+    #[error("a batch holds at most {max} records, not {got}")]
+    TooMany { got: usize, max: usize },
+    #[error("record {seq} does not follow {after}: sequence numbers grow by one")]
+    Sequence { seq: u64, after: u64 },
+    #[error("record {seq}: the gap from {from} to {to} is none")]
+    Gap { seq: u64, from: u64, to: u64 },
+    #[error("record {seq}: `{mark}` is no mark of witness.side.name by the witness that says it")]
+    Mark { seq: u64, mark: String },
+    #[error("record {seq}: {what} of the place is not as it is written on the wire")]
+    Place { seq: u64, what: &'static str },
+    #[error("record {seq}: {at} is before there was any of this")]
+    Time { seq: u64, at: Timestamp },
+}
+
+/// How far a peer's clock may run ahead of ours before we read ours instead.
+const AHEAD: Period = Period::seconds(600);
+/// 2020-01-01: nothing that is observed is older.
+const EARLIEST: i64 = 1_577_836_800;
+const MAX_NAME: usize = 64;
+const MAX_TEXT: usize = 256;
+/// An escape takes up to ten characters in the place of one.
+const ESCAPED: usize = 10;
+
+impl Batch {
+    /// Checks what holds for the batch as a whole; each record is then admitted by [`Observation::admit`].
+    pub fn check(&self) -> Result<(), Objection> {
+        if !is_name(&self.sensor) {
+            return Err(Objection::Sensor(printable(&self.sensor, 80)));
+        }
+        if self.records.len() > Batch::MAX {
+            return Err(Objection::TooMany { got: self.records.len(), max: Batch::MAX });
+        }
+        let mut records = self.records.iter();
+        let Some(mut after) = records.next().map(|r| r.seq) else { return Ok(()) };
+        for Record { seq, .. } in records {
+            if after.checked_add(1) != Some(*seq) {
+                return Err(Objection::Sequence { seq: *seq, after });
+            }
+            after = *seq;
+        }
+        Ok(())
+    }
+}
+
+impl Observation {
+    /// One record of a batch that [`Batch::check`] let through. `now` is our clock: nothing is observed later than that.
+    pub fn admit(sensor: &str, epoch: u64, record: Record, now: Timestamp) -> Result<Observation, Objection> {
+        if !is_name(sensor) {
+            return Err(Objection::Sensor(printable(sensor, 80)));
+        }
+        let Record { seq, at, said } = record;
+        let at = plausible(at, seq, now)?;
+        let said = match said {
+            Said::Evidence(e) => Said::Evidence(Box::new(evidence(*e, seq, now)?)),
+            Said::Coverage(c) => Said::Coverage(coverage(c)),
+            Said::Applied(a) => {
+                Said::Applied(Applied { point: printable(&a.point, MAX_NAME), reason: printable(&a.reason, MAX_TEXT), ..a })
+            }
+            Said::Gap { from_seq, to_seq, .. } if from_seq > to_seq => return Err(Objection::Gap { seq, from: from_seq, to: to_seq }),
+            Said::Gap { from_seq, to_seq, reason } => Said::Gap { from_seq, to_seq, reason: printable(&reason, MAX_TEXT) },
+        };
+        Ok(Observation { sensor: sensor.to_owned(), epoch, seq, at, said })
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+fn plausible(at: Timestamp, seq: u64, now: Timestamp) -> Result<Timestamp, Objection> {
+    if at.as_second() < EARLIEST {
+        return Err(Objection::Time { seq, at });
+    }
+    Ok(if at > AHEAD.after(now) { now } else { at })
+}
+
+fn evidence(e: Evidence, seq: u64, now: Timestamp) -> Result<Evidence, Objection> {
+    let witness = match e.witness {
+        Witness::Wire => "wire",
+        Witness::Host => "host",
+        Witness::Probe => "probe",
+    };
+    let parts: Vec<&str> = e.mark.split('.').collect();
+    let shaped = parts.len() == 3
+        && e.mark.len() <= 80
+        && parts.first() == Some(&witness)
+        && e.mark.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-');
+    if !shaped {
+        return Err(Objection::Mark { seq, mark: printable(&e.mark, 80) });
+    }
+    Ok(Evidence {
+        place: place(e.place, e.facts.transport, seq)?,
+        at: plausible(e.at, seq, now)?,
+        detail: cut(&e.detail, Evidence::MAX_DETAIL),
+        facts: facts(e.facts),
+        ..e
+    })
+}
+
+fn place(p: Place, transport: Option<Transport>, seq: u64) -> Result<Place, Objection> {
+    let wrong = |what| Err(Objection::Place { seq, what });
+    if p.endpoint.port == 0 && transport != Some(Transport::Stdio) {
+        return wrong("the port");
+    }
+    if p.endpoint.address.to_canonical() != p.endpoint.address {
+        return wrong("the address");
+    }
+    if p.path.as_ref().is_some_and(|path| !path.starts_with('/') || path.len() > Place::MAX_PATH * ESCAPED || !is_printable(path)) {
+        return wrong("the path");
+    }
+    if p.host.as_ref().is_some_and(|host| Place::new(p.endpoint).with_host(host).host.as_ref() != Some(host)) {
+        return wrong("the host");
+    }
+    Ok(p)
+}
+
+fn facts(f: Facts) -> Facts {
+    Facts {
+        revisions: few(f.revisions, Server::MAX_SMALL, 32),
+        tools: few(f.tools, Server::MAX_TOOLS, MAX_TEXT),
+        server_info: f.server_info.map(implementation),
+        client: f.client.map(|mut c| {
+            c.address = c.address.to_canonical();
+            c.software = c.software.map(implementation);
+            c
+        }),
+        process: f.process.map(|mut p| {
+            for text in [&mut p.executable, &mut p.command, &mut p.user] {
+                *text = cut(text, MAX_TEXT);
+            }
+            for text in [&mut p.unit, &mut p.container] {
+                *text = text.take().map(|t| cut(&t, MAX_TEXT));
+            }
+            p
+        }),
+        owner: f.owner.map(|mut o| {
+            o.name = cut(&o.name, MAX_TEXT);
+            o
+        }),
+        ..f
+    }
+}
+
+fn coverage(c: Coverage) -> Coverage {
+    let mut lost: BTreeMap<String, u64> = BTreeMap::new();
+    for (why, n) in c.lost {
+        // What does not fit is still counted.
+        let why = if lost.len() < MAX_NAME - 1 { cut(&why, MAX_NAME) } else { "other".to_owned() };
+        let sum = lost.entry(why).or_default();
+        *sum = sum.saturating_add(n);
+    }
+    Coverage { interface: cut(&c.interface, MAX_NAME), frames: c.frames, lost }
+}
+
+fn implementation(i: Implementation) -> Implementation {
+    Implementation { name: cut(&i.name, MAX_TEXT), version: i.version.map(|v| cut(&v, MAX_NAME)) }
+}
+
+fn few(texts: BTreeSet<String>, count: usize, length: usize) -> BTreeSet<String> {
+    texts.into_iter().take(count).map(|t| cut(&t, length)).collect()
+}
+
+/// Leaves alone what a sensor of ours has made printable and cut already: escaping again would double nothing, but cutting
+/// at the same number again would cut escapes apart.
+fn cut(text: &str, max: usize) -> String {
+    if is_printable(text) && text.chars().count() <= max.saturating_mul(ESCAPED).saturating_add(1) {
+        text.to_owned()
+    } else {
+        printable(text, max)
+    }
+}
+
+#[cfg(test)]
+mod tests;
