@@ -108,7 +108,11 @@ impl Api {
         // 204, or a deletion that has nothing to say.
         let bytes = if bytes.is_empty() { b"null".as_slice() } else { &bytes };
         serde_json::from_slice(bytes).map_err(|why| {
-            Failure::new(Side::Collector, format!("{} answered what this version does not understand: {why}", self.base), "use a command and a collector of the same version")
+            Failure::new(
+                Side::Collector,
+                format!("{} answered what this version does not understand: {why}", self.base),
+                "use a command and a collector of the same version",
+            )
         })
     }
 
@@ -116,7 +120,11 @@ impl Api {
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|why| self.unreachable(&why))? {
             if bytes.len().saturating_add(chunk.len()) > MAX_ANSWER {
-                return Err(Failure::new(Side::Collector, "the answer is longer than 256 MiB", "ask for less, for example with --site or --limit"));
+                return Err(Failure::new(
+                    Side::Collector,
+                    "the answer is longer than 256 MiB",
+                    "ask for less, for example with --site or --limit",
+                ));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -124,8 +132,10 @@ impl Api {
     }
 
     fn unreachable(&self, why: &reqwest::Error) -> Failure {
-        let reason = std::iter::successors(std::error::Error::source(why), |e| e.source()).last().map_or_else(|| why.to_string(), |e| e.to_string());
-        let todo = "start one with `gnomon up`, or say where it is: --api URL or GNOMON_API (from elsewhere: ssh -L 7411:127.0.0.1:7411 HOST)";
+        let reason =
+            std::iter::successors(std::error::Error::source(why), |e| e.source()).last().map_or_else(|| why.to_string(), |e| e.to_string());
+        let todo =
+            "start one with `gnomon up`, or say where it is: --api URL or GNOMON_API (from elsewhere: ssh -L 7411:127.0.0.1:7411 HOST)";
         Failure::new(Side::Collector, format!("no collector answers at {}: {reason}", self.base), todo)
     }
 
@@ -133,7 +143,11 @@ impl Api {
         let said = serde_json::from_slice::<Refusal>(body).ok();
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
             let what = format!("{} does not take this token", self.base);
-            return Failure::new(Side::CommandLine, what, "give the collector's own: --data DIR where its admin.token is, --token or GNOMON_TOKEN");
+            return Failure::new(
+                Side::CommandLine,
+                what,
+                "give the collector's own: --data DIR where its admin.token is, --token or GNOMON_TOKEN",
+            );
         }
         let what = said.as_ref().map_or_else(|| format!("{} answered {status}", self.base), |r| r.error.clone());
         let side = if status.is_client_error() { Side::CommandLine } else { Side::Collector };

@@ -3,6 +3,7 @@
 //! No judgement and no protocol lives here: commands parse arguments, wire roles together with channels or HTTPS, and
 //! print what they get. Start reading at [`cli`].
 
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod data;
@@ -19,6 +20,11 @@ pub mod watch;
 
 use failure::{Failure, Side};
 use std::future::Future;
+
+/// One crypto provider for every role of this process. Idempotent: whoever comes first.
+pub(crate) fn install_crypto() {
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
 
 /// Runs one asynchronous command to its end, on a runtime of its own.
 pub(crate) fn async_main<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
