@@ -1,37 +1,28 @@
-//! Asks ports, never one that was not named.
+//! The active probe: asks named addresses, gently, whether an MCP server answers there.
+//!
+//! `schedule` (pure) says whom to ask what and when, `dial` (IO) asks, `identify` (pure) makes marks of the answers and knows
+//! the next question. See README.md for the questions and their cost.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-use rules::{evidence::Evidence, period::Period};
-use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+pub mod answer;
+pub mod config;
+pub mod dial;
+pub mod http1;
+pub mod identify;
+pub mod order;
+pub mod pace;
+pub mod question;
+pub mod reading;
+pub mod rpc;
+mod scan;
+pub mod schedule;
+pub mod sse;
+pub mod targets;
+mod tls;
+pub mod words;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// From the end of one scan to the start of the next.
-    pub every: Period,
-    pub scan: ScanConfig,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config { every: Period::seconds(3600), scan: ScanConfig::default() }
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ScanConfig {
-    /// Nobody is asked unless named here.
-    pub targets: Vec<ipnet::IpNet>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ScanReport {}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ScanError {}
-
-pub async fn scan(_config: ScanConfig, _out: mpsc::Sender<Evidence>, _shutdown: CancellationToken) -> Result<ScanReport, ScanError> {
-    Ok(ScanReport {})
-}
+pub use config::{Config, ScanConfig, ScanError, ScanReport, TargetHint};
+pub use identify::Hint;
+pub use scan::{probe_one, scan};
+pub use targets::TargetError;

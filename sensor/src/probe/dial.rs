@@ -1,0 +1,265 @@
+//! One question over the network, and what came back. IO, with a bound on time and memory whatever the peer does.
+
+use super::{
+    answer::{Answer, Outcome, TlsFacts, pick},
+    http1::{Broken, Caps, Progress, Reader},
+    question::{Ask, Identity, Question, safe_target},
+    sse::{Event, Events},
+    tls,
+};
+use rules::printable::printable;
+use rustls::pki_types::ServerName;
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+
+/// How long a peer may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    pub connect: Duration,
+    /// For the whole answer to a simple question.
+    pub answer: Duration,
+    /// For `initialize` and streams: a bridge may start a process first.
+    pub slow_answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience { connect: Duration::from_millis(1500), answer: Duration::from_secs(3), slow_answer: Duration::from_secs(10) }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    pub identity: Identity,
+    pub patience: Patience,
+    pub caps: Caps,
+}
+
+/// What a question cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    pub connections: u32,
+    pub requests: u32,
+    pub sent: u64,
+    pub received: u64,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+type Connection = (Box<dyn Stream>, Option<TlsFacts>);
+
+impl Dialer {
+    pub async fn ask(&self, question: &Question) -> (Outcome, Cost) {
+        let mut cost = Cost::default();
+        let outcome = match question.ask {
+            Ask::Stream => self.ask_stream(question, &mut cost).await,
+            _ => self.ask_once(question, &mut cost).await,
+        };
+        (outcome.unwrap_or_else(|failed| failed), cost)
+    }
+
+    async fn ask_once(&self, question: &Question, cost: &mut Cost) -> Result<Outcome, Outcome> {
+        let (mut stream, tls) = self.connect(question, cost).await?;
+        let wait = if matches!(question.ask, Ask::Initialize) { self.patience.slow_answer } else { self.patience.answer };
+        let deadline = Instant::now() + wait;
+        write(&mut stream, &question.bytes(&self.identity), deadline, cost).await?;
+        let mut conversation = Conversation::new(self.caps);
+        let ended = conversation.read(&mut stream, deadline, cost, |events| pick(events.iter(), &question.nonce).is_some()).await;
+        // A polite end, not a reset; whether it arrives does not matter.
+        let _ = timeout(Duration::from_millis(200), stream.shutdown()).await;
+        conversation.finish(ended, tls)
+    }
+
+    async fn connect(&self, question: &Question, cost: &mut Cost) -> Result<Connection, Outcome> {
+        cost.connections += 1;
+        let address = SocketAddr::new(question.endpoint.address, question.endpoint.port);
+        let stream = match timeout(self.patience.connect, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => return Err(Outcome::Refused),
+            _ => return Err(Outcome::Unreachable),
+        };
+        let _ = stream.set_nodelay(true);
+        if !question.tls {
+            return Ok((Box::new(stream), None));
+        }
+        let (config, asked) = tls::config().map_err(|e| Outcome::TlsFailed { why: e.to_string(), wants_certificate: false })?;
+        let name = match question.server_name.as_deref().and_then(|n| ServerName::try_from(n.to_owned()).ok()) {
+            Some(name) => name,
+            None => ServerName::IpAddress(question.endpoint.address.into()),
+        };
+        let failed = |why: String, asked: &tls::Asked| Outcome::TlsFailed { why: printable(&why, 120), wants_certificate: asked.was() };
+        match timeout(self.patience.answer, tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream)).await {
+            Ok(Ok(stream)) => {
+                let facts = tls::facts(stream.get_ref().1, &asked);
+                Ok((Box::new(stream), Some(facts)))
+            }
+            Ok(Err(e)) => Err(failed(e.to_string(), &asked)),
+            Err(_) => Err(failed("the handshake took too long".to_owned(), &asked)),
+        }
+    }
+
+    /// The 2024-11-05 transport: keep the stream open, post `initialize` and the control to the endpoint it announces, read
+    /// the answers from the stream, then end it politely.
+    async fn ask_stream(&self, question: &Question, cost: &mut Cost) -> Result<Outcome, Outcome> {
+        let (mut stream, tls) = self.connect(question, cost).await?;
+        let first = Instant::now() + self.patience.answer;
+        write(&mut stream, &question.bytes(&self.identity), first, cost).await?;
+        let mut conversation = Conversation::new(self.caps);
+        let mut ended = conversation.read(&mut stream, first, cost, |events| !events.is_empty()).await;
+        let mut posted = Vec::new();
+        let announced = conversation.events.iter().find(|e| e.name == "endpoint").map(|e| e.data.clone());
+        if let Some(path) = announced.and_then(|uri| announced_path(&uri, question)) {
+            let last = Instant::now() + self.patience.slow_answer;
+            for (ask, wait) in [(Ask::Initialize, self.patience.slow_answer), (Ask::Control, self.patience.answer)] {
+                let nonce = format!("{}-{}", question.nonce, posted.len());
+                let message = Question { ask, path: path.clone(), nonce: nonce.clone(), ..question.clone() };
+                let status = match Box::pin(self.ask_once(&message, cost)).await {
+                    Ok(Outcome::Answer(answer)) => answer.head.status,
+                    _ => 0,
+                };
+                posted.push((nonce.clone(), status));
+                let until = (Instant::now() + wait).min(last);
+                ended = conversation
+                    .read(&mut stream, until, cost, |events| pick(events.iter(), &nonce).is_some_and(|a| a.id.as_deref() == Some(&nonce)))
+                    .await;
+                if !matches!(ended, Ended::Enough) {
+                    break;
+                }
+            }
+        }
+        let _ = timeout(Duration::from_millis(200), stream.shutdown()).await;
+        let events = std::mem::take(&mut conversation.events);
+        match conversation.finish(ended, tls)? {
+            Outcome::Answer(answer) => Ok(Outcome::Answer(Box::new(Answer { stream: events, posted, ..*answer }))),
+            other => Ok(other),
+        }
+    }
+}
+
+/// The announced message endpoint, when it is on the same origin as the stream (MCP 2024-11-05 basic/transports).
+fn announced_path(uri: &str, question: &Question) -> Option<String> {
+    if uri.starts_with('/') && !uri.starts_with("//") {
+        return safe_target(uri);
+    }
+    let scheme = if question.tls { "https" } else { "http" };
+    let base = url::Url::parse(&format!("{scheme}://{}{}", question.host, question.path)).ok()?;
+    let url = base.join(uri).ok()?;
+    if url.origin() != base.origin() {
+        return None;
+    }
+    safe_target(&match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    })
+}
+
+async fn write(stream: &mut Box<dyn Stream>, bytes: &[u8], deadline: Instant, cost: &mut Cost) -> Result<(), Outcome> {
+    cost.requests += 1;
+    cost.sent += bytes.len() as u64;
+    // A peer that closes while we write may still have said why: read on.
+    match timeout_at(deadline, async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    })
+    .await
+    {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Outcome::Silent),
+    }
+}
+
+/// Why reading stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ended {
+    /// The whole response, or the event that was waited for.
+    Enough,
+    Closed,
+    Late,
+    Broken(Broken),
+    /// TLS: the peer refused us after the handshake (TLS 1.3 client certificates).
+    Alert(String),
+}
+
+/// What one peer says on one connection.
+struct Conversation {
+    reader: Reader,
+    parser: Events,
+    events: Vec<Event>,
+    seen: usize,
+    first: Vec<u8>,
+}
+
+/// Events kept of one stream.
+const MAX_EVENTS: usize = 64;
+
+impl Conversation {
+    fn new(caps: Caps) -> Conversation {
+        Conversation { reader: Reader::new(caps), parser: Events::new(caps.body), events: Vec::new(), seen: 0, first: Vec::new() }
+    }
+
+    /// Reads until the response is whole, an event stream satisfies `enough`, or the deadline.
+    async fn read(&mut self, stream: &mut Box<dyn Stream>, deadline: Instant, cost: &mut Cost, enough: impl Fn(&[Event]) -> bool) -> Ended {
+        let mut buffer = vec![0u8; 16 << 10];
+        loop {
+            if !self.events.is_empty() && enough(&self.events) {
+                return Ended::Enough;
+            }
+            let count = match timeout_at(deadline, stream.read(&mut buffer)).await {
+                Err(_) => return Ended::Late,
+                Ok(Ok(0)) => return Ended::Closed,
+                Ok(Ok(count)) => count,
+                Ok(Err(e)) if e.kind() == io::ErrorKind::InvalidData => return Ended::Alert(e.to_string()),
+                Ok(Err(_)) => return Ended::Closed,
+            };
+            cost.received += count as u64;
+            let bytes = buffer.get(..count).unwrap_or_default();
+            if self.first.len() < 64 {
+                self.first.extend(bytes.iter().take(64));
+            }
+            match self.reader.push(bytes) {
+                Err(broken) => return Ended::Broken(broken),
+                Ok(Progress::Done) => {
+                    self.take_events();
+                    return Ended::Enough;
+                }
+                Ok(Progress::More) => self.take_events(),
+            }
+        }
+    }
+
+    fn take_events(&mut self) {
+        let stream =
+            self.reader.head().and_then(|h| h.get("content-type")).is_some_and(|t| t.to_ascii_lowercase().contains("text/event-stream"));
+        let fresh = self.reader.body().get(self.seen..).unwrap_or_default();
+        self.seen = self.reader.body().len();
+        if stream && self.events.len() < MAX_EVENTS {
+            let room = MAX_EVENTS - self.events.len();
+            self.events.extend(self.parser.push(fresh).into_iter().take(room));
+        }
+    }
+
+    fn finish(self, ended: Ended, tls: Option<TlsFacts>) -> Result<Outcome, Outcome> {
+        let (head, body, cut) = self.reader.into_parts();
+        match (head, ended) {
+            (Some(head), ended) => {
+                let cut = cut || !matches!(ended, Ended::Enough | Ended::Closed);
+                Ok(Outcome::Answer(Box::new(Answer { head, body, cut, tls, ..Answer::default() })))
+            }
+            (None, Ended::Alert(why)) => {
+                let wants_certificate = tls.is_some_and(|t| t.wants_certificate);
+                Err(Outcome::TlsFailed { why: printable(&why, 120), wants_certificate })
+            }
+            (None, Ended::Broken(Broken::HeadTooBig)) => Err(Outcome::Abusive("a head without end")),
+            (None, Ended::Broken(_)) => Err(Outcome::NotHttp(self.first)),
+            (None, Ended::Late) if self.first.is_empty() => Err(Outcome::Silent),
+            (None, Ended::Late) => Err(Outcome::Abusive("a head that drips")),
+            (None, _) if self.first.is_empty() => Err(Outcome::Closed),
+            (None, _) => Err(Outcome::NotHttp(self.first)),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! One HTTP/1.1 response (RFC 9112), read as it arrives, with a bound on everything.
+//!
+//! Bytes in, no IO. Whatever a server sends, this keeps at most `Caps::head + Caps::body` bytes and says what it cut.
+
+/// What one response may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Caps {
+    pub head: usize,
+    pub body: usize,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Caps { head: 16 << 10, body: 256 << 10 }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    pub status: u16,
+    /// Names in lower case; values as UTF-8, anything else replaced.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Head {
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    More,
+    Done,
+}
+
+/// Why the bytes cannot be a response we go on reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    #[error("not HTTP")]
+    NotHttp,
+    #[error("head too big")]
+    HeadTooBig,
+    #[error("broken chunk")]
+    BadChunk,
+}
+
+const MAX_HEADERS: usize = 96;
+const MAX_CHUNK_LINE: usize = 512;
+/// Interim responses (RFC 9110 §15.2) we sit through.
+const MAX_INTERIM: u8 = 4;
+
+#[derive(Debug)]
+enum State {
+    Head,
+    Length(u64),
+    ChunkLine,
+    Chunk(u64),
+    /// The CRLF after a chunk.
+    ChunkEnd,
+    UntilClose,
+    Done,
+}
+
+#[derive(Debug)]
+pub struct Reader {
+    caps: Caps,
+    state: State,
+    pending: Vec<u8>,
+    interim: u8,
+    head: Option<Head>,
+    body: Vec<u8>,
+    cut: bool,
+}
+
+impl Reader {
+    pub fn new(caps: Caps) -> Reader {
+        Reader { caps, state: State::Head, pending: Vec::new(), interim: 0, head: None, body: Vec::new(), cut: false }
+    }
+
+    pub fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    /// The body so far, unframed; never decompressed.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    pub fn into_parts(self) -> (Option<Head>, Vec<u8>, bool) {
+        (self.head, self.body, self.cut)
+    }
+
+    /// More bytes from the peer.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, Broken> {
+        if matches!(self.state, State::Head) {
+            return self.push_head(bytes);
+        }
+        self.push_body(bytes)
+    }
+
+    fn push_head(&mut self, bytes: &[u8]) -> Result<Progress, Broken> {
+        self.pending.extend_from_slice(bytes);
+        let known = self.pending.len().min(5);
+        if self.pending.get(..known) != b"HTTP/".get(..known) {
+            return Err(Broken::NotHttp);
+        }
+        loop {
+            let limit = self.pending.len().min(self.caps.head);
+            let window = self.pending.get(..limit).unwrap_or_default();
+            // Parsing only complete heads keeps a byte-by-byte sender from costing us quadratic time.
+            let Some(end) = end_of_head(window) else {
+                return if self.pending.len() >= self.caps.head { Err(Broken::HeadTooBig) } else { Ok(Progress::More) };
+            };
+            let head = parse_head(window.get(..end).unwrap_or_default())?;
+            self.pending.drain(..end);
+            if (100..200).contains(&head.status) && head.status != 101 {
+                self.interim = self.interim.saturating_add(1);
+                if self.interim > MAX_INTERIM {
+                    return Err(Broken::NotHttp);
+                }
+                continue;
+            }
+            self.state = framing(&head);
+            self.head = Some(head);
+            let rest = std::mem::take(&mut self.pending);
+            return self.push_body(&rest);
+        }
+    }
+
+    fn push_body(&mut self, mut bytes: &[u8]) -> Result<Progress, Broken> {
+        loop {
+            match self.state {
+                State::Done | State::Length(0) => {
+                    self.state = State::Done;
+                    return Ok(Progress::Done);
+                }
+                _ if bytes.is_empty() => return Ok(Progress::More),
+                State::Head => return Ok(Progress::More),
+                State::UntilClose => {
+                    return Ok(self.keep(bytes));
+                }
+                State::Length(left) => {
+                    let (taken, rest) = split(bytes, left);
+                    self.state = State::Length(left.saturating_sub(taken.len() as u64));
+                    bytes = rest;
+                    if self.keep(taken) == Progress::Done {
+                        return Ok(Progress::Done);
+                    }
+                }
+                State::Chunk(left) => {
+                    let (taken, rest) = split(bytes, left);
+                    let left = left.saturating_sub(taken.len() as u64);
+                    self.state = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
+                    bytes = rest;
+                    if self.keep(taken) == Progress::Done {
+                        return Ok(Progress::Done);
+                    }
+                }
+                State::ChunkLine | State::ChunkEnd => {
+                    let Some(line) = self.line(&mut bytes)? else { return Ok(Progress::More) };
+                    self.state = match self.state {
+                        State::ChunkEnd if line.is_empty() => State::ChunkLine,
+                        State::ChunkEnd => return Err(Broken::BadChunk),
+                        _ => match chunk_size(&line)? {
+                            0 => State::Done,
+                            n => State::Chunk(n),
+                        },
+                    };
+                }
+            }
+        }
+    }
+
+    /// One line without its end, once it is complete.
+    fn line(&mut self, bytes: &mut &[u8]) -> Result<Option<Vec<u8>>, Broken> {
+        while let Some((first, rest)) = bytes.split_first() {
+            *bytes = rest;
+            if *first == b'\n' {
+                let mut line = std::mem::take(&mut self.pending);
+                if line.last() == Some(&b'\r') {
+                    line.pop();
+                }
+                return Ok(Some(line));
+            }
+            self.pending.push(*first);
+            if self.pending.len() > MAX_CHUNK_LINE {
+                return Err(Broken::BadChunk);
+            }
+        }
+        Ok(None)
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Progress {
+        let room = self.caps.body.saturating_sub(self.body.len());
+        self.body.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        if bytes.len() > room {
+            self.cut = true;
+            self.state = State::Done;
+            return Progress::Done;
+        }
+        Progress::More
+    }
+}
+
+fn split(bytes: &[u8], at: u64) -> (&[u8], &[u8]) {
+    let at = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.split_at_checked(at).unwrap_or((bytes, &[]))
+}
+
+/// Index after the blank line.
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    let crlf = bytes.windows(4).position(|w| w == b"\r\n\r\n").map(|i| i + 4);
+    let lf = bytes.windows(2).position(|w| w == b"\n\n").map(|i| i + 2);
+    match (crlf, lf) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn parse_head(bytes: &[u8]) -> Result<Head, Broken> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    match httparse::ParserConfig::default().allow_obsolete_multiline_headers_in_responses(true).parse_response(&mut response, bytes) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Err(httparse::Error::TooManyHeaders) => return Err(Broken::HeadTooBig),
+        _ => return Err(Broken::NotHttp),
+    }
+    let status = response.code.ok_or(Broken::NotHttp)?;
+    let headers =
+        response.headers.iter().map(|h| (h.name.to_ascii_lowercase(), String::from_utf8_lossy(h.value).trim().to_owned())).collect();
+    Ok(Head { status, headers })
+}
+
+/// RFC 9112 §6.3, for a response to a request with a body.
+fn framing(head: &Head) -> State {
+    if matches!(head.status, 204 | 304) {
+        return State::Done;
+    }
+    let chunked = head.headers.iter().any(|(n, v)| n == "transfer-encoding" && v.to_ascii_lowercase().contains("chunked"));
+    if chunked {
+        return State::ChunkLine;
+    }
+    match head.get("content-length").and_then(|v| v.parse().ok()) {
+        Some(n) => State::Length(n),
+        None => State::UntilClose,
+    }
+}
+
+fn chunk_size(line: &[u8]) -> Result<u64, Broken> {
+    let digits = line.split(|b| *b == b';').next().unwrap_or_default();
+    let digits = std::str::from_utf8(digits).map_err(|_| Broken::BadChunk)?.trim();
+    u64::from_str_radix(digits, 16).map_err(|_| Broken::BadChunk)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8], step: usize) -> Result<(u16, String, bool), Broken> {
+        let mut reader = Reader::new(Caps { head: 256, body: 32 });
+        for part in bytes.chunks(step) {
+            if reader.push(part)? == Progress::Done {
+                break;
+            }
+        }
+        let (head, body, cut) = reader.into_parts();
+        Ok((head.map_or(0, |h| h.status), String::from_utf8_lossy(&body).into_owned(), cut))
+    }
+
+    #[test]
+    fn every_split_reads_the_same() {
+        let cases: [&[u8]; 4] = [
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloEXTRA",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\ncontent-length: 5\n\nhello",
+            b"HTTP/1.0 200 OK\r\n\r\nhello",
+        ];
+        for case in cases {
+            for step in 1..case.len() {
+                assert_eq!(read(case, step), Ok((200, "hello".to_owned(), false)), "{} by {step}", String::from_utf8_lossy(case));
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_are_kept_and_said() {
+        let endless = [b"HTTP/1.1 200 OK\r\nX: ".as_slice(), &[b'a'; 1000]].concat();
+        assert_eq!(read(&endless, 7), Err(Broken::HeadTooBig));
+        let big = [b"HTTP/1.1 200 OK\r\n\r\n".as_slice(), &[b'a'; 1000]].concat();
+        assert_eq!(read(&big, 11), Ok((200, "a".repeat(32), true)));
+        assert_eq!(read(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", 9), Err(Broken::BadChunk));
+    }
+
+    #[test]
+    fn an_echo_of_our_request_is_not_http() {
+        assert_eq!(read(b"POST /mcp HTTP/1.1\r\nHost: x\r\n\r\n", 3), Err(Broken::NotHttp));
+        assert_eq!(read(b"SSH-2.0-OpenSSH_9.2\r\n", 30), Err(Broken::NotHttp));
+    }
+}

@@ -1,0 +1,433 @@
+//! One answer, read: which marks it carries, and what it says about how to go on. Pure.
+
+use super::{
+    answer::{Answer, Outcome, pick},
+    question::{Ask, Question, safe_session},
+    rpc, words,
+    words::About,
+};
+use rules::{
+    evidence::{Auth, Exposure, Facts, Transport},
+    printable::printable,
+};
+
+/// One mark, with what showed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sign {
+    pub mark: &'static str,
+    pub detail: String,
+    pub facts: Facts,
+}
+
+/// What an answer means for the next question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A decisive answer to what was asked.
+    Good,
+    /// Understood and refused; `initialize` may do better.
+    TryInitialize,
+    /// Refused, and that is all there is to learn here.
+    Refused,
+    /// The refusal of an HTTP+SSE message endpoint.
+    Legacy,
+    /// Answered nonsense, or our own words.
+    Nonsense,
+    /// JSON-RPC of another protocol.
+    OtherRpc,
+    /// 401 or 403; where the metadata is, if it said.
+    Gate(Option<String>),
+    /// A foreign `Host` was refused.
+    HostGuard,
+    /// Where to, and whether the method is kept (307, 308).
+    Redirect(String, bool),
+    /// 405 or a listing: the methods this route takes.
+    Routes(String),
+    NotFound,
+    /// Some other HTTP answer.
+    Page,
+    /// It reads JSON before it looks for a handler.
+    ParsesJson,
+    /// It asks for TLS.
+    WantsTls,
+    /// It serves nobody without a client certificate.
+    WantsCertificate,
+    /// 429 or 503: leave it alone.
+    Busy,
+    /// Connected, no useful byte.
+    Silent,
+    /// No HTTP here.
+    NotHttp,
+    Abusive,
+    /// Nothing listens, or nobody answers.
+    Gone,
+    TlsFailed,
+}
+
+#[derive(Clone, Debug)]
+pub struct Reading {
+    pub signs: Vec<Sign>,
+    pub kind: Kind,
+    /// A session the server minted for us, to be ended.
+    pub session: Option<String>,
+}
+
+/// Reads what came back for `question`. `foreign`: the `Host` we sent was none of the server's.
+pub fn read(question: &Question, outcome: &Outcome, foreign: bool) -> Reading {
+    let answer = match outcome {
+        Outcome::Answer(answer) => answer,
+        other => return Reading { signs: Vec::new(), kind: silence(other), session: None },
+    };
+    let mut reader = Reader { question, answer, signs: Vec::new() };
+    let session = answer.head.get("mcp-session-id").and_then(safe_session);
+    if session.is_some() && question.ask != Ask::Control {
+        reader.sign("probe.server.session-header", "Mcp-Session-Id", legacy_facts());
+    }
+    reader.cors();
+    let kind = reader.kind(foreign);
+    let mut signs = reader.signs;
+    for sign in &mut signs {
+        sign.facts.tls = Some(question.tls);
+    }
+    Reading { signs, kind, session }
+}
+
+fn silence(outcome: &Outcome) -> Kind {
+    match outcome {
+        Outcome::Refused | Outcome::Unreachable => Kind::Gone,
+        Outcome::Silent => Kind::Silent,
+        Outcome::Closed => Kind::WantsTls,
+        Outcome::NotHttp(bytes) if is_tls(bytes) => Kind::WantsTls,
+        Outcome::NotHttp(_) => Kind::NotHttp,
+        Outcome::Abusive(_) => Kind::Abusive,
+        Outcome::TlsFailed { .. } => Kind::TlsFailed,
+        Outcome::Answer(_) => Kind::Page,
+    }
+}
+
+/// A TLS alert record (RFC 8446 §5.1).
+fn is_tls(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&0x15) && bytes.get(1) == Some(&0x03)
+}
+
+fn legacy_facts() -> Facts {
+    Facts { transport: Some(Transport::StreamableHttp), ..Facts::default() }
+}
+
+struct Reader<'a> {
+    question: &'a Question,
+    answer: &'a Answer,
+    signs: Vec<Sign>,
+}
+
+impl Reader<'_> {
+    fn sign(&mut self, mark: &'static str, what: &str, facts: Facts) {
+        let detail = format!("{} -> {} {}", self.question.words(), self.answer.head.status, printable(what, 160));
+        self.signs.push(Sign { mark, detail, facts });
+    }
+
+    /// Headers that only an MCP server lets browsers see. What merely reflects our own request does not count: we ask for none.
+    fn cors(&mut self) {
+        for name in ["access-control-expose-headers", "access-control-allow-headers"] {
+            let value = self.answer.head.get(name).unwrap_or_default().to_ascii_lowercase();
+            if value.contains("mcp-session-id") || value.contains("mcp-protocol-version") {
+                self.sign("probe.server.cors-header", &format!("{name}: {value}"), Facts::default());
+                return;
+            }
+        }
+    }
+
+    fn kind(&mut self, foreign: bool) -> Kind {
+        let status = self.answer.head.status;
+        if !self.question.tls && asks_for_tls(status, &self.answer.text()) {
+            return Kind::WantsTls;
+        }
+        let asked = self.answer.tls.as_ref().is_some_and(|t| t.wants_certificate);
+        if asked && matches!(status, 400 | 403 | 495 | 496) && self.answer.text().to_ascii_lowercase().contains("certificate") {
+            return Kind::WantsCertificate;
+        }
+        match self.question.ask {
+            Ask::Stream => self.stream(),
+            Ask::Metadata => self.metadata(),
+            Ask::Control => self.control(foreign),
+            Ask::Routes => match self.answer.head.get("allow") {
+                Some(allow) => Kind::Routes(allow.to_ascii_uppercase()),
+                None => self.plain(),
+            },
+            Ask::Garbled if status == 400 && self.answer.text().to_ascii_lowercase().contains("json") => Kind::ParsesJson,
+            Ask::Garbled | Ask::Page | Ask::EndSession(_) => self.plain(),
+            Ask::Discover | Ask::Initialize => self.message(),
+        }
+    }
+
+    fn message(&mut self) -> Kind {
+        match self.answer.rpc(&self.question.nonce) {
+            Some(rpc) => self.rpc(&rpc),
+            None => self.refusal(),
+        }
+    }
+
+    fn rpc(&mut self, rpc: &rpc::Answer) -> Kind {
+        let ours = rpc.id.as_deref() == Some(self.question.nonce.as_str());
+        if rpc.is_request {
+            self.sign("probe.control.answered", "echoes the request", Facts::default());
+            return Kind::Nonsense;
+        }
+        match (&rpc.result, &rpc.error) {
+            (Some(result), _) if self.question.ask == Ask::Discover => self.discovered(result, ours),
+            (Some(result), _) => self.initialized(result, ours),
+            (None, Some(fault)) => self.fault(fault, ours),
+            (None, None) => Kind::Refused,
+        }
+    }
+
+    fn discovered(&mut self, result: &serde_json::Value, ours: bool) -> Kind {
+        match rpc::discovered(result) {
+            Some((revisions, info)) if ours => {
+                let what = format!("supportedVersions {}", revisions.iter().cloned().collect::<Vec<_>>().join(" "));
+                let facts = Facts { transport: Some(Transport::StatelessHttp), revisions, server_info: info, ..open(self.question) };
+                self.sign("probe.server.discover-result", &what, facts);
+                Kind::Good
+            }
+            None if rpc::initialized(result).is_none() => {
+                self.sign("probe.server.against-jsonrpc", "a result to server/discover without supportedVersions", Facts::default());
+                Kind::OtherRpc
+            }
+            _ => {
+                self.sign("probe.control.answered", "a canned result: not to what was asked, or not with its id", Facts::default());
+                Kind::Nonsense
+            }
+        }
+    }
+
+    fn initialized(&mut self, result: &serde_json::Value, ours: bool) -> Kind {
+        match rpc::initialized(result) {
+            Some((revision, info)) if ours => {
+                let what = format!("protocolVersion {revision}, serverInfo {}", info.name);
+                let facts = Facts {
+                    transport: Some(Transport::StreamableHttp),
+                    revisions: [revision].into(),
+                    server_info: Some(info),
+                    ..open(self.question)
+                };
+                self.sign("probe.server.initialize-result", &what, facts);
+                Kind::Good
+            }
+            Some(_) => {
+                self.sign("probe.control.answered", "a canned result with an id that is not ours", Facts::default());
+                Kind::Nonsense
+            }
+            None => {
+                self.sign("probe.server.against-jsonrpc", "a result to initialize without protocolVersion or serverInfo", Facts::default());
+                Kind::OtherRpc
+            }
+        }
+    }
+
+    fn fault(&mut self, fault: &rpc::Fault, ours: bool) -> Kind {
+        let listed = rpc::revisions(fault.data.get("supported").unwrap_or(&serde_json::Value::Null));
+        let said = format!("{} {}", fault.code, printable(&fault.message, 140));
+        if matches!(fault.code, -32022..=-32020) && (ours || !listed.is_empty()) {
+            let legacy = listed.iter().any(|r| r.as_str() < super::question::MODERN);
+            let facts = Facts { transport: Some(Transport::StatelessHttp), revisions: listed, ..Facts::default() };
+            self.sign("probe.server.modern-error", &said, facts);
+            return if legacy && self.question.ask == Ask::Discover { Kind::TryInitialize } else { Kind::Good };
+        }
+        let named = rpc::revisions_in(&fault.message.replace(super::question::MODERN, ""));
+        if named.len() >= 2 && fault.message.to_ascii_lowercase().contains("version") {
+            self.sign("probe.server.version-list", &said, Facts { revisions: named, ..legacy_facts() });
+            return Kind::TryInitialize;
+        }
+        let body = self.answer.text();
+        if let Some((_, about, whose)) = words::find(self.answer.head.status.max(400), &body) {
+            return self.spoken(about, &format!("{said} ({whose})"));
+        }
+        match (self.question.ask == Ask::Initialize, fault.code) {
+            (true, -32601) => {
+                self.sign("probe.server.against-jsonrpc", &format!("initialize is unknown: {said}"), Facts::default());
+                Kind::OtherRpc
+            }
+            (true, _) => Kind::Refused,
+            (false, _) => Kind::TryInitialize,
+        }
+    }
+
+    fn spoken(&mut self, about: About, what: &str) -> Kind {
+        match about {
+            About::Message => {
+                self.sign("probe.server.sdk-error", what, Facts::default());
+                if self.question.ask == Ask::Discover { Kind::TryInitialize } else { Kind::Refused }
+            }
+            About::Legacy => {
+                let facts = Facts { transport: Some(Transport::HttpSse), ..Facts::default() };
+                self.sign("probe.server.message-refusal", what, facts);
+                Kind::Legacy
+            }
+            About::Host => {
+                self.sign("probe.server.host-guard", what, Facts::default());
+                Kind::HostGuard
+            }
+            About::Auth => {
+                self.sign("probe.server.sdk-error", what, Facts { auth: Some(Auth::Bearer), ..Facts::default() });
+                self.gate()
+            }
+        }
+    }
+
+    /// No JSON-RPC in it.
+    fn refusal(&mut self) -> Kind {
+        let status = self.answer.head.status;
+        let body = self.answer.text();
+        if status >= 400
+            && let Some((words, about, whose)) = words::find(status, &body)
+        {
+            return self.spoken(about, &format!("\"{words}\" ({whose})"));
+        }
+        let html = self.answer.content_type().contains("html");
+        match (status, &self.question.ask) {
+            (400 | 406 | 415 | 422 | 500, Ask::Discover) if !html => Kind::TryInitialize,
+            _ => self.plain(),
+        }
+    }
+
+    fn plain(&mut self) -> Kind {
+        let head = &self.answer.head;
+        match head.status {
+            401 => self.gate(),
+            403 if head.get("www-authenticate").is_some() => self.gate(),
+            405 => Kind::Routes(head.get("allow").unwrap_or_default().to_ascii_uppercase()),
+            301 | 302 | 307 | 308 => head.get("location").map_or(Kind::Page, |l| Kind::Redirect(l.to_owned(), head.status >= 307)),
+            429 | 503 => Kind::Busy,
+            404 | 410 | 501 | 502 | 504 => Kind::NotFound,
+            _ => Kind::Page,
+        }
+    }
+
+    fn gate(&mut self) -> Kind {
+        let challenge = self.answer.head.get("www-authenticate").unwrap_or_default().to_owned();
+        let lower = challenge.to_ascii_lowercase();
+        let auth = match lower.split(' ').next() {
+            Some("bearer") => Auth::Bearer,
+            Some("basic") => Auth::Basic,
+            _ => Auth::Unknown,
+        };
+        self.sign("probe.server.auth-gate", &format!("asks for {auth:?}").to_lowercase(), Facts { auth: Some(auth), ..Facts::default() });
+        Kind::Gate(metadata_url(&challenge))
+    }
+
+    fn metadata(&mut self) -> Kind {
+        let Ok(value) = serde_json::from_slice::<serde_json::Value>(&self.answer.body) else { return Kind::Page };
+        if self.answer.head.status != 200 {
+            return Kind::NotFound;
+        }
+        let resource = value.get("resource").and_then(|r| r.as_str()).unwrap_or_default();
+        let scopes: Vec<&str> =
+            value.get("scopes_supported").and_then(|s| s.as_array()).into_iter().flatten().filter_map(|s| s.as_str()).take(32).collect();
+        let path = url::Url::parse(resource).map(|u| u.path().trim_end_matches('/').to_owned()).unwrap_or_default();
+        let named = path.rsplit('/').next().is_some_and(|last| matches!(last, "mcp" | "sse"));
+        let scoped = scopes.iter().any(|s| s.starts_with("mcp:") || s.starts_with("mcp."));
+        if named || scoped {
+            let what = format!("resource {resource}, scopes {}", scopes.join(" "));
+            self.sign("probe.server.auth-challenge", &what, Facts { auth: Some(Auth::Bearer), ..Facts::default() });
+            return Kind::Good;
+        }
+        Kind::Page
+    }
+
+    fn control(&mut self, foreign: bool) -> Kind {
+        let status = self.answer.head.status;
+        let rpc = self.answer.rpc(&self.question.nonce);
+        if let Some((_, About::Host, _)) = words::find(status, &self.answer.text()) {
+            return Kind::HostGuard;
+        }
+        match rpc {
+            Some(rpc) if rpc.is_request || rpc.result.is_some() => {
+                self.sign("probe.control.answered", "a method nobody has was answered", Facts::default());
+                Kind::Nonsense
+            }
+            Some(rpc::Answer { error: Some(fault), .. }) => {
+                let mut facts = Facts::default();
+                if foreign {
+                    facts.exposures.insert(Exposure::ForeignHostAccepted);
+                }
+                let said = format!("{} {}", fault.code, fault.message);
+                let said = if foreign { format!("{said} (a foreign Host was accepted)") } else { said };
+                self.sign("probe.control.refused", &said, facts);
+                Kind::Refused
+            }
+            // Under a foreign Host another site may have answered: that refuses nothing.
+            _ if foreign => Kind::HostGuard,
+            _ if status >= 400 => {
+                self.sign("probe.control.refused", "", Facts::default());
+                Kind::Refused
+            }
+            _ => Kind::Page,
+        }
+    }
+
+    fn stream(&mut self) -> Kind {
+        if !self.answer.is_event_stream() || self.answer.head.status != 200 {
+            return self.refusal();
+        }
+        let Some(endpoint) = self.answer.stream.iter().find(|e| e.name == "endpoint") else {
+            if self.answer.stream.is_empty() {
+                self.sign("probe.context.silent-sse", "", Facts::default());
+            }
+            return Kind::Page;
+        };
+        let facts = Facts { transport: Some(Transport::HttpSse), ..open(self.question) };
+        // The message URI holds a session: its path is kept, its query is not.
+        let uri = endpoint.data.split('?').next().unwrap_or_default().to_owned();
+        let said = |nonce: &str| pick(self.answer.stream.iter(), nonce).filter(|a| a.id.as_deref() == Some(nonce));
+        let first = self.answer.posted.first().and_then(|(nonce, _)| said(nonce));
+        let second = self.answer.posted.get(1).and_then(|(nonce, _)| said(nonce));
+        let Some((revision, info)) = first.and_then(|a| a.result).and_then(|r| rpc::initialized(&r)) else {
+            self.sign(
+                "probe.server.endpoint-unanswered",
+                &format!("event endpoint {uri}"),
+                Facts { exposures: Default::default(), ..facts },
+            );
+            return Kind::Refused;
+        };
+        self.sign("probe.server.endpoint-event", &format!("event endpoint {uri}"), facts.clone());
+        let what = format!("protocolVersion {revision}, serverInfo {}", info.name);
+        self.sign("probe.server.initialize-result", &what, Facts { revisions: [revision].into(), server_info: Some(info), ..facts });
+        match second {
+            Some(a) if a.result.is_some() => {
+                self.sign("probe.control.answered", "a method nobody has was answered", Facts::default());
+                Kind::Nonsense
+            }
+            Some(a) => {
+                let said = a.error.map(|f| format!("{} {}", f.code, f.message)).unwrap_or_default();
+                self.sign("probe.control.refused", &said, Facts::default());
+                Kind::Good
+            }
+            None => Kind::Good,
+        }
+    }
+}
+
+/// What an answer without credentials exposes.
+fn open(question: &Question) -> Facts {
+    let mut facts = Facts { auth: Some(Auth::None), ..Facts::default() };
+    facts.exposures.insert(Exposure::NoAuth);
+    if !question.tls && !question.endpoint.address.is_loopback() {
+        facts.exposures.insert(Exposure::NoTls);
+    }
+    facts
+}
+
+/// nginx, Go, Apache, Node proxies: all say so in their own words.
+fn asks_for_tls(status: u16, body: &str) -> bool {
+    let body = body.to_ascii_lowercase();
+    matches!(status, 400 | 426 | 497) && ["https port", "https server", "ssl-enabled server port"].iter().any(|w| body.contains(w))
+}
+
+/// `resource_metadata` of a challenge (RFC 9728 §5.1).
+fn metadata_url(challenge: &str) -> Option<String> {
+    let (_, rest) = challenge.split_once("resource_metadata=")?;
+    let value = match rest.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next()?,
+        None => rest.split([',', ' ']).next()?,
+    };
+    (value.len() <= 512).then(|| value.to_owned())
+}
