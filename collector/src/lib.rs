@@ -1,4 +1,64 @@
 //! The policy administrator: receives observations, keeps the inventory and the registry, asks [`rules`], tells people, sends
 //! decisions. It never touches a packet or a firewall.
+//!
+//! Read in this order: [`inventory`] (evidence to servers, pure), `intake` (each observation once), `store` (one writer, group
+//! commit), `judge` (runs the rules inside the writer's transactions), `dispatch` (signed sets), `notify`, then `api`.
 
+#![allow(dead_code)]
+
+pub mod clock;
+pub mod config;
+mod dispatch;
+mod intake;
 pub mod inventory;
+pub mod journal;
+mod judge;
+mod keys;
+pub mod notify;
+mod run;
+mod secrets;
+mod sensors;
+mod state;
+mod store;
+
+pub use config::Config;
+pub use dispatch::VerifyingKey;
+pub use intake::AcceptError;
+pub use run::{Handle, Running, start};
+pub use sensors::Role;
+use std::{net::SocketAddr, path::PathBuf};
+pub use store::Unavailable;
+
+/// Why the collector could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the collector's settings are not usable: {0}")]
+    Config(String),
+    #[error("the data directory {} cannot be used: {why}; name another one with --data", path.display())]
+    Data { path: PathBuf, why: String },
+    #[error("{} {why}", path.display())]
+    Secret { path: PathBuf, why: String },
+    #[error("another collector is running on {}; stop it, or give this one its own --data directory", .0.display())]
+    Running(PathBuf),
+    #[error("cannot listen on {address} for {what}: {why}; stop what listens there or choose another address with `{key}`")]
+    Listen { what: &'static str, address: SocketAddr, key: &'static str, why: String },
+    #[error("the intake's certificate could not be made: {0}")]
+    Certificate(String),
+    #[error(transparent)]
+    Store(#[from] Unavailable),
+    #[error("a part of the collector ended unexpectedly: {0}")]
+    Ended(&'static str),
+}
+
+/// Lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! What enforcers and gateways are to know: whole, numbered, signed.
+//!
+//! A generation is stored in the transaction that decided on it and shown after the commit, so no restart ever takes one back.
+
+mod sign;
+
+use crate::{
+    journal,
+    judge::effective,
+    store::{Outcome, Turn, rows},
+};
+use rules::{
+    access::Grant,
+    decision::{Composition, DecisionSet, compose},
+    observation::Outcome as Applied,
+    registry::Registry,
+    wire::v1::{Bundle, Signed, Tenant},
+};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+pub(crate) use sign::Signer;
+pub use sign::VerifyingKey;
+use std::sync::Arc;
+
+/// The set a site's enforcers have been shown last.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Issued {
+    pub(crate) set: DecisionSet,
+    pub(crate) signed: Arc<Signed>,
+}
+
+pub(crate) fn load(db: &Connection, site: &str) -> Outcome<Option<Issued>> {
+    stored(db, Signed::DECISIONS, site)?.map(|(_, body)| rows::decode(&body)).transpose()
+}
+
+/// The gateways' bundle and its generation.
+pub(crate) fn load_bundle(db: &Connection) -> Outcome<Option<(u64, Arc<Signed>)>> {
+    let found = stored(db, Signed::BUNDLE, "")?;
+    found.map(|(generation, body)| Ok((generation, Arc::new(rows::decode(&body)?)))).transpose()
+}
+
+fn stored(db: &Connection, domain: &str, site: &str) -> Outcome<Option<(u64, String)>> {
+    let sql = "SELECT generation, body FROM signed WHERE domain = ?1 AND site = ?2";
+    db.query_row(sql, [domain, site], |r| Ok((r.get::<_, i64>(0)?.unsigned_abs(), r.get(1)?))).optional()
+}
+
+fn keep(db: &Connection, domain: &str, site: &str, generation: u64, body: &impl Serialize) -> Outcome<()> {
+    let sql = "INSERT INTO signed (domain, site, generation, body) VALUES (?1, ?2, ?3, ?4)
+               ON CONFLICT DO UPDATE SET generation = ?3, body = ?4 WHERE generation < ?3";
+    let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+    db.execute(sql, params![domain, site, generation, rows::encode(body)?]).map(drop)
+}
+
+/// A new set when there is something new to say, or half the validity of the last one is over.
+pub(crate) fn issue_decisions(turn: &mut Turn<'_>, signer: &Signer, name: &str, let_pass: bool) -> Outcome<()> {
+    let Some(site) = turn.state.sites.get(name) else { return Ok(()) };
+    let policy = effective(turn.state.policy(site), let_pass);
+    let previous = site.issued.as_ref().map(|i| &i.set);
+    let view = turn.state.view(name, site, &policy);
+    let floor = floor(turn.state, name);
+    let Composition { set, news, held } = compose(&view, site.matters.values(), previous, floor, turn.now);
+    let newly_held = !held.is_empty() && held != site.held;
+    if newly_held {
+        let reason = held.first().map(|h| h.reason.clone()).unwrap_or_default();
+        journal::write(turn, "judge", "blocks-held", name, &reason, json!({"held": held}))?;
+    }
+    let issued = news.then(|| Issued { signed: Arc::new(signer.sign(Signed::DECISIONS, &set)), set });
+    if let Some(issued) = &issued {
+        keep(turn.db, Signed::DECISIONS, name, issued.set.generation, issued)?;
+        let reason = format!("{} decisions, valid until {}", issued.set.decisions.len(), issued.set.not_after);
+        let subject = format!("generation {}", issued.set.generation);
+        journal::write(turn, "judge", "set-issued", &subject, &reason, json!({"site": name, "decisions": issued.set.decisions}))?;
+    }
+    if let Some(site) = turn.state.sites.get_mut(name) {
+        site.held = held;
+        site.issued = issued.or(site.issued.take());
+    }
+    Ok(())
+}
+
+/// What an enforcer of the site says it has applied: this database may be older than that. A liar could make the numbers run
+/// out, so what is absurdly far ahead is not believed.
+fn floor(state: &crate::state::State, site: &str) -> u64 {
+    let applied = state.sensors.values().filter(|s| s.site == site).filter_map(|s| s.applied.as_ref());
+    let believed = applied.filter(|a| matches!(a.outcome, Applied::Applied | Applied::DryRun)).map(|a| a.generation);
+    believed.filter(|g| *g < 1 << 48).max().unwrap_or(0)
+}
+
+/// A new bundle when the registry, a grant or a key changed.
+pub(crate) fn issue_bundle(turn: &mut Turn<'_>, signer: &Signer) -> Outcome<()> {
+    let generation = turn.state.bundle.as_ref().map_or(0, |(g, _)| *g) + 1;
+    let registry: Registry = turn.state.registry.clone();
+    let grants: Vec<Grant> = turn.state.grants.values().cloned().collect();
+    let tenants: Vec<Tenant> = turn.state.tenants.iter().map(|(name, t)| t.for_gateway(name)).collect();
+    let signed = Arc::new(signer.sign(Signed::BUNDLE, &Bundle { generation, registry, grants, tenants }));
+    keep(turn.db, Signed::BUNDLE, "", generation, &signed)?;
+    turn.state.bundle = Some((generation, signed));
+    Ok(())
+}

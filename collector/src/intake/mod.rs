@@ -1,0 +1,192 @@
+//! Observations, each taken once.
+//!
+//! A batch is checked, stored and folded into the inventory in one transaction; the acknowledgement names the highest number
+//! below which nothing is missing, after the commit. What was said before is known by its number for as long as the sensor's epoch
+//! lasts, even when the raw observation was pruned.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod clean;
+mod received;
+
+pub(crate) use received::Received;
+
+use crate::{
+    journal,
+    sensors::{Role, Sensor},
+    state::State,
+    store::{Outcome, Turn, Unavailable, rows},
+};
+use rules::{
+    observation::{Applied, Said},
+    printable::printable,
+    wire::v1::{Ack, Batch, Record},
+};
+use rusqlite::params;
+use serde_json::json;
+
+/// Why a batch was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AcceptError {
+    /// The sender's mistake; sending it again will not help.
+    #[error("the batch is not acceptable: {0}")]
+    Malformed(String),
+    /// An older epoch than one already seen: a copied or restored sensor.
+    #[error("epoch {got} is over, this sensor is at {current}; if it was restored from a copy, enrol it anew")]
+    EpochOver { got: u64, current: u64 },
+    #[error("{0}")]
+    Forbidden(String),
+    /// Ours to mend; send it again later.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Who speaks, as far as the connection proves it.
+#[derive(Clone, Debug)]
+pub(crate) enum Speaker {
+    /// This process; the name is the batch's word.
+    InProcess { site: String },
+    /// The name in a client certificate that stands.
+    Certified { name: String },
+}
+
+impl Speaker {
+    fn name<'a>(&'a self, batch: &'a Batch) -> &'a str {
+        match self {
+            Speaker::InProcess { .. } => &batch.sensor,
+            Speaker::Certified { name } => name,
+        }
+    }
+}
+
+/// Checks what can be checked without the state.
+pub(crate) fn check(batch: &Batch) -> Result<(), AcceptError> {
+    let bad = |why: String| Err(AcceptError::Malformed(why));
+    if batch.records.len() > Batch::MAX {
+        return bad(format!("{} records; at most {} go into one batch", batch.records.len(), Batch::MAX));
+    }
+    if !clean::is_name(&batch.sensor) {
+        return bad(format!("`{}` is not a sensor's name (1 to 63 of a-z, 0-9, . and -)", printable(&batch.sensor, 80)));
+    }
+    if batch.epoch > i64::MAX as u64 || batch.records.iter().any(|r| r.seq > i64::MAX as u64) {
+        return bad("epoch and sequence numbers end at 9223372036854775807".to_owned());
+    }
+    Ok(())
+}
+
+/// One batch inside a transaction. Refusals are values: they too are journalled and counted.
+pub(crate) fn take(turn: &mut Turn<'_>, speaker: &Speaker, batch: &Batch) -> Outcome<Result<Ack, AcceptError>> {
+    let name = speaker.name(batch).to_owned();
+    if name != batch.sensor {
+        let reason = format!("its certificate says `{name}`, its batch `{}`", batch.sensor);
+        turn.state.lose("foreign-batches", 1);
+        journal::write(turn, &format!("sensor:{name}"), "batch-refused", &name, &reason, json!({}))?;
+        return Ok(Err(AcceptError::Forbidden(format!("the batch names `{}`, the certificate `{name}`", printable(&batch.sensor, 80)))));
+    }
+    let Some(mut sensor) = known(turn.state, speaker, &name) else {
+        turn.state.lose("sensors-beyond-limit", 1);
+        return Ok(Err(AcceptError::Forbidden(format!("`{name}` is not enrolled, or there are too many sensors"))));
+    };
+    if batch.epoch < sensor.received.epoch {
+        return refuse_past_epoch(turn, &name, sensor, batch.epoch).map(Err);
+    }
+    if batch.epoch > sensor.received.epoch {
+        if sensor.received.epoch > 0 {
+            let reason = format!("epoch {} begins after {}", batch.epoch, sensor.received.epoch);
+            journal::write(turn, &format!("sensor:{name}"), "epoch-began", &name, &reason, json!({}))?;
+        }
+        sensor.received = Received::new(batch.epoch);
+    }
+    let site = sensor.site.clone();
+    turn.state.site(turn.db, &site, turn.now)?;
+    for record in &batch.records {
+        if !take_record(turn, &name, &mut sensor, record)? {
+            // The rest waits: the acknowledgement tells the sensor where to go on.
+            turn.state.lose("too-many-holes", 1);
+            break;
+        }
+    }
+    sensor.heard_at = Some(turn.now);
+    let ack = Ack { epoch: batch.epoch, seq: sensor.received.acked() };
+    rows::SENSORS.put(turn.db, &name, &sensor)?;
+    turn.state.sensors.insert(name, sensor);
+    Ok(Ok(ack))
+}
+
+fn known(state: &State, speaker: &Speaker, name: &str) -> Option<Sensor> {
+    match (state.sensors.get(name), speaker) {
+        (Some(sensor), Speaker::Certified { .. }) => (sensor.revoked.is_none() && sensor.enrolled.is_some()).then(|| sensor.clone()),
+        (Some(sensor), Speaker::InProcess { .. }) => Some(sensor.clone()),
+        (None, Speaker::InProcess { site }) => (state.sensors.len() < state.config.limits.sensors).then(|| Sensor::new(site, Role::Sensor)),
+        (None, Speaker::Certified { .. }) => None,
+    }
+}
+
+/// Journalled once per sensor and epoch; a sensor that keeps trying is counted.
+fn refuse_past_epoch(turn: &mut Turn<'_>, name: &str, mut sensor: Sensor, got: u64) -> Outcome<AcceptError> {
+    let current = sensor.received.epoch;
+    sensor.stale = sensor.stale.saturating_add(1);
+    if sensor.stale == 1 {
+        let reason = format!("sent epoch {got}, which ended when {current} began");
+        journal::write(turn, &format!("sensor:{name}"), "batch-refused", name, &reason, json!({"epoch": got, "current": current}))?;
+    }
+    rows::SENSORS.put(turn.db, name, &sensor)?;
+    turn.state.sensors.insert(name.to_owned(), sensor);
+    Ok(AcceptError::EpochOver { got, current })
+}
+
+/// False when the record must wait because too many before it are missing.
+fn take_record(turn: &mut Turn<'_>, name: &str, sensor: &mut Sensor, record: &Record) -> Outcome<bool> {
+    if sensor.received.contains(record.seq) {
+        return Ok(true);
+    }
+    let record = clean::record(record, turn.now);
+    if let Said::Gap { from_seq, to_seq, .. } = &record.said
+        && !sensor.received.take(*from_seq, (*to_seq).min(record.seq))
+    {
+        return Ok(false);
+    }
+    if !sensor.received.take(record.seq, record.seq) {
+        return Ok(false);
+    }
+    let sql = "INSERT INTO observations (sensor, epoch, seq, stored_ms, body) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
+    let (epoch, seq) = (sensor.received.epoch as i64, record.seq as i64);
+    turn.db.prepare_cached(sql)?.execute(params![name, epoch, seq, turn.now.as_millisecond(), rows::encode(&record)?])?;
+    match record.said {
+        Said::Evidence(evidence) => observe(turn, name, &sensor.site, &evidence)?,
+        Said::Coverage(coverage) => {
+            if !sensor.see(coverage, turn.now) {
+                turn.state.lose("interfaces", 1);
+            }
+        }
+        Said::Applied(applied) => report_applied(turn, name, sensor, applied)?,
+        Said::Gap { from_seq, to_seq, reason } => {
+            let lost = to_seq.saturating_sub(from_seq).saturating_add(1);
+            sensor.gaps = sensor.gaps.saturating_add(lost);
+            let why = format!("{lost} observations were lost before they were sent: {reason}");
+            journal::write(turn, &format!("sensor:{name}"), "gap", name, &why, json!({"from": from_seq, "to": to_seq}))?;
+        }
+    }
+    Ok(true)
+}
+
+fn observe(turn: &mut Turn<'_>, sensor: &str, site: &str, evidence: &rules::evidence::Evidence) -> Outcome<()> {
+    let pack = turn.state.pack.clone();
+    let observed = turn.state.site(turn.db, site, turn.now)?.inventory.observe(sensor, evidence, &pack);
+    let touched = &mut turn.state.touched;
+    if observed.kept {
+        touched.doors.insert((site.to_owned(), evidence.place.endpoint));
+    }
+    touched.renamed.extend(observed.renamed.into_iter().map(|(from, to)| (site.to_owned(), from, to)));
+    Ok(())
+}
+
+/// An enforcer's word; journalled when it says something new.
+fn report_applied(turn: &mut Turn<'_>, name: &str, sensor: &mut Sensor, applied: Applied) -> Outcome<()> {
+    if sensor.applied.as_ref() != Some(&applied) {
+        let reason = format!("generation {}: {:?}, {} elements {}", applied.generation, applied.outcome, applied.elements, applied.reason);
+        let detail = serde_json::to_value(&applied).unwrap_or_default();
+        journal::write(turn, &format!("point:{name}"), "applied", &format!("generation {}", applied.generation), &reason, detail)?;
+        sensor.applied = Some(applied);
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! Takes waiting letters to their channels and notes what became of them.
+
+use super::{Channel, Config, Letter, Webhook};
+use crate::{
+    clock::Clock,
+    journal, judge,
+    store::{Outcome, Turn, Writer, open_reader, rows},
+};
+use ring::hmac;
+use rules::{Timestamp, admission::Rung, finding::FindingId, printable::printable};
+use rusqlite::{Connection, params};
+use serde_json::json;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// Failed so often, the journal has it; who is told instead is the ladder's business.
+const SAY_SO_AFTER: i64 = 5;
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+const AT_ONCE: usize = 32;
+
+struct Waiting {
+    row: i64,
+    step: String,
+    channel: String,
+    attempts: i64,
+    letter: Letter,
+}
+
+/// Delivers until told to stop. `wake` is rung after each commit.
+pub(crate) async fn run(config: Config, database: PathBuf, writer: Writer, clock: Clock, wake: Arc<Notify>, stop: CancellationToken) {
+    let Some(post) = Post::new(&config) else { return };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = wake.notified() => {}
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+        }
+        let (path, now) = (database.clone(), clock.now());
+        let due = tokio::task::spawn_blocking(move || open_reader(&path).ok().and_then(|db| waiting(&db, now).ok())).await;
+        for one in due.ok().flatten().unwrap_or_default() {
+            let sent = tokio::select! {
+                () = stop.cancelled() => return,
+                sent = post.send(&one, clock.now()) => sent,
+            };
+            let counts = config.counts(&one);
+            // Not stored: it is sent again, with the same idempotency key. Twice is better than never.
+            if let Err(why) = writer.write(move |turn| note(turn, one, sent, counts)).await {
+                tracing::warn!(%why, "a delivery could not be noted");
+                break;
+            }
+        }
+    }
+}
+
+impl Config {
+    fn counts(&self, one: &Waiting) -> bool {
+        let channel = match Channel::parse(&one.channel) {
+            Some(Channel::Log) => self.log.counts,
+            Some(Channel::Webhook | Channel::Security) => true,
+            None => false,
+        };
+        channel && one.letter.is_proof && one.letter.step == "notice"
+    }
+}
+
+fn waiting(db: &Connection, now: Timestamp) -> Outcome<Vec<Waiting>> {
+    let sql =
+        "SELECT id, step, channel, attempts, body FROM outbox WHERE state = 'waiting' AND next_ms <= ?1 ORDER BY next_ms, id LIMIT ?2";
+    let mut ask = db.prepare(sql)?;
+    let found = ask.query_map(params![now.as_millisecond(), AT_ONCE as i64], |r| {
+        let letter = rows::decode(&r.get::<_, String>(4)?)?;
+        Ok(Waiting { row: r.get(0)?, step: r.get(1)?, channel: r.get(2)?, attempts: r.get(3)?, letter })
+    })?;
+    found.collect()
+}
+
+/// Stores the outcome; a delivered notice starts the clock.
+fn note(turn: &mut Turn<'_>, one: Waiting, sent: Result<(), String>, counts: bool) -> Outcome<()> {
+    let id = FindingId::parse(&one.letter.finding);
+    match sent {
+        Ok(()) => {
+            let sql = "UPDATE outbox SET state = 'delivered', attempts = attempts + 1, last_error = '' WHERE id = ?1";
+            turn.db.execute(sql, [one.row])?;
+            let reason = format!("{} to {} by {}", one.letter.step, one.letter.to, one.channel);
+            journal::write(turn, "notifier", "delivered", &one.letter.finding, &reason, json!({"step": one.step, "proof": counts}))?;
+            if let Some(id) = id.filter(|_| counts) {
+                let now = turn.now;
+                judge::amend(turn, &id, |case, _, _| case.delivered(now))?;
+            }
+        }
+        Err(why) => {
+            let over = id.and_then(|id| turn.state.matter(&id).map(|(_, _, m)| m.case.rung == Rung::Closed)).unwrap_or(true);
+            let attempts = one.attempts + 1;
+            // Nothing is left to say but that it is over.
+            let state = if over && one.letter.step != "released" || attempts > 100 { "dropped" } else { "waiting" };
+            let next = turn.now.as_millisecond().saturating_add(backoff(attempts, one.row).as_millis() as i64);
+            let sql = "UPDATE outbox SET state = ?2, attempts = ?3, next_ms = ?4, last_error = ?5 WHERE id = ?1";
+            turn.db.execute(sql, params![one.row, state, attempts, next, printable(&why, 300)])?;
+            if attempts == SAY_SO_AFTER {
+                journal::write(turn, "notifier", "delivery-failing", &one.letter.finding, &why, json!({"channel": one.channel}))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// 2 s, 4 s, 8 s, … one hour, spread by the row's number so that not all come at once.
+fn backoff(attempts: i64, row: i64) -> Duration {
+    let base = Duration::from_secs(1 << attempts.clamp(1, 12)).min(LONGEST_WAIT);
+    base + base.mul_f64((row.rem_euclid(16)) as f64 / 64.0)
+}
+
+struct Post {
+    client: reqwest::Client,
+    webhook: Option<(Webhook, Option<hmac::Key>)>,
+    security: Option<(Webhook, Option<hmac::Key>)>,
+}
+
+impl Post {
+    fn new(config: &Config) -> Option<Post> {
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_secs(15))
+            .user_agent(concat!("gnomon/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .inspect_err(|why| tracing::error!(%why, "no messages will be sent: the HTTPS client could not be made"))
+            .ok()?;
+        Some(Post { client, webhook: keyed(config.webhook.as_ref()), security: keyed(config.security.as_ref()) })
+    }
+
+    async fn send(&self, one: &Waiting, now: Timestamp) -> Result<(), String> {
+        let hook = match Channel::parse(&one.channel) {
+            Some(Channel::Log) => {
+                let letter = &one.letter;
+                tracing::warn!(finding = %letter.finding, to = %letter.to, subject = %letter.subject, "{}", letter.text);
+                return Ok(());
+            }
+            Some(Channel::Webhook) => &self.webhook,
+            Some(Channel::Security) => &self.security,
+            None => return Err("no such channel in this version".to_owned()),
+        };
+        let (hook, key) = hook.as_ref().ok_or("the channel is no longer configured")?;
+        let body = serde_json::to_string(&one.letter).map_err(|e| e.to_string())?;
+        let stamp = now.as_second().to_string();
+        let mut request = self
+            .client
+            .post(hook.url.clone())
+            .header("content-type", "application/json")
+            .header("idempotency-key", format!("{} {} {}", one.letter.finding, one.step, one.channel))
+            .header("x-gnomon-timestamp", &stamp);
+        if let Some(key) = key {
+            let tag = hmac::sign(key, format!("{stamp}.{body}").as_bytes());
+            request = request.header("x-gnomon-signature", format!("sha256={}", crate::hex(tag.as_ref())));
+        }
+        let answer = request.body(body).send().await.map_err(|e| e.without_url().to_string())?;
+        if answer.status().is_success() { Ok(()) } else { Err(format!("the webhook answered {}", answer.status())) }
+    }
+}
+
+/// The webhook with its secret.
+fn keyed(hook: Option<&Webhook>) -> Option<(Webhook, Option<hmac::Key>)> {
+    let hook = hook?.clone();
+    let secret = hook.secret_file.as_ref().and_then(|path| std::fs::read(path).ok());
+    let key = secret.map(|s| hmac::Key::new(hmac::HMAC_SHA256, s.trim_ascii()));
+    Some((hook, key))
+}

@@ -1,0 +1,233 @@
+//! Start, the parts that run, and the end.
+
+use crate::{
+    AcceptError, Config, Error, Unavailable, VerifyingKey,
+    dispatch::Signer,
+    intake::{self, Speaker},
+    judge, notify, secrets,
+    state::State,
+    store::Writer,
+};
+use rules::wire::v1::{Ack, Batch, Signed};
+use std::{
+    collections::BTreeMap,
+    fs::{File, TryLockError},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+type Shown = watch::Receiver<Option<Arc<Signed>>>;
+
+/// A collector that runs. Dropping it does not stop it; the token given to [`start`] does.
+#[derive(Debug)]
+pub struct Running {
+    handle: Handle,
+    parts: JoinSet<&'static str>,
+    thread: JoinHandle<()>,
+    shutdown: CancellationToken,
+    /// Held until the end: one collector per data directory.
+    _lock: File,
+}
+
+/// The way in for roles of the same process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Arc<Config>,
+    pub(crate) writer: Writer,
+    pub(crate) shown: Arc<Windows>,
+    pub(crate) key: VerifyingKey,
+}
+
+/// What is shown to enforcers, by site, and to gateways.
+#[derive(Debug, Default)]
+pub(crate) struct Windows {
+    decisions: Mutex<BTreeMap<String, watch::Sender<Option<Arc<Signed>>>>>,
+    bundle: watch::Sender<Option<Arc<Signed>>>,
+    /// Rung after each commit.
+    committed: Arc<Notify>,
+}
+
+impl Windows {
+    pub(crate) fn decisions(&self, site: &str) -> Shown {
+        let mut all = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(site.to_owned()).or_default().subscribe()
+    }
+
+    pub(crate) fn bundle(&self) -> Shown {
+        self.bundle.subscribe()
+    }
+
+    /// After a commit: what is durable may be seen.
+    fn publish(&self, state: &State) {
+        let all = &mut self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, site) in &state.sites {
+            show(all.entry(name.clone()).or_default(), site.issued.as_ref().map(|i| &i.signed));
+        }
+        show(&self.bundle, state.bundle.as_ref().map(|(_, signed)| signed));
+        self.committed.notify_one();
+    }
+}
+
+fn show(window: &watch::Sender<Option<Arc<Signed>>>, now: Option<&Arc<Signed>>) {
+    window.send_if_modified(|shown| {
+        let news = match (&*shown, now) {
+            (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
+            (old, new) => old.is_some() != new.is_some(),
+        };
+        if news {
+            *shown = now.cloned();
+        }
+        news
+    });
+}
+
+/// Opens the data directory, restores what was known, and starts all parts. What is returned is ready to be asked.
+pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, Error> {
+    config.check().map_err(Error::Config)?;
+    // Idempotent: another role of this process may have done it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    secrets::make_dir(&config.data)?;
+    let lock = lock(&config.data)?;
+    let signer = Signer::open(&config.data)?;
+    let key = signer.public().clone();
+    let config = Arc::new(config);
+    let shown = Arc::new(Windows::default());
+    let (writer, thread) = open_store(&config, signer, &shown)?;
+    // The first look: the site exists from now on, and what passed while nobody ran is judged.
+    let site = config.site.clone();
+    writer
+        .write(move |turn| {
+            turn.state.site(turn.db, &site, turn.now)?;
+            turn.state.touched.tick = true;
+            Ok(())
+        })
+        .await?;
+    let inner = Arc::new(Inner { config: config.clone(), writer: writer.clone(), shown: shown.clone(), key });
+    let handle = Handle { inner };
+    let mut parts = JoinSet::new();
+    let stop = shutdown.clone();
+    let (every, ticking) = (config.judge_every.0, writer.clone());
+    parts.spawn(async move {
+        tick(every, ticking, stop).await;
+        "the timer"
+    });
+    let post =
+        notify::run(config.notify.clone(), database(&config.data), writer, config.clock.clone(), shown.committed.clone(), shutdown.clone());
+    parts.spawn(async move {
+        post.await;
+        "the notifier"
+    });
+    Ok(Running { handle, parts, thread, shutdown, _lock: lock })
+}
+
+pub(crate) fn database(data: &Path) -> std::path::PathBuf {
+    data.join("gnomon.db")
+}
+
+fn lock(data: &Path) -> Result<File, Error> {
+    let fail = |e: std::io::Error| Error::Data { path: data.to_owned(), why: e.to_string() };
+    let file = File::options().create(true).truncate(false).write(true).open(data.join("collector.lock")).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Running(data.to_owned())),
+        Err(TryLockError::Error(e)) => Err(fail(e)),
+    }
+}
+
+fn open_store(config: &Arc<Config>, signer: Signer, shown: &Arc<Windows>) -> Result<(Writer, JoinHandle<()>), Unavailable> {
+    let (loading, showing) = (config.clone(), shown.clone());
+    Writer::start(
+        database(&config.data),
+        config.limits.database_pages,
+        config.limits.queue,
+        config.clock.clone(),
+        move |db| State::load(db, &loading),
+        Box::new(move |turn| judge::settle(turn, &signer)),
+        Box::new(move |state| showing.publish(state)),
+    )
+}
+
+/// Time passes: every site is looked at, whether anything was said or not.
+async fn tick(every: std::time::Duration, writer: Writer, stop: CancellationToken) {
+    let mut timer = tokio::time::interval(every);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = timer.tick() => {}
+        }
+        let judged = writer.write(|turn| {
+            turn.state.touched.tick = true;
+            Ok(())
+        });
+        if let Err(why) = judged.await {
+            tracing::warn!(%why, "the clocks were not looked at");
+        }
+    }
+}
+
+impl Running {
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Until the token is cancelled and all that was asked is done, or a part fails.
+    pub async fn wait(mut self) -> Result<(), Error> {
+        let mut failed = None;
+        while let Some(ended) = self.parts.join_next().await {
+            if !self.shutdown.is_cancelled() {
+                failed = Some(ended.unwrap_or("a task that panicked"));
+                self.shutdown.cancel();
+            }
+        }
+        self.handle.inner.writer.close().await;
+        let thread = self.thread;
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        if let Some(what) = failed {
+            return Err(Error::Ended(what));
+        }
+        if !matches!(joined, Ok(Ok(()))) {
+            return Err(Error::Ended("the writer"));
+        }
+        Ok(())
+    }
+}
+
+impl Handle {
+    /// Takes a batch of a sensor of this process. Durable when it returns.
+    pub async fn accept(&self, batch: Batch) -> Result<Ack, AcceptError> {
+        let speaker = Speaker::InProcess { site: self.inner.config.site.clone() };
+        self.accept_from(speaker, batch).await
+    }
+
+    pub(crate) async fn accept_from(&self, speaker: Speaker, batch: Batch) -> Result<Ack, AcceptError> {
+        intake::check(&batch)?;
+        self.inner.writer.write(move |turn| intake::take(turn, &speaker, &batch)).await?
+    }
+
+    /// The newest signed decision set of this process's site; durable before it is seen here.
+    pub fn decisions(&self) -> Shown {
+        self.inner.shown.decisions(&self.inner.config.site)
+    }
+
+    /// The newest signed bundle for gateways.
+    pub fn bundle(&self) -> Shown {
+        self.inner.shown.bundle()
+    }
+
+    /// What both are verified with.
+    pub fn verifying_key(&self) -> VerifyingKey {
+        self.inner.key.clone()
+    }
+}

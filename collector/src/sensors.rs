@@ -1,0 +1,141 @@
+//! Sensors, enforcers and gateways, as the collector knows them.
+
+use crate::intake::Received;
+use rules::{
+    Timestamp,
+    observation::{Applied, Coverage},
+    period::Period,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A sensor, enforcer or gateway that speaks to us.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Sensor {
+    pub(crate) site: String,
+    pub(crate) role: Role,
+    /// Unset: in this process.
+    pub(crate) enrolled: Option<Enrolled>,
+    pub(crate) revoked: Option<Timestamp>,
+    pub(crate) heard_at: Option<Timestamp>,
+    pub(crate) received: Received,
+    /// Records the sensor said it lost.
+    pub(crate) gaps: u64,
+    /// Batches of an epoch that is over.
+    pub(crate) stale: u64,
+    pub(crate) eyes: BTreeMap<String, Eye>,
+    pub(crate) applied: Option<Applied>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Enrolled {
+    pub(crate) at: Timestamp,
+    pub(crate) serial: String,
+    pub(crate) not_after: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    Sensor,
+    Enforcer,
+    Gateway,
+}
+
+impl Sensor {
+    pub(crate) const MAX_INTERFACES: usize = 64;
+
+    /// Takes a coverage report. False: too many interfaces, it was dropped.
+    pub(crate) fn see(&mut self, report: Coverage, now: Timestamp) -> bool {
+        let full = self.eyes.len() >= Sensor::MAX_INTERFACES;
+        match self.eyes.get_mut(&report.interface) {
+            Some(eye) => eye.see(report, now),
+            None if full => return false,
+            None => drop(self.eyes.insert(report.interface.clone(), Eye::open(report, now))),
+        }
+        true
+    }
+
+    /// What each capture point saw and lost of late. One that was opened just now and saw nothing yet is not judged.
+    pub(crate) fn recent(&self, now: Timestamp) -> Vec<Coverage> {
+        self.eyes.values().filter_map(|eye| eye.recent(now)).collect()
+    }
+
+    pub(crate) fn new(site: &str, role: Role) -> Sensor {
+        Sensor {
+            site: site.to_owned(),
+            role,
+            enrolled: None,
+            revoked: None,
+            heard_at: None,
+            received: Received::default(),
+            gaps: 0,
+            stale: 0,
+            eyes: BTreeMap::new(),
+            applied: None,
+        }
+    }
+}
+
+/// One capture point: its newest report, and older ones to count from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Eye {
+    pub(crate) last: Coverage,
+    /// Counted from here: at least [`Eye::WINDOW`] ago, once it has been open so long.
+    base: Coverage,
+    base_at: Timestamp,
+    /// The next base.
+    next: Coverage,
+    next_at: Timestamp,
+}
+
+impl Eye {
+    /// What is judged is at least so long.
+    const WINDOW: Period = Period::seconds(15 * 60);
+
+    fn open(report: Coverage, now: Timestamp) -> Eye {
+        let nothing = Coverage { interface: report.interface.clone(), ..Coverage::default() };
+        Eye { last: report.clone(), base: nothing, base_at: now, next: report, next_at: now }
+    }
+
+    fn see(&mut self, report: Coverage, now: Timestamp) {
+        if Eye::WINDOW.after(self.next_at) <= now {
+            (self.base, self.base_at) = (std::mem::replace(&mut self.next, report.clone()), self.next_at);
+            self.next_at = now;
+        }
+        self.last = report;
+    }
+
+    fn recent(&self, now: Timestamp) -> Option<Coverage> {
+        let recent = self.last.since(&self.base);
+        let long_enough = Eye::WINDOW.after(self.base_at) <= now;
+        (recent.frames > 0 || long_enough).then_some(recent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(frames: u64) -> Coverage {
+        Coverage { interface: "eth0".to_owned(), frames, ..Coverage::default() }
+    }
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + 60 * minutes).unwrap()
+    }
+
+    #[test]
+    fn a_quiet_interface_is_judged_by_a_quarter_of_an_hour_not_by_a_moment() {
+        let mut sensor = Sensor::new("lab", Role::Sensor);
+        assert!(sensor.see(report(0), at(0)));
+        assert_eq!(sensor.recent(at(1)), []);
+        assert!(sensor.see(report(100), at(5)));
+        assert_eq!(sensor.recent(at(5)).first().map(|c| c.frames), Some(100));
+        for minute in 6..=60 {
+            sensor.see(report(100), at(minute));
+            assert_eq!(sensor.recent(at(minute)).len(), 1, "{minute}");
+        }
+        assert_eq!(sensor.recent(at(60)).first().map(|c| c.frames), Some(0), "nothing for half an hour");
+    }
+}
