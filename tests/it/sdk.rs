@@ -1,0 +1,1 @@
+//! Real servers and clients of the official SDKs.
