@@ -3,7 +3,7 @@
 use crate::{
     config, data, demo, doctor,
     failure::{Exit, Failure, Side},
-    out,
+    out, scan,
 };
 use clap::{
     Args, CommandFactory, Parser, Subcommand,
@@ -57,6 +57,8 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Ask the addresses that are named whether MCP servers answer there
+    Scan(scan::Options),
     /// Say what this machine lacks, and what to do about it
     Doctor(doctor::Options),
     /// Check a configuration file
@@ -96,6 +98,7 @@ pub fn tree() -> clap::Command {
 fn run(cli: Cli) -> Result<Exit, Failure> {
     let global = &cli.global;
     match cli.command {
+        Command::Scan(options) => scan::run(&options, global),
         Command::Doctor(options) => doctor::run(&options, global),
         Command::Config(ConfigCommand::Check { file }) => {
             config::Config::load(Some(&file))?;

@@ -13,6 +13,7 @@ pub mod enforce;
 pub mod failure;
 pub mod inventory;
 pub mod out;
+pub mod scan;
 pub mod stop;
 pub mod table;
 pub mod tally;
