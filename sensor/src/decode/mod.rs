@@ -8,6 +8,7 @@
 mod ip;
 mod link;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests;
 
 pub use link::Link;

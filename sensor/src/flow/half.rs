@@ -67,7 +67,7 @@ impl Half {
             return Place::Now(0);
         };
         let ahead = distance(sequence, next);
-        if ahead > FAR || ahead < -FAR {
+        if !(-FAR..=FAR).contains(&ahead) {
             self.strays = self.strays.saturating_add(1);
             if self.strays < STRAYS {
                 return Place::Stray;

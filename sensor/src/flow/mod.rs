@@ -9,6 +9,7 @@ mod half;
 mod keys;
 mod table;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests;
 
 pub use table::{Lost, Table};
