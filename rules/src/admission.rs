@@ -10,6 +10,7 @@ use crate::{
     policy::{Mode, Policy},
 };
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 mod case;
 
@@ -49,18 +50,34 @@ pub struct Circumstances<'a> {
     pub veto: Option<&'a str>,
     /// Why no new block is made in this round, for example that there would be too many at once. What is blocked stays so.
     pub hold: Option<&'a str>,
+    /// Whether anybody who could see the server is watching: silence before a deaf sensor says nothing.
+    pub watched: bool,
+    /// A probe found nothing there, and nothing was seen since.
+    pub missed: bool,
 }
 
 /// One step of one case. Stepping again with the same arguments changes nothing and asks for nothing.
 pub fn step(case: &Case, now: Timestamp, c: &Circumstances<'_>) -> (Case, Vec<Effect>) {
     let mut next = Step { case: case.clone(), effects: Vec::new(), audience: audience(c.finding) };
     // In observe mode no clock runs; it goes on where it stood when the mode changes.
-    next.case.live(now, c.policy.mode != Mode::Observe);
+    let elapsed = next.case.live(now, c.policy.mode != Mode::Observe);
     match c.finding {
         None => next.close(c.closure, now),
-        Some(finding) => next.climb(finding, now, c),
+        Some(finding) => {
+            next.case.look(finding.last_seen, if c.watched { elapsed } else { Duration::ZERO });
+            if finding.place.is_some() && is_gone(&next.case, c) {
+                next.close(Closure::Gone, now);
+            } else {
+                next.climb(finding, now, c);
+            }
+        }
     }
     (next.case, next.effects)
+}
+
+/// Not seen for long enough, or for a while after a probe found nothing: a restart is not a departure.
+fn is_gone(case: &Case, c: &Circumstances<'_>) -> bool {
+    case.unseen >= c.policy.gone_after || (c.missed && case.unseen >= c.policy.gone_confirmed_after)
 }
 
 /// Why a due finding must not be blocked now.
@@ -95,10 +112,11 @@ pub fn standing(case: &Case, finding: &Finding, policy: &Policy, soft_phase_star
         return "the site is in observe mode: nobody is told, no clock runs".to_owned();
     }
     if case.notified_at.is_none() {
-        let to = match case.asked {
-            Some((Audience::SecurityQueue, _)) => "the site's security queue",
-            Some((Audience::Owner, _)) => "the owner",
-            None => "anybody",
+        let to = match (case.asked.contains_key(&Audience::Owner), case.asked.contains_key(&Audience::SecurityQueue)) {
+            (true, true) => "the owner or the site's security queue",
+            (true, false) => "the owner",
+            (false, true) => "the site's security queue",
+            (false, false) => "anybody",
         };
         return format!("waiting for proof that a notice reached {to}: until then no clock runs");
     }
@@ -108,11 +126,12 @@ pub fn standing(case: &Case, finding: &Finding, policy: &Policy, soft_phase_star
     if let Some(since) = case.blocked_at {
         return format!("blocked since {since}");
     }
-    match (case.block_at(policy, soft_phase_start), objection(finding, policy)) {
+    let why_not = objection(finding, policy).map(str::to_owned).or_else(|| case.why_not.clone());
+    match (case.block_at(policy, soft_phase_start), why_not) {
         (Some(deadline), None) if now < deadline => format!("to be blocked at {deadline}"),
         (Some(deadline), Some(why)) if now < deadline => format!("due at {deadline}; as things stand no block will follow: {why}"),
         (_, Some(why)) => format!("due, and not blocked: {why}"),
-        (_, None) => "due, to be blocked in the next round unless it is held".to_owned(),
+        (_, None) => "due, to be blocked in the next round".to_owned(),
     }
 }
 
@@ -139,7 +158,10 @@ impl Step {
         self.case.closed = Some(closure);
         self.case.closed_at = Some(now);
         self.case.blocked_at = None;
-        if let Some((to, _)) = self.case.asked.filter(|_| self.case.notified_at.is_some()) {
+        self.case.why_not = None;
+        if self.case.notified_at.is_some() {
+            // Whoever was told that it began is told that it is over: the owner, unless nobody ever addressed one.
+            let to = self.case.asked.keys().next().copied().unwrap_or(self.audience);
             self.effects.push(Effect::Tell { to, message: Message::Released, deadline: None });
         }
     }
@@ -155,46 +177,51 @@ impl Step {
             self.restart(now, "the exemption ended");
         }
         if self.case.exemption.is_some() {
-            return self.release("exempted");
+            self.release("exempted");
+            return;
         }
         if c.policy.mode == Mode::Observe {
-            return self.release("the site is in observe mode");
+            self.release("the site is in observe mode");
+            return;
         }
         if self.case.snoozed_until.is_some_and(|until| until <= now) {
             self.case.snoozed_until = None;
         }
+        let deadline = if finding.kind.enforceable() { self.case.block_at(c.policy, c.soft_phase_start) } else { None };
+        self.give_notice(now, deadline, c.policy);
         if self.case.notified_at.is_none() {
-            return self.give_notice(now, c.policy);
+            return;
         }
         if self.case.rung == Rung::Open {
             self.move_to(Rung::Notified, "a notice was delivered");
         }
-        if !finding.kind.enforceable() {
-            return;
-        }
-        if let Some(deadline) = self.case.block_at(c.policy, c.soft_phase_start) {
+        if let Some(deadline) = deadline {
             self.approach(deadline, finding, now, c);
         }
     }
 
-    /// The owner first, when there is one to be believed; the security queue when there is not, or nothing reached him.
-    fn give_notice(&mut self, now: Timestamp, policy: &Policy) {
-        let to = match self.case.asked {
-            Some((Audience::Owner, since)) if policy.escalate_after.after(since) <= now => Audience::SecurityQueue,
-            Some((already, _)) => already,
-            None => self.audience,
-        };
-        if self.case.asked.map(|(already, _)| already) != Some(to) {
-            if self.case.asked.is_some() {
-                self.stay("no notice reached the owner: the security queue is told instead");
+    /// The owner, as soon as there is one to be believed, if need be with a clock that runs already; the security queue when
+    /// there is none, or when nothing reached him. Each once.
+    fn give_notice(&mut self, now: Timestamp, deadline: Option<Timestamp>, policy: &Policy) {
+        let waits = self.case.notified_at.is_none();
+        let owner = self.case.asked.get(&Audience::Owner).copied();
+        let queue = self.case.asked.contains_key(&Audience::SecurityQueue);
+        let to = match (self.audience, owner) {
+            (Audience::Owner, None) => Audience::Owner,
+            (_, Some(since)) if waits && !queue && policy.escalate_after.after(since) <= now => {
+                self.stay("no notice reached the owner: the security queue is told as well");
+                Audience::SecurityQueue
             }
-            self.case.asked = Some((to, now));
-            self.effects.push(Effect::Tell { to, message: Message::Notice, deadline: None });
-        }
+            (Audience::SecurityQueue, None) if !queue => Audience::SecurityQueue,
+            _ => return,
+        };
+        self.case.asked.insert(to, now);
+        self.effects.push(Effect::Tell { to, message: Message::Notice, deadline });
     }
 
     fn approach(&mut self, deadline: Timestamp, finding: &Finding, now: Timestamp, c: &Circumstances<'_>) {
         if now < deadline {
+            self.case.why_not = None;
             self.release("the deadline moved");
             if self.case.rung == Rung::Due {
                 self.move_to(Rung::Notified, "the deadline moved");
@@ -204,14 +231,29 @@ impl Step {
         if self.case.rung < Rung::Due {
             self.move_to(Rung::Due, "the grace period is over");
         }
-        match objection(finding, c.policy).or(c.veto) {
-            Some(why) => self.release(why),
-            None if self.case.rung == Rung::Due && c.hold.is_none() => {
-                self.move_to(Rung::Blocked, "due, corroborated, and the site is in hard mode");
-                self.case.blocked_at = Some(now);
-                self.effects.push(Effect::Tell { to: self.audience, message: Message::Blocked, deadline: Some(deadline) });
+        // An address may be somebody else's by now.
+        let stale = c.policy.gone_after.after(finding.last_seen) <= now;
+        let unsure = stale.then_some("it was not seen lately, so nobody can say that it is still there");
+        let why_not = objection(finding, c.policy).or(c.veto).or(unsure);
+        if let Some(why) = why_not {
+            if self.release(why) {
+                self.case.why_not = Some(why.to_owned());
             }
-            None => {}
+        } else if self.case.rung == Rung::Due && c.hold.is_none() {
+            self.move_to(Rung::Blocked, "due, corroborated, and the site is in hard mode");
+            self.case.blocked_at = Some(now);
+            self.effects.push(Effect::Tell { to: self.audience, message: Message::Blocked, deadline: Some(deadline) });
+        }
+        self.note(why_not.or(c.hold.filter(|_| self.case.rung == Rung::Due)));
+    }
+
+    /// Why it is due and nothing happens, said when it changes.
+    fn note(&mut self, why_not: Option<&str>) {
+        if self.case.why_not.as_deref() != why_not {
+            if let Some(why) = why_not {
+                self.stay(why);
+            }
+            self.case.why_not = why_not.map(str::to_owned);
         }
     }
 
@@ -233,17 +275,21 @@ impl Step {
         self.effects.push(Effect::Tell { to: self.audience, message: Message::Reminder(latest), deadline: Some(deadline) });
     }
 
-    fn release(&mut self, why: &str) {
-        if self.case.rung == Rung::Blocked {
+    /// Takes a block back, if there is one.
+    fn release(&mut self, why: &str) -> bool {
+        let blocked = self.case.rung == Rung::Blocked;
+        if blocked {
             self.move_to(Rung::Due, why);
             self.case.blocked_at = None;
             self.effects.push(Effect::Tell { to: self.audience, message: Message::Released, deadline: None });
         }
+        blocked
     }
 
     fn restart(&mut self, now: Timestamp, why: &str) {
         self.move_to(Rung::Open, why);
-        self.case = Case { exemption: self.case.exemption.take(), ..Case::open(now) };
+        let Case { exemption, seen, unseen, .. } = self.case.clone();
+        self.case = Case { exemption, seen, unseen, ..Case::open(now) };
     }
 
     fn move_to(&mut self, to: Rung, reason: &str) {

@@ -14,9 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Confidence {
     /// Something hints at it. Nobody is told; a probe or a host sensor may settle it.
     Candidate,
-    /// Two independent strong marks from the server's side or its host.
+    /// Two independent strong marks from the server's side or its host, or a decisive answer to a probe without its control.
     Probable,
-    /// A decisive mark from the server's own side that no counter-evidence spoils.
+    /// A decisive mark from the server's own side that no counter-evidence spoils and, when a probe asked for it, a negative
+    /// control that was refused.
     Confirmed,
 }
 
@@ -61,13 +62,18 @@ const STALE: Period = Period::days(1);
 pub fn judge<'a>(heard: impl IntoIterator<Item = Heard<'a>>, pack: &Pack) -> Judgement {
     let marks = Marks::sort(heard, pack);
     let believed = |m: &&Mark<'a>| !marks.spoiled(m);
-    let decisive: BTreeSet<_> = marks.decisive.iter().filter(believed).map(Mark::name).collect();
-    let strong: BTreeSet<_> = marks.strong.iter().filter(believed).map(Mark::name).collect();
+    // A probe can ask for nonsense as well, so its word settles nothing before it did.
+    let (decisive, undecided): (BTreeSet<_>, BTreeSet<_>) =
+        marks.decisive.iter().filter(believed).map(Mark::name).partition(|(w, _)| *w != Witness::Probe || marks.control);
+    let strong: BTreeSet<_> = marks.strong.iter().filter(believed).map(Mark::name).chain(undecided).collect();
     let tried: BTreeSet<_> = marks.client.iter().filter(believed).map(Mark::name).collect();
 
     let confidence = if !decisive.is_empty() {
         Confidence::Confirmed
-    } else if strong.len() >= 2 || (!strong.is_empty() && !tried.is_empty()) {
+    } else if strong.iter().any(|(_, id)| pack.weigh(id).0 == Strength::Decisive)
+        || strong.len() >= 2
+        || (!strong.is_empty() && !tried.is_empty())
+    {
         Confidence::Probable
     } else {
         Confidence::Candidate
@@ -143,7 +149,7 @@ impl<'a> Marks<'a> {
                 .map(|(_, id)| format!("not believed, because of what speaks against it: {}", says(id)))
                 .collect::<Vec<_>>()
         };
-        reasons.extend(doubted(&self.decisive, decisive));
+        reasons.extend(doubted(&self.decisive, &decisive.union(strong).copied().collect()));
         reasons.extend(doubted(&self.strong, strong));
         if confidence < Confidence::Confirmed {
             reasons.extend(names(&self.client).map(|(_, id)| format!("a client's side only: {}", says(id))));

@@ -7,7 +7,6 @@ use crate::{
     evidence::{Exposure, Owner, OwnerSource},
     finding::{Finding, FindingId, FindingKind, Severity},
     pack::Pack,
-    policy::Policy,
     registry::{Registration, Registry},
     server::Server,
 };
@@ -16,10 +15,11 @@ mod silence;
 
 pub use silence::{Sight, blind, dead};
 
-/// All findings about one server. Only a Confirmed server that is still there has any.
-pub fn detect(server: &Server, registry: &Registry, policy: &Policy, pack: &Pack, now: Timestamp) -> Vec<Finding> {
+/// All findings about one server. Only a Confirmed server has any. Whether it is still there is for the case to say, which
+/// knows how much of the silence somebody listened to.
+pub fn detect(server: &Server, registry: &Registry, pack: &Pack, now: Timestamp) -> Vec<Finding> {
     let judgement = server.judgement(pack);
-    if judgement.confidence < Confidence::Confirmed || server.is_gone(policy, now) {
+    if judgement.confidence < Confidence::Confirmed {
         return Vec::new();
     }
     let about = About { server, judgement, registry, now };
@@ -33,11 +33,11 @@ pub fn detect(server: &Server, registry: &Registry, policy: &Policy, pack: &Pack
 }
 
 /// Why a finding that was there is there no more.
-pub fn closure(finding: &Finding, server: Option<&Server>, registry: &Registry, policy: &Policy, now: Timestamp) -> Closure {
+pub fn closure(finding: &Finding, server: Option<&Server>, registry: &Registry, now: Timestamp) -> Closure {
     let registered = finding.place.as_ref().and_then(|place| registry.find(place, now)).is_some();
     if registered && matches!(finding.kind, FindingKind::Shadow | FindingKind::Lookalike) {
         Closure::Registered
-    } else if finding.place.is_some() && server.is_none_or(|s| s.is_gone(policy, now)) {
+    } else if finding.place.is_some() && server.is_none() {
         Closure::Gone
     } else {
         Closure::NotDetected

@@ -17,7 +17,7 @@ use crate::{
     server::Server,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is settled about a site before anything is judged.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,8 @@ pub fn round<'a>(
     let servers: Vec<&Server> = servers.into_iter().collect();
     let found = findings(site, &servers, sights, now);
     let by_key: BTreeMap<String, &Server> = servers.iter().map(|s| (s.key(), *s)).collect();
-    let seen = Seen { found, servers: by_key };
+    let deaf = sights.iter().filter(|s| site.policy.blind_after.after(s.last_heard) <= now).map(|s| s.sensor).collect();
+    let seen = Seen { found, servers: by_key, deaf };
 
     let free = pass(site, &seen, matters, None, now);
     let new = free.effects.iter().filter(|(_, e)| matches!(e, Effect::Moved { to: Rung::Blocked, .. })).count();
@@ -77,14 +78,43 @@ pub fn round<'a>(
     pass(site, &seen, matters, Some(why), now)
 }
 
+/// A server got another key (its path was learned, for example): its matters go on under new names, with the clock they have.
+/// Where both names had one, the clock that started first goes on.
+pub fn rename(matters: &mut Matters, from: &str, to: &str) {
+    let is_old = |m: &Matter| FindingId::derive(m.finding.kind, from) == m.finding.id;
+    let old: Vec<FindingId> = matters.values().filter(|m| is_old(m)).map(|m| m.finding.id.clone()).collect();
+    for mut matter in old.iter().filter_map(|id| matters.remove(id)).collect::<Vec<_>>() {
+        let id = FindingId::derive(matter.finding.kind, to);
+        matter.finding.id = id.clone();
+        let age = |m: &Matter| (m.case.rung == Rung::Closed, m.case.notified_at.is_none(), m.case.notified_at, m.case.opened_at);
+        if matters.get(&id).is_none_or(|there| age(&matter) < age(there)) {
+            matters.insert(id, matter);
+        }
+    }
+}
+
 struct Seen<'a> {
     found: BTreeMap<FindingId, Finding>,
     servers: BTreeMap<String, &'a Server>,
+    /// Sensors that were not heard for a while.
+    deaf: BTreeSet<&'a str>,
+}
+
+impl<'a> Seen<'a> {
+    fn server(&self, finding: &Finding) -> Option<&'a Server> {
+        let place = finding.place.as_ref()?;
+        self.servers.get(&format!("{}/{place}", finding.site)).copied()
+    }
+
+    /// A case is not opened for what is over already.
+    fn is_new(&self, finding: &Finding, site: &Site<'_>, now: Timestamp) -> bool {
+        self.server(finding).is_none_or(|s| !s.is_gone(site.policy, now))
+    }
 }
 
 fn findings(site: &Site<'_>, servers: &[&Server], sights: &[Sight<'_>], now: Timestamp) -> BTreeMap<FindingId, Finding> {
     let Site { name, policy, registry, pack, .. } = *site;
-    let shown = servers.iter().flat_map(|s| detect(s, registry, policy, pack, now));
+    let shown = servers.iter().flat_map(|s| detect(s, registry, pack, now));
     let silent = registry.registrations.values().filter_map(|r| dead(name, r, servers.iter().copied(), policy, now));
     let unseeing = sights.iter().filter_map(|s| blind(name, s, policy, now));
     shown.chain(silent).chain(unseeing).map(|f| (f.id.clone(), f)).collect()
@@ -98,7 +128,7 @@ fn pass(site: &Site<'_>, seen: &Seen<'_>, matters: &Matters, hold: Option<String
             round.settle(site, seen, id, &matter.finding, &matter.case, now);
         }
     }
-    for (id, finding) in seen.found.iter().filter(|(id, _)| !matters.contains_key(id)) {
+    for (id, finding) in seen.found.iter().filter(|(id, f)| !matters.contains_key(id) && seen.is_new(f, site, now)) {
         round.settle(site, seen, id, finding, &Case::open(now), now);
     }
     round.effects.sort_by(|a, b| a.0.cmp(&b.0));
@@ -107,16 +137,12 @@ fn pass(site: &Site<'_>, seen: &Seen<'_>, matters: &Matters, hold: Option<String
 
 impl Round {
     fn settle(&mut self, site: &Site<'_>, seen: &Seen<'_>, id: &FindingId, last: &Finding, case: &Case, now: Timestamp) {
-        let finding = seen.found.get(id);
-        let closure = match finding {
-            Some(_) => Closure::NotDetected,
-            None => {
-                let key = last.place.as_ref().map(|p| format!("{}/{p}", last.site));
-                let server = key.and_then(|k| seen.servers.get(&k).copied());
-                closure(last, server, site.registry, site.policy, now)
-            }
-        };
+        let server = seen.server(last);
+        let over = case.rung == Rung::Closed && !seen.is_new(last, site, now);
+        let finding = seen.found.get(id).filter(|_| !over);
+        let closure = finding.map_or_else(|| closure(last, server, site.registry, now), |_| Closure::NotDetected);
         let veto = finding.and_then(|f| f.place.as_ref()).and_then(|p| veto(p.endpoint, site, now));
+        let mut witnesses = server.into_iter().flat_map(|s| &s.testimonies).map(|t| t.sensor.as_str());
         let circumstances = Circumstances {
             policy: site.policy,
             soft_phase_start: site.soft_phase_start,
@@ -124,6 +150,8 @@ impl Round {
             closure,
             veto: veto.as_deref(),
             hold: self.hold.as_deref(),
+            watched: witnesses.any(|sensor| !seen.deaf.contains(sensor)),
+            missed: server.is_some_and(Server::is_missed),
         };
         let (case, effects) = step(case, now, &circumstances);
         self.effects.extend(effects.into_iter().map(|e| (id.clone(), e)));

@@ -226,12 +226,16 @@ impl Server {
         self.testimonies.iter().map(|t| t.witness).collect()
     }
 
-    /// Whether nothing answers here any more: not seen for `gone_after`, or a probe found nothing and nothing was seen
-    /// since for `gone_confirmed_after` (a restart is not a departure).
+    /// A probe found nothing here, and nothing was seen since.
+    pub fn is_missed(&self) -> bool {
+        self.gone_at.is_some_and(|at| at >= self.last_seen)
+    }
+
+    /// Whether nothing answers here any more by the wall clock: not seen for `gone_after`, or missed for
+    /// `gone_confirmed_after`. A case that is open counts for itself how long it listened, see [`crate::admission::Case::unseen`].
     pub fn is_gone(&self, policy: &Policy, now: Timestamp) -> bool {
-        let silent_since = |since: Timestamp, period: Period| period.after(since) <= now;
-        silent_since(self.last_seen, policy.gone_after)
-            || self.gone_at.is_some_and(|at| at > self.last_seen && silent_since(self.last_seen, policy.gone_confirmed_after))
+        let silent_for = |period: Period| period.after(self.last_seen) <= now;
+        silent_for(policy.gone_after) || (self.is_missed() && silent_for(policy.gone_confirmed_after))
     }
 
     /// The most believable owner.

@@ -10,7 +10,6 @@ pub mod decode;
 pub mod dissect;
 pub mod flow;
 pub mod host;
-pub mod moment;
 pub mod privileges;
 pub mod probe;
 mod run;

@@ -1,6 +1,8 @@
-//! Tests of the whole: scenarios, simulation, and the world of real packets, real nft and real MCP servers.
+//! Tests of the whole, in one binary: scenarios, simulation, and the world of real packets, real nft and real MCP servers.
 
 mod crash;
+mod house;
 mod lab;
+mod scenarios;
 mod sdk;
 mod world;

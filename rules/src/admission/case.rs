@@ -2,7 +2,7 @@
 
 use crate::{Timestamp, period::Period, policy::Policy};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// A finding's rung.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,12 +77,19 @@ pub struct Exemption {
 pub struct Case {
     pub rung: Rung,
     pub opened_at: Timestamp,
-    /// Whom the notice was addressed to, and since when.
-    pub asked: Option<(Audience, Timestamp)>,
+    /// To whom the notice was addressed, and since when: the owner, the security queue, or one after the other.
+    pub asked: BTreeMap<Audience, Timestamp>,
     /// Proof that a notice reached somebody. No proof, no clock.
     pub notified_at: Option<Timestamp>,
     /// How much of the time since then was lived through.
     pub waited: Period,
+    /// When the server was seen last, as far as this case was told.
+    pub seen: Timestamp,
+    /// How much of the time since then was lived through with somebody watching. Not what the wall clock says: after an
+    /// outage of a month nothing was seen for a month, and all of it may be there.
+    pub unseen: Period,
+    /// Why it is due and not blocked.
+    pub why_not: Option<String>,
     /// Reminders already sent, by how long before the block they were to go out.
     pub reminded: Vec<Period>,
     pub blocked_at: Option<Timestamp>,
@@ -121,9 +128,12 @@ impl Case {
         Case {
             rung: Rung::Open,
             opened_at: at,
-            asked: None,
+            asked: BTreeMap::new(),
             notified_at: None,
             waited: Period::default(),
+            seen: Timestamp::MIN,
+            unseen: Period::default(),
+            why_not: None,
             reminded: Vec::new(),
             blocked_at: None,
             closed: None,
@@ -137,7 +147,7 @@ impl Case {
     /// Whether this, a step later, has to replace what is stored. Mere passing of time need not be written down every time:
     /// a stored case that is a few minutes old lives through them at the next step, also after a restart.
     pub fn worth_storing(&self, stored: &Case) -> bool {
-        let aged = Case { waited: self.waited, judged_at: self.judged_at, ..stored.clone() };
+        let aged = Case { waited: self.waited, unseen: self.unseen, seen: self.seen, judged_at: self.judged_at, ..stored.clone() };
         aged != *self || self.judged_at.duration_since(stored.judged_at).unsigned_abs() >= Case::WATCH / 4
     }
 
@@ -207,12 +217,23 @@ impl Case {
         self.waited.before(self.judged_at)
     }
 
-    /// Lets time pass up to `now`.
-    pub(super) fn live(&mut self, now: Timestamp, clock_runs: bool) {
-        let elapsed = Duration::try_from(now.duration_since(self.judged_at)).unwrap_or(Duration::ZERO);
+    /// Lets time pass up to `now`, and gives how much of it counts.
+    pub(super) fn live(&mut self, now: Timestamp, clock_runs: bool) -> Duration {
+        let elapsed = Duration::try_from(now.duration_since(self.judged_at)).unwrap_or(Duration::ZERO).min(Case::WATCH);
         self.judged_at = now;
         if clock_runs && self.notified_at.is_some() {
-            self.waited = Period(self.waited.0.saturating_add(elapsed.min(Case::WATCH)));
+            self.waited = Period(self.waited.0.saturating_add(elapsed));
+        }
+        elapsed
+    }
+
+    /// The server was seen last at `last_seen`; `counts` is what was lived through since the last step while somebody watched.
+    pub(super) fn look(&mut self, last_seen: Timestamp, counts: Duration) {
+        if last_seen == self.seen {
+            self.unseen = Period(self.unseen.0.saturating_add(counts));
+        } else {
+            self.seen = last_seen;
+            self.unseen = Period::default();
         }
     }
 }

@@ -13,6 +13,10 @@ struct World {
     closure: Closure,
     veto: Option<&'static str>,
     hold: Option<&'static str>,
+    watched: bool,
+    missed: bool,
+    /// Whether the server goes on being seen.
+    alive: bool,
     case: Case,
     now: Timestamp,
     log: String,
@@ -28,6 +32,9 @@ fn world() -> World {
         closure: Closure::NotDetected,
         veto: None,
         hold: None,
+        watched: true,
+        missed: false,
+        alive: true,
         case: Case::open(START),
         now: START,
         log: String::new(),
@@ -53,6 +60,9 @@ fn finding() -> Finding {
 impl World {
     /// One step at the present moment, and a second one that must find nothing to do.
     fn look(&mut self) -> &mut World {
+        if let Some(finding) = self.finding.as_mut().filter(|_| self.alive) {
+            finding.last_seen = self.now;
+        }
         let c = Circumstances {
             policy: &self.policy,
             soft_phase_start: START,
@@ -60,6 +70,8 @@ impl World {
             closure: self.closure,
             veto: self.veto,
             hold: self.hold,
+            watched: self.watched,
+            missed: self.missed,
         };
         let (case, effects) = step(&self.case, self.now, &c);
         assert_eq!(step(&case, self.now, &c), (case.clone(), Vec::new()), "a second look changes nothing");
@@ -114,7 +126,7 @@ fn without_proof_of_delivery_no_clock_runs_and_the_security_queue_is_told() {
     let mut w = world();
     w.look().days(60).told(&expect![[r#"
         day 0.0: tell Owner: Notice
-        day 3.0: open -> open (no notice reached the owner: the security queue is told instead)
+        day 3.0: open -> open (no notice reached the owner: the security queue is told as well)
         day 3.0: tell SecurityQueue: Notice
     "#]]);
     assert_eq!(w.case.block_at(&w.policy, START), None);
@@ -368,7 +380,7 @@ fn where_it_stands_says_what_it_waits_for() {
         to be blocked at 1970-04-01T00:00:00Z
         due at 1970-04-01T00:00:00Z; as things stand no block will follow: the site is not in hard mode
         due, and not blocked: the site is not in hard mode
-        due, to be blocked in the next round unless it is held
+        due, and not blocked: the site is not in hard mode
         blocked since 1970-04-12T00:00:00Z"#]]
     .assert_eq(&said.join("\n"));
 }
@@ -392,4 +404,54 @@ fn what_is_not_worth_storing_loses_no_time() {
     }
     assert_eq!(live.log, lazy.log);
     assert!((2900..3000).contains(&writes), "{writes} writes in 44000 looks");
+}
+
+#[test]
+fn silence_closes_what_somebody_listened_to() {
+    let mut w = world();
+    w.look().deliver().days(1);
+    w.log.clear();
+    w.alive = false;
+    w.days(13).told(&expect![""]);
+    w.days(1).told(&expect![[r#"
+        day 15.0: notified -> closed (nothing answers there any more)
+        day 15.0: tell Owner: Released
+    "#]]);
+}
+
+#[test]
+fn before_a_deaf_sensor_silence_says_nothing_and_an_outage_is_no_silence() {
+    let mut w = world();
+    w.look().deliver().days(1);
+    (w.alive, w.watched) = (false, false);
+    w.days(20);
+    assert_eq!(w.case.rung, Rung::Reminded);
+    w.watched = true;
+    w.now = Period::days(40).after(w.now);
+    w.look();
+    assert_eq!(w.case.rung, Rung::Reminded);
+}
+
+#[test]
+fn a_probe_that_found_nothing_shortens_the_silence_but_a_restart_is_no_departure() {
+    let mut w = world();
+    w.look().deliver().days(1);
+    (w.alive, w.missed) = (false, true);
+    w.look();
+    assert_eq!(w.case.rung, Rung::Notified);
+    w.days(1);
+    assert_eq!(w.case.closed, Some(Closure::Gone));
+}
+
+#[test]
+fn an_owner_who_becomes_known_late_is_told_with_the_clock_that_runs() {
+    let mut w = world();
+    let owner = w.finding.as_mut().unwrap().owner.take();
+    w.look().deliver().days(1);
+    w.log.clear();
+    w.finding.as_mut().unwrap().owner = owner;
+    w.days(1).told(&expect![[r#"
+        day 1.0: tell Owner: Notice
+    "#]]);
+    assert_eq!(w.case.block_at(&w.policy, START), Some(Period::days(30).after(START)));
 }

@@ -32,7 +32,8 @@ fn a_request_and_a_fitting_answer_are_probable() {
 
 #[test]
 fn one_decisive_answer_confirms_and_counter_evidence_spoils_it() {
-    assert_eq!(confidence(&[(Probe, "probe.server.discover-result")]), Confidence::Confirmed);
+    assert_eq!(confidence(&[(Wire, "wire.server.discover-result")]), Confidence::Confirmed);
+    assert_eq!(confidence(&[(Wire, "wire.server.discover-result"), (Wire, "wire.server.against-a2a")]), Confidence::Candidate);
     let echo = [(Probe, "probe.server.discover-result", 0), (Probe, "probe.control.answered", 0), (Probe, "probe.control.refused", 0)];
     assert_eq!(judged(&echo).confidence, Confidence::Candidate);
     assert!(!judged(&echo).actively_confirmed);
@@ -58,15 +59,16 @@ fn one_odd_message_on_the_wire_hides_no_server_from_a_probe() {
 
 #[test]
 fn what_answered_otherwise_last_month_may_be_a_server_today() {
-    let marks = [(Probe, "probe.server.against-jsonrpc", 0), (Probe, "probe.server.initialize-result", 30)];
+    let marks = [(Probe, "probe.server.against-jsonrpc", 0), (Wire, "wire.server.initialize-result", 30)];
     assert_eq!(judged(&marks).confidence, Confidence::Confirmed);
-    let other_way_round = [(Probe, "probe.server.against-jsonrpc", 30), (Probe, "probe.server.initialize-result", 0)];
+    let other_way_round = [(Probe, "probe.server.against-jsonrpc", 30), (Wire, "wire.server.initialize-result", 0)];
     assert_eq!(judged(&other_way_round).confidence, Confidence::Candidate);
 }
 
 #[test]
 fn active_confirmation_needs_the_negative_control() {
-    assert!(!judged(&[(Probe, "probe.server.discover-result", 0)]).actively_confirmed);
+    let asked = judged(&[(Probe, "probe.server.discover-result", 0)]);
+    assert_eq!((asked.confidence, asked.actively_confirmed), (Confidence::Probable, false));
     assert!(judged(&[(Probe, "probe.server.discover-result", 0), (Probe, "probe.control.refused", 0)]).actively_confirmed);
 }
 
