@@ -3,7 +3,7 @@
 use crate::{
     config, data, demo, doctor,
     failure::{Exit, Failure, Side},
-    out, scan,
+    out, scan, watch,
 };
 use clap::{
     Args, CommandFactory, Parser, Subcommand,
@@ -59,6 +59,8 @@ impl Global {
 pub enum Command {
     /// Ask the addresses that are named whether MCP servers answer there
     Scan(scan::Options),
+    /// Listen for MCP servers on the wire, or read a capture
+    Watch(watch::Options),
     /// Say what this machine lacks, and what to do about it
     Doctor(doctor::Options),
     /// Check a configuration file
@@ -99,6 +101,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     let global = &cli.global;
     match cli.command {
         Command::Scan(options) => scan::run(&options, global),
+        Command::Watch(options) => watch::run(&options, global),
         Command::Doctor(options) => doctor::run(&options, global),
         Command::Config(ConfigCommand::Check { file }) => {
             config::Config::load(Some(&file))?;

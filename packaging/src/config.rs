@@ -2,17 +2,21 @@
 //! knows is refused, with the line and the nearest name.
 
 use crate::failure::{Failure, Side};
+use rules::policy::Policy;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Everything a file may say.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub sensor: sensor::Config,
+    pub collector: collector::Config,
     pub enforcer: enforcer::Config,
     pub gateway: gateway::Config,
-    pub policy: rules::policy::Policy,
+    /// The site's policy, as long as none was set by the API. The collector's own section may hold it as well, but not both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
 }
 
 impl Config {
@@ -26,16 +30,40 @@ impl Config {
                 "check the path, and that this user may read it",
             )
         })?;
-        parse(&text, &path.display().to_string())
+        let mut config = parse::<Config>(&text, &path.display().to_string())?;
+        if let Some(policy) = config.policy.take() {
+            if config.collector.policy != Policy::default() {
+                let what = format!("{}: both [policy] and [collector.policy] are set", path.display());
+                return Err(Failure::new(Side::Configuration, what, "keep one of them"));
+            }
+            config.collector.policy = policy;
+        }
+        Ok(config)
+    }
+
+    pub fn collector_at(&self, data: &Path) -> collector::Config {
+        let mut config = self.collector.clone();
+        home(&mut config.data, &collector::Config::default().data, data);
+        config
+    }
+
+    pub fn enforcer_at(&self, data: &Path) -> enforcer::Config {
+        let mut config = self.enforcer.clone();
+        home(&mut config.data, &enforcer::Config::default().data, &data.join("enforcer"));
+        config
+    }
+
+    pub fn gateway_at(&self, data: &Path) -> gateway::Config {
+        let mut config = self.gateway.clone();
+        home(&mut config.data, &gateway::Config::default().data, data);
+        config
     }
 }
 
 /// What a component keeps, it keeps in the one data directory, unless its section says otherwise.
-impl Config {
-    pub fn enforcer_at(self, data: &Path) -> enforcer::Config {
-        let unsaid = enforcer::Config::default().data;
-        let data = if self.enforcer.data == unsaid { data.join("enforcer") } else { self.enforcer.data };
-        enforcer::Config { data, ..self.enforcer }
+fn home(said: &mut PathBuf, unsaid: &Path, data: &Path) {
+    if said == unsaid {
+        *said = data.to_owned();
     }
 }
 

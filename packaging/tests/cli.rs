@@ -115,3 +115,34 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((code(&output), text(&output.stderr).as_str()), (0, ""));
 }
+
+#[test]
+fn a_malformed_capture_is_the_files_fault_and_no_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, content) in
+        [("empty.pcap", b"".as_slice()), ("cut.pcap", b"\xd4\xc3\xb2\xa1\x02\x00"), ("text.pcap", b"hello, not a capture at all ....")]
+    {
+        let path = file(dir.path(), name, content);
+        for args in [vec!["watch", "--pcap", &path], vec!["watch", "--json", "--pcap", &path]] {
+            refused(&run(&args), name, "pcap or pcapng");
+        }
+    }
+    refused(&run(&["watch", "--pcap", "/nowhere/x.pcap"]), "/nowhere/x.pcap", "");
+}
+
+#[test]
+fn a_scan_asks_nobody_that_it_may_not() {
+    refused(&run(&["scan", "8.8.8.8"]), "8.8.8.8", "--help");
+    for bad in [&["scan"][..], &["scan", "127.0.0.1", "--ports", "0"], &["scan", "127.0.0.1", "--ports", "9-1"]] {
+        assert_eq!(code(&run(bad)), 2, "{bad:?}");
+    }
+}
+
+#[test]
+fn a_scan_of_a_closed_port_finds_nothing_and_says_so() {
+    // Bound and dropped: nothing listens there now.
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).unwrap().port().to_string();
+    let output = run(&["scan", "127.0.0.1", "--ports", &port]);
+    assert_eq!((code(&output), text(&output.stdout).as_str()), (0, "no MCP server seen\n"), "{}", text(&output.stderr));
+    assert_eq!(text(&run(&["scan", "127.0.0.1", "--ports", &port, "--json"]).stdout), "");
+}
