@@ -10,6 +10,7 @@ pub mod decode;
 pub mod dissect;
 pub mod flow;
 pub mod host;
+pub mod moment;
 pub mod privileges;
 pub mod probe;
 mod run;

@@ -1,1 +1,99 @@
 //! The straight line: a frame goes in, evidence comes out.
+
+use crate::{
+    decode::{self, Link, Transport},
+    dissect::{Talk, dns, mcp::World},
+    flow::{Bounds, Table},
+    moment::Moment,
+};
+use rules::{endpoint::Endpoint, evidence::Evidence, observation::Coverage};
+use std::{collections::BTreeMap, time::Duration};
+
+/// One capture point's memory: connections, names, open questions. Bounded; not shared.
+#[derive(Debug)]
+pub struct Watch {
+    table: Table<Talk>,
+    world: World,
+    frames: u64,
+    lost: BTreeMap<&'static str, u64>,
+    now: Moment,
+    swept: Moment,
+}
+
+impl Watch {
+    pub fn new(bounds: Bounds) -> Watch {
+        Watch {
+            table: Table::new(bounds),
+            world: World::default(),
+            frames: 0,
+            lost: BTreeMap::new(),
+            now: Moment::default(),
+            swept: Moment::default(),
+        }
+    }
+
+    /// Takes the next frame, of which `bytes` were captured and `wire_length` were on the wire.
+    pub fn frame(&mut self, link: Link, bytes: &[u8], wire_length: usize, at: Moment) {
+        self.frames += 1;
+        self.tick(at);
+        let packet = match decode::decode(link, bytes, wire_length) {
+            Ok(packet) => packet,
+            Err(why) => {
+                if let Some(reason) = why.reason() {
+                    *self.lost.entry(reason).or_default() += 1;
+                }
+                return;
+            }
+        };
+        match packet.transport {
+            Transport::Tcp(segment) => {
+                if segment.payload.missing > 0 {
+                    *self.lost.entry("truncated").or_default() += 1;
+                }
+                let source = Endpoint { address: packet.source, port: segment.source_port };
+                let destination = Endpoint { address: packet.destination, port: segment.destination_port };
+                self.table.segment(source, destination, &segment, at, &mut self.world);
+            }
+            Transport::Udp(datagram) => {
+                let port = datagram.source_port;
+                if matches!(port, 53 | dns::MDNS | 5355) && datagram.payload.missing == 0 {
+                    dns::message(datagram.payload.bytes, port, at, &mut self.world);
+                }
+            }
+        }
+    }
+
+    /// Time goes on, with or without frames: what is overdue is forgotten.
+    pub fn tick(&mut self, now: Moment) {
+        self.now = self.now.max(now);
+        if self.now.since(self.swept) >= Duration::from_secs(1) {
+            self.swept = self.now;
+            self.table.expire(self.now, &mut self.world);
+        }
+    }
+
+    /// The capture is over: what waited is judged as it is.
+    pub fn finish(&mut self) {
+        self.table.finish(self.now, &mut self.world);
+    }
+
+    /// Evidence found since the last call.
+    pub fn evidence(&mut self) -> impl Iterator<Item = Evidence> + '_ {
+        self.world.told()
+    }
+
+    /// What was seen and lost so far, without what the kernel knows.
+    pub fn coverage(&self, interface: &str) -> Coverage {
+        let flow = self.table.lost();
+        let counted = [
+            ("flow-evicted", flow.evicted),
+            ("reassembly-full", flow.held_full),
+            ("gap", flow.gaps),
+            ("out-of-window", flow.strays),
+            ("ambiguous", flow.ambiguous),
+        ];
+        let all = counted.into_iter().chain(self.lost.iter().map(|(k, v)| (*k, *v))).chain(self.world.lost().iter().map(|(k, v)| (*k, *v)));
+        let lost = all.filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)).collect();
+        Coverage { interface: interface.to_owned(), frames: self.frames, lost }
+    }
+}

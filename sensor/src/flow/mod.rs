@@ -1,5 +1,21 @@
-//! Segments to streams: a bounded table of connections and in-order bytes of both directions.
+//! Segments to streams: a bounded table of connections, and in-order bytes of both directions.
+//!
+//! Bytes are handed on in causal order as well: an end's segment waits until the bytes it acknowledges were handed on, so that
+//! an answer never comes before its question, whatever order the capture has. What the capture lacks is told as a gap.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod half;
+mod keys;
+mod table;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;
+
+pub use table::{Lost, Table};
+
+use crate::moment::Moment;
+use rules::endpoint::Endpoint;
 use serde::{Deserialize, Serialize};
 
 /// What is remembered about connections, at most.
@@ -18,5 +34,83 @@ impl Default for Bounds {
     fn default() -> Bounds {
         // An MCP event stream may be silent between keep-alives for many minutes.
         Bounds { flows: 65_536, held_bytes: 16 << 20, idle_seconds: 1800 }
+    }
+}
+
+/// One of the two ends: `Low` is the one with the lower address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum End {
+    Low,
+    High,
+}
+
+impl End {
+    pub fn other(self) -> End {
+        match self {
+            End::Low => End::High,
+            End::High => End::Low,
+        }
+    }
+}
+
+/// Two of something, one per end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Both<T> {
+    pub low: T,
+    pub high: T,
+}
+
+impl<T> Both<T> {
+    pub fn at(&self, end: End) -> &T {
+        match end {
+            End::Low => &self.low,
+            End::High => &self.high,
+        }
+    }
+
+    pub fn at_mut(&mut self, end: End) -> &mut T {
+        match end {
+            End::Low => &mut self.low,
+            End::High => &mut self.high,
+        }
+    }
+}
+
+/// Who talks to whom, as far as the segments tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Peers {
+    pub ends: Both<Endpoint>,
+    /// The end that sent the first SYN; `None` when the connection was joined later.
+    pub opener: Option<End>,
+    /// Whether anything of an end was seen.
+    pub seen: Both<bool>,
+}
+
+impl Peers {
+    pub fn endpoint(&self, end: End) -> Endpoint {
+        *self.ends.at(end)
+    }
+}
+
+/// What is made of one connection's bytes.
+pub trait Conversation: Default {
+    /// What all conversations share.
+    type World;
+
+    /// The next bytes of `from`, in order.
+    fn bytes(&mut self, peers: &Peers, from: End, bytes: &[u8], at: Moment, world: &mut Self::World);
+
+    /// `missing` bytes of `from` were on the wire and are not in the capture. At its turn.
+    fn gap(&mut self, peers: &Peers, from: End, missing: usize, at: Moment, world: &mut Self::World);
+
+    /// `from` has said all it will.
+    fn ended(&mut self, peers: &Peers, from: End, at: Moment, world: &mut Self::World);
+
+    /// The connection is over or forgotten.
+    fn closed(&mut self, peers: &Peers, at: Moment, world: &mut Self::World);
+
+    /// True when order does not matter any more: segments are handed on as they come, none is held.
+    fn indifferent(&self) -> bool {
+        false
     }
 }

@@ -1,1 +1,0 @@
-//! One frame to one segment.

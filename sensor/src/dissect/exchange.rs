@@ -1,0 +1,368 @@
+//! One HTTP request and its response, whatever version of HTTP carried them.
+
+use super::{
+    body::{Decoder, Kept, Undecodable},
+    digest,
+    http::{Common, Encoding, Media, RequestHead, ResponseHead, Verb},
+    jsonrpc,
+    mcp::{Dialogue, Framing, Outcome, Stream, World},
+    sse,
+};
+use crate::moment::Moment;
+use rules::{endpoint::Endpoint, evidence::Transport};
+use std::net::IpAddr;
+
+/// Events without anything of ours, after which a stream is left alone.
+const PATIENCE: u32 = 200;
+
+#[derive(Debug)]
+pub struct Exchange {
+    pub verb: Option<Verb>,
+    pub upgrade: bool,
+    pub deflate: bool,
+    pub dialogue: Dialogue,
+    pub asked: bool,
+    status: Option<u16>,
+    stored: bool,
+    request: Intake,
+    response: Answer,
+    answer_bytes: u64,
+    unreadable: bool,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Skipped,
+    Whole(Intake),
+    Events(Box<Events>),
+}
+
+/// A body that may be JSON-RPC.
+#[derive(Debug, Default)]
+struct Intake(Option<(Decoder, Kept)>);
+
+#[derive(Debug)]
+struct Events {
+    decoder: Decoder,
+    sse: sse::Decoder,
+    seen: u32,
+    ours: bool,
+}
+
+impl Exchange {
+    pub fn new(head: &RequestHead, server: Endpoint, client: IpAddr, at: Moment, world: &mut World) -> Exchange {
+        let mut dialogue = Dialogue::new(server, client);
+        dialogue.transport = Some(Transport::StreamableHttp);
+        dialogue.place = dialogue.place.with_target(&head.target).with_host(head.host.as_deref().unwrap_or_default());
+        dialogue.auth = head.auth;
+        dialogue.session = head.common.session;
+        let body = matches!(head.verb, Verb::Post | Verb::Other) && head.common.media != Media::EventStream;
+        let mut exchange = Exchange {
+            verb: Some(head.verb),
+            upgrade: head.common.websocket,
+            deflate: false,
+            dialogue,
+            asked: false,
+            status: None,
+            stored: false,
+            request: if body { Intake::new(&head.common, world) } else { Intake::default() },
+            response: Answer::Skipped,
+            answer_bytes: 0,
+            unreadable: false,
+        };
+        exchange.client_marks(head, at, world);
+        exchange
+    }
+
+    /// A response whose request is not in the capture.
+    pub fn unasked(server: Endpoint, client: IpAddr) -> Exchange {
+        let mut dialogue = Dialogue::new(server, client);
+        dialogue.unheard = true;
+        Exchange {
+            verb: None,
+            upgrade: false,
+            deflate: false,
+            dialogue,
+            asked: true,
+            status: None,
+            stored: false,
+            request: Intake::default(),
+            response: Answer::Skipped,
+            answer_bytes: 0,
+            unreadable: false,
+        }
+    }
+
+    /// An event stream joined in the middle.
+    pub fn joined(server: Endpoint, client: IpAddr, world: &World) -> Exchange {
+        let mut exchange = Exchange::unasked(server, client);
+        exchange.status = Some(200);
+        exchange.response = Answer::Events(Box::new(Events::new(Encoding::Identity, world)));
+        exchange
+    }
+
+    fn client_marks(&mut self, head: &RequestHead, at: Moment, world: &mut World) {
+        let d = &mut self.dialogue;
+        if let Some(version) = &head.version {
+            d.revision = Some(version.clone());
+            (d.mcp, d.at_home) = (true, true);
+            d.client_mark("wire.client.version-header", version, at, world);
+        }
+        if d.session.is_some() {
+            (d.mcp, d.at_home) = (true, true);
+            d.client_mark("wire.client.session-header", "a session given before", at, world);
+        }
+        if let Some(method) = &head.rpc_method {
+            (d.mcp, d.at_home) = (true, true);
+            let named = head.rpc_name.as_deref().filter(|n| method == "tools/call" && !n.starts_with("=?")).unwrap_or_default();
+            d.client_mark("wire.client.method-header", format!("{method} {named}").trim_end(), at, world);
+            d.progress(method, at, world);
+        }
+        if head.verb == Verb::Post && head.accepts_json && head.accepts_events {
+            d.at_home = true;
+            d.client_mark("wire.client.accept-pair", "application/json and text/event-stream", at, world);
+        }
+        let in_query = head.target.split_once('?').and_then(|(_, query)| session_in(query));
+        if let Some(session) = in_query.filter(|_| head.verb == Verb::Post) {
+            // The server is where its stream is; the message path is only a door of it.
+            let stream = world.stream(d.place.endpoint, session).cloned();
+            d.session = Some(session);
+            d.transport = Some(Transport::HttpSse);
+            match stream {
+                Some(Stream { place }) => {
+                    d.place = place;
+                    (d.mcp, d.at_home) = (true, true);
+                }
+                None => d.place.path = None,
+            }
+            d.client_mark("wire.client.message-path", "a session in the query of a POST", at, world);
+        }
+    }
+
+    pub fn request_body(&mut self, bytes: &[u8], world: &mut World) {
+        self.request.push(bytes, world);
+    }
+
+    pub fn request_hole(&mut self) {
+        self.request.spoil();
+    }
+
+    pub fn request_end(&mut self, at: Moment, world: &mut World) {
+        self.asked = true;
+        let mut intake = std::mem::take(&mut self.request);
+        match intake.finish() {
+            Ok(body) => jsonrpc::parse(body).iter().for_each(|message| self.dialogue.asks(message, at, world)),
+            Err(Undecodable) => self.dialogue.unheard = true,
+        }
+    }
+
+    pub fn response_head(&mut self, head: &ResponseHead, at: Moment, world: &mut World) {
+        self.status = Some(head.status);
+        self.stored = head.stored;
+        if !self.asked {
+            // The answer is early, or the end of the question is missing.
+            self.dialogue.unheard |= self.request.0.is_some();
+        }
+        self.deflate = head.common.deflate;
+        self.server_marks(head, at, world);
+        let d = &self.dialogue;
+        let interesting = d.mcp || d.unheard || d.has_questions();
+        self.response = match head.common.media {
+            Media::EventStream if interesting || self.verb == Some(Verb::Get) => {
+                Answer::Events(Box::new(Events::new(head.common.encoding, world)))
+            }
+            Media::Json | Media::Unsaid if interesting => Answer::Whole(Intake::new(&head.common, world)),
+            _ => Answer::Skipped,
+        };
+        if let Some(session) = head.common.session {
+            self.dialogue.session = Some(session);
+        }
+    }
+
+    fn server_marks(&mut self, head: &ResponseHead, at: Moment, world: &mut World) {
+        let d = &mut self.dialogue;
+        let good = (200..300).contains(&head.status);
+        if good && (d.session.is_some() || d.only_notices()) {
+            d.agree();
+        }
+        if head.common.session.is_some() && (d.mcp || d.unheard || d.at_home) {
+            d.server_mark("wire.server.session-header", "gives a session", at, world);
+        }
+        if head.exposes_mcp && (d.mcp || d.unheard) {
+            d.server_mark("wire.server.cors-header", "exposes MCP's headers to browsers", at, world);
+        }
+        if head.status == 401 && head.resource_metadata && d.mcp {
+            d.server_mark("wire.server.auth-challenge", "401 with resource_metadata", at, world);
+        }
+        if head.status == 101 && head.mcp_subprotocol {
+            d.server_mark("wire.server.websocket", "switches to the subprotocol mcp", at, world);
+        }
+        if good && d.transport == Some(Transport::HttpSse) && d.mcp && d.place.path.is_some() && (d.has_questions() || d.only_notices()) {
+            d.server_mark("wire.server.endpoint-event", "takes a message at the address its stream gave", at, world);
+        }
+    }
+
+    pub fn response_body(&mut self, bytes: &[u8], at: Moment, world: &mut World) {
+        self.answer_bytes += bytes.len() as u64;
+        match &mut self.response {
+            Answer::Skipped => {}
+            Answer::Whole(intake) => intake.push(bytes, world),
+            Answer::Events(events) => {
+                let stored = self.stored;
+                if events.feed(bytes, self.verb, &mut self.dialogue, stored, at, world) {
+                    self.response = Answer::Skipped;
+                }
+            }
+        }
+    }
+
+    pub fn response_hole(&mut self) {
+        match &mut self.response {
+            Answer::Skipped => {}
+            Answer::Whole(intake) => intake.spoil(),
+            Answer::Events(events) => events.sse.gap(),
+        }
+        self.unreadable = true;
+    }
+
+    /// The response is over, or nothing more is seen of it.
+    pub fn response_end(&mut self, at: Moment, world: &mut World) {
+        match std::mem::replace(&mut self.response, Answer::Skipped) {
+            Answer::Skipped => {}
+            Answer::Whole(mut intake) => match intake.finish() {
+                Ok(body) => {
+                    for message in jsonrpc::parse(body) {
+                        self.dialogue.answers(&message, Framing::Body, self.stored, at, world);
+                    }
+                }
+                Err(Undecodable) => self.unreadable = true,
+            },
+            Answer::Events(mut events) => events.finish(self.verb, &mut self.dialogue, self.stored, at, world),
+        }
+        if self.status == Some(202) && self.answer_bytes == 0 && self.dialogue.only_notices() && self.dialogue.at_home {
+            self.dialogue.server_mark("wire.server.accepted", "202 to a notification", at, world);
+        }
+        self.close(at, world);
+    }
+
+    /// Draws the conclusion; for an exchange that was never answered as well.
+    pub fn close(&mut self, at: Moment, world: &mut World) {
+        let outcome = match self.status {
+            None => Outcome::Unseen,
+            Some(401 | 403) => Outcome::Challenged,
+            Some(status) if status >= 300 => Outcome::Refused,
+            Some(_) if self.unreadable => Outcome::Unreadable,
+            Some(_) => Outcome::Answered,
+        };
+        self.dialogue.conclude(outcome, at, world);
+    }
+}
+
+impl Intake {
+    fn new(common: &Common, world: &World) -> Intake {
+        let decoder = Decoder::new(common.encoding, &world.budget);
+        Intake(Some((decoder, Kept::new(&world.budget))))
+    }
+
+    fn push(&mut self, bytes: &[u8], world: &mut World) {
+        let Some((decoder, kept)) = &mut self.0 else { return };
+        let mut full = false;
+        let fed = decoder.feed(bytes, |decoded| full |= !kept.push(decoded));
+        if full {
+            world.lose("body-too-large");
+        }
+        if fed.is_err() {
+            if !kept.incomplete {
+                world.lose("undecodable-body");
+            }
+            kept.spoil();
+        }
+        // A page, an image, a form: whatever it is, it is not JSON-RPC.
+        if kept.bytes().first().is_some_and(|b| !matches!(b, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n' | 0xef)) {
+            self.0 = None;
+        }
+    }
+
+    fn spoil(&mut self) {
+        if let Some((_, kept)) = &mut self.0 {
+            kept.spoil();
+        }
+    }
+
+    /// The whole body; empty when there is none that could be JSON-RPC.
+    fn finish(&mut self) -> Result<&[u8], Undecodable> {
+        let Some((decoder, kept)) = &mut self.0 else { return Ok(&[]) };
+        decoder.finish(|decoded| _ = kept.push(decoded))?;
+        if kept.incomplete { Err(Undecodable) } else { Ok(kept.bytes()) }
+    }
+}
+
+impl Events {
+    fn new(encoding: Encoding, world: &World) -> Events {
+        Events { decoder: Decoder::new(encoding, &world.budget), sse: sse::Decoder::default(), seen: 0, ours: false }
+    }
+
+    /// True when the stream has nothing for us.
+    fn feed(&mut self, bytes: &[u8], verb: Option<Verb>, dialogue: &mut Dialogue, stored: bool, at: Moment, world: &mut World) -> bool {
+        let Events { decoder, sse, seen, ours } = self;
+        let mut take = |event: sse::Event<'_>| {
+            *seen = seen.saturating_add(1);
+            *ours |= take_event(&event, *seen == 1, verb, dialogue, stored, at, world);
+        };
+        let fed = decoder.feed(bytes, |decoded| sse.feed(decoded, &mut take));
+        fed.is_err() || (*seen > PATIENCE && !*ours)
+    }
+
+    fn finish(&mut self, verb: Option<Verb>, dialogue: &mut Dialogue, stored: bool, at: Moment, world: &mut World) {
+        let Events { decoder, sse, seen, .. } = self;
+        let mut take = |event: sse::Event<'_>| _ = take_event(&event, *seen == 0, verb, dialogue, stored, at, world);
+        // Undecodable is what it is: the stream is over.
+        let _ = decoder.finish(|decoded| sse.feed(decoded, &mut take));
+        // A stream may end without the empty line that completes its last event.
+        sse.feed(b"\n\n", &mut take);
+    }
+}
+
+/// True when the event is one of ours.
+fn take_event(
+    event: &sse::Event<'_>,
+    first: bool,
+    verb: Option<Verb>,
+    dialogue: &mut Dialogue,
+    stored: bool,
+    at: Moment,
+    world: &mut World,
+) -> bool {
+    if event.name == "endpoint" {
+        let opened = first && matches!(verb, Some(Verb::Get) | None);
+        let Some(session) = std::str::from_utf8(event.data).ok().filter(|_| opened).and_then(session_of_uri) else { return false };
+        dialogue.transport = Some(Transport::HttpSse);
+        dialogue.session = Some(session);
+        let stream = Stream { place: dialogue.place.clone() };
+        world.stream_opened(dialogue.place.endpoint, session, stream);
+        dialogue.server_mark("wire.server.endpoint-offer", "an event stream that begins with the address for messages", at, world);
+        return true;
+    }
+    let messages = jsonrpc::parse(event.data);
+    for message in &messages {
+        dialogue.answers(message, Framing::Stream, stored, at, world);
+    }
+    !messages.is_empty()
+}
+
+/// The session in the address an `endpoint` event gives: relative or absolute, with a query.
+fn session_of_uri(uri: &str) -> Option<u64> {
+    let uri = uri.trim();
+    let shaped = uri.len() <= 2048
+        && !uri.contains(char::is_whitespace)
+        && (uri.starts_with('/') || uri.starts_with("http://") || uri.starts_with("https://") || uri.starts_with('?'));
+    shaped.then(|| uri.split_once('?')).flatten().and_then(|(_, query)| session_in(query))
+}
+
+/// A digest of the query parameter that names a session: `session_id`, `sessionId`, `sessionid`.
+fn session_in(query: &str) -> Option<u64> {
+    query.split('&').filter_map(|pair| pair.split_once('=')).find_map(|(name, value)| {
+        let session = name.to_ascii_lowercase().contains("session") && value.len() >= 4;
+        session.then(|| digest(value.as_bytes()))
+    })
+}

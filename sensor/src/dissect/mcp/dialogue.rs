@@ -1,0 +1,367 @@
+//! One client and one server in JSON-RPC, whatever carries it: questions are remembered, answers are judged by them.
+
+use super::{
+    STATELESS,
+    methods::{Family, family},
+    shapes::{self, Told},
+    world::{Asked, World},
+};
+use crate::{
+    dissect::jsonrpc::{Id, Message},
+    moment::Moment,
+};
+use rules::{
+    endpoint::{Endpoint, Place},
+    evidence::{Auth, Client, Facts, Implementation, Transport},
+};
+use serde_json::Value;
+use std::{collections::BTreeSet, net::IpAddr};
+
+/// Open questions of one dialogue; the oldest make room.
+const MAX_OPEN: usize = 64;
+const MAX_HELD: usize = 16;
+
+/// What carried a message of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// The whole body of a response: it can only be an answer.
+    Body,
+    /// An event of a stream, a WebSocket message, a line: the server may also speak by itself.
+    Stream,
+}
+
+/// How an attempt of a client ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Answered,
+    /// An answer came, but could not be read.
+    Unreadable,
+    Refused,
+    /// Refused for lack of credentials.
+    Challenged,
+    /// The server's side is not in the capture.
+    Unseen,
+}
+
+#[derive(Debug)]
+struct Call {
+    id: Id,
+    asked: Asked,
+    /// The method is one only MCP has, or `initialize` as MCP means it.
+    ours: bool,
+}
+
+#[derive(Debug)]
+pub struct Dialogue {
+    pub place: Place,
+    pub client: IpAddr,
+    pub transport: Option<Transport>,
+    pub auth: Option<Auth>,
+    pub revision: Option<String>,
+    /// A digest of the session, where there is one.
+    pub session: Option<u64>,
+    /// The client's side speaks MCP, by more than an `Accept` header.
+    pub mcp: bool,
+    /// The client accepts what MCP requires it to accept, or shook hands here.
+    pub at_home: bool,
+    /// Not everything the client said is in the capture.
+    pub unheard: bool,
+    software: Option<Implementation>,
+    open: Vec<Call>,
+    /// Marks of the client's side. They are told when the server turns out to speak MCP, or cannot be heard.
+    held: Vec<(&'static str, String)>,
+    proven: bool,
+    /// The server went along with what the client said: its revision is the one in use.
+    agreed: bool,
+    /// Messages of the client only MCP has, that ask for no answer.
+    notices: u32,
+    questions: u32,
+}
+
+impl Dialogue {
+    pub fn new(server: Endpoint, client: IpAddr) -> Dialogue {
+        Dialogue {
+            place: Place::new(server),
+            client,
+            transport: None,
+            auth: None,
+            revision: None,
+            session: None,
+            mcp: false,
+            at_home: false,
+            unheard: false,
+            software: None,
+            open: Vec::new(),
+            held: Vec::new(),
+            proven: false,
+            agreed: false,
+            notices: 0,
+            questions: 0,
+        }
+    }
+
+    /// The server took what it was sent.
+    pub fn agree(&mut self) {
+        self.agreed = true;
+    }
+
+    /// The client said only things that ask for no answer, and only MCP has them.
+    pub fn only_notices(&self) -> bool {
+        self.notices > 0 && self.questions == 0
+    }
+
+    pub fn has_questions(&self) -> bool {
+        self.questions > 0
+    }
+
+    /// A mark of the client's side.
+    pub fn client_mark(&mut self, mark: &'static str, detail: &str, at: Moment, world: &mut World) {
+        if self.proven {
+            let facts = self.facts(&Told::default());
+            world.ledger.say(&self.place, mark, detail, at, facts);
+        } else if self.held.len() < MAX_HELD && !self.held.iter().any(|(m, d)| *m == mark && d == detail) {
+            self.held.push((mark, detail.to_owned()));
+        }
+    }
+
+    /// A mark of the server's side: from now on the client's marks count as well.
+    pub fn server_mark(&mut self, mark: &'static str, detail: &str, at: Moment, world: &mut World) {
+        self.prove(mark, detail, &Told::default(), at, world);
+    }
+
+    fn prove(&mut self, mark: &'static str, detail: &str, told: &Told, at: Moment, world: &mut World) {
+        let facts = self.facts(told);
+        world.ledger.say(&self.place, mark, detail, at, facts);
+        self.proven = true;
+        self.tell_held(at, world);
+    }
+
+    /// The client's next message.
+    pub fn asks(&mut self, message: &Message, at: Moment, world: &mut World) {
+        let Message::Request { id, method, params } = message else { return };
+        self.note_meta(params);
+        let ours = match family(method) {
+            Family::McpClient => {
+                self.client_mark("wire.client.method", method, at, world);
+                true
+            }
+            Family::Initialize => self.initialize(params, at, world),
+            _ => false,
+        };
+        self.mcp |= ours;
+        match id {
+            None => self.notices += u32::from(ours),
+            Some(id) => {
+                self.questions += 1;
+                let tool = (method == "tools/call").then(|| params.get("name").and_then(Value::as_str).map(shapes::short)).flatten();
+                let asked = Asked { method: shapes::short(method), tool };
+                if ours || self.mcp {
+                    world.ask(self.place.endpoint, self.client, self.session, *id, &asked);
+                }
+                if self.open.len() >= MAX_OPEN {
+                    self.open.remove(0);
+                    world.lose("questions-forgotten");
+                }
+                self.open.push(Call { id: *id, asked, ours });
+            }
+        }
+        if ours {
+            self.progress(method, at, world);
+        }
+    }
+
+    /// What the client's method says, when only a header told it.
+    pub fn progress(&mut self, method: &str, at: Moment, world: &mut World) {
+        let server = self.place.endpoint;
+        let mut known = world.progress(server, self.client);
+        match method {
+            "initialize" => (known.initialized, known.discovered) = (true, false),
+            "server/discover" => known.discovered = true,
+            "notifications/initialized" if known.initialized || self.session.is_some() => {
+                self.client_mark("wire.client.established", "initialized, after initialize", at, world);
+            }
+            _ if known.discovered => self.client_mark("wire.client.established", "goes on after server/discover", at, world),
+            _ => {}
+        }
+        world.progressed(server, self.client, known);
+    }
+
+    fn initialize(&mut self, params: &Value, at: Moment, world: &mut World) -> bool {
+        let revision = params.get("protocolVersion").and_then(Value::as_str).filter(|v| super::is_revision(v));
+        let (Some(revision), Some(client)) = (revision, params.get("clientInfo")) else { return false };
+        self.software = shapes::implementation(client);
+        let name = self.software.as_ref().map_or("a client", |s| s.name.as_str());
+        let detail = format!("initialize by {name}, revision {revision}");
+        self.client_mark("wire.client.initialize", &detail, at, world);
+        self.at_home = true;
+        true
+    }
+
+    fn note_meta(&mut self, params: &Value) {
+        if shapes::has_meta(params) {
+            self.mcp = true;
+            self.at_home = true;
+        }
+        if let Some(revision) = shapes::meta(params, "protocolVersion").and_then(Value::as_str).filter(|v| super::is_revision(v)) {
+            self.revision = Some(revision.to_owned());
+        }
+        if let Some(client) = shapes::meta(params, "clientInfo").and_then(shapes::implementation) {
+            self.software = Some(client);
+        }
+    }
+
+    /// The server's next message. With `stored`, the bytes are a file's and prove nothing by their shape.
+    pub fn answers(&mut self, message: &Message, framing: Framing, stored: bool, at: Moment, world: &mut World) {
+        match message {
+            Message::Result { id, result } => self.result(*id, result, stored, at, world),
+            Message::Error { id, code, message, data } => {
+                let asked = id.is_some_and(|id| self.take(id, world).is_some());
+                if let Some(mark) = shapes::error(*code, message, data).filter(|_| asked || self.mcp || (self.unheard && !stored)) {
+                    self.server_mark(mark, &format!("error {code}: {message}"), at, world);
+                }
+            }
+            Message::Request { id, method, params } if framing == Framing::Stream => self.speaks(*id, method, params, at, world),
+            Message::Request { .. } => {}
+        }
+    }
+
+    fn result(&mut self, id: Id, result: &Value, stored: bool, at: Moment, world: &mut World) {
+        match self.take(id, world) {
+            Some(call) => match shapes::answer(&call.asked.method, result) {
+                Ok(told) if call.ours => self.good_answer(&call, told, result, at, world),
+                Ok(_) => {}
+                Err(()) if self.mcp && world.ledger.proven(&self.place) => {
+                    let detail = format!("another answer to {} than MCP's", call.asked.method);
+                    let facts = self.facts(&Told::default());
+                    world.ledger.say(&self.place, "wire.server.against-jsonrpc", &detail, at, facts);
+                }
+                Err(()) => {}
+            },
+            None if self.unheard && !stored => {
+                let told = shapes::shape(result);
+                self.agreed = true;
+                if let Some(mark) = told.mark.filter(|m| *m != "wire.server.result-type") {
+                    self.prove(mark, &describe(&told, "an answer whose question was not seen"), &told, at, world);
+                }
+            }
+            None => world.lose("answer-without-question"),
+        }
+    }
+
+    fn good_answer(&mut self, call: &Call, mut told: Told, result: &Value, at: Moment, world: &mut World) {
+        if told.mark == Some("wire.server.initialize-result") {
+            self.revision = told.revisions.first().cloned();
+        }
+        self.agreed |= told.mark.is_some();
+        told.tools.extend(call.asked.tool.clone());
+        let detail = describe(&told, &format!("an answer to {}", call.asked.method));
+        match told.mark {
+            // An empty list says little, unless the two have MCP in common already.
+            Some("wire.server.answered") if !self.at_home => {}
+            Some(mark) => self.prove(mark, &detail, &told, at, world),
+            None => {}
+        }
+        if shapes::has_meta(result) && told.mark != Some("wire.server.meta") {
+            self.prove("wire.server.meta", &detail, &told, at, world);
+        }
+    }
+
+    /// The server speaks by itself.
+    fn speaks(&mut self, id: Option<Id>, method: &str, params: &Value, at: Moment, world: &mut World) {
+        let expected = self.mcp || self.unheard || self.transport == Some(Transport::HttpSse) || world.ledger.proven(&self.place);
+        let progress = method == "notifications/progress" && params.get("progressToken").is_some() && params.get("progress").is_some();
+        if !expected || !(family(method) == Family::McpServer || progress) {
+            return;
+        }
+        self.agreed = true;
+        let mark = match id {
+            Some(_) => "wire.server.request",
+            None => "wire.server.notification",
+        };
+        self.server_mark(mark, method, at, world);
+        if shapes::has_meta(params) {
+            self.server_mark("wire.server.meta", method, at, world);
+        }
+    }
+
+    fn take(&mut self, id: Id, world: &World) -> Option<Call> {
+        if let Some(at) = self.open.iter().position(|call| call.id == id) {
+            return Some(self.open.remove(at));
+        }
+        let asked = world.asked(self.place.endpoint, self.client, self.session, id)?;
+        Some(Call { id, asked: asked.clone(), ours: true })
+    }
+
+    /// The attempt is over: marks of the client's side are told, or dropped with a refusal that says nothing of MCP.
+    pub fn conclude(&mut self, outcome: Outcome, at: Moment, world: &mut World) {
+        if self.held.is_empty() {
+            return;
+        }
+        let tell = match outcome {
+            _ if world.ledger.proven(&self.place) => true,
+            Outcome::Challenged if self.mcp => {
+                let facts = self.facts(&Told::default());
+                world.ledger.say(&self.place, "wire.server.auth-gate", "asks an MCP client for credentials", at, facts);
+                true
+            }
+            Outcome::Unreadable if self.mcp => {
+                let facts = self.facts(&Told::default());
+                world.ledger.say(&self.place, "wire.context.truncated", "an answer to an MCP client that could not be read", at, facts);
+                true
+            }
+            Outcome::Unseen => {
+                self.agreed = true;
+                self.mcp
+            }
+            _ => false,
+        };
+        if tell {
+            self.tell_held(at, world);
+        } else {
+            self.held.clear();
+        }
+    }
+
+    fn tell_held(&mut self, at: Moment, world: &mut World) {
+        for (mark, detail) in std::mem::take(&mut self.held) {
+            let facts = self.facts(&Told::default());
+            world.ledger.say(&self.place, mark, &detail, at, facts);
+        }
+    }
+
+    fn facts(&self, told: &Told) -> Facts {
+        // What a client offers and a server refuses is not what the server speaks.
+        let agreed = self.revision.as_ref().filter(|_| self.agreed);
+        let revisions: BTreeSet<String> = told.revisions.iter().chain(agreed).cloned().collect();
+        let transport = match self.transport {
+            Some(Transport::StreamableHttp) if !self.agreed => None,
+            Some(Transport::StreamableHttp) if agreed.is_some_and(|r| r.as_str() >= STATELESS) => Some(Transport::StatelessHttp),
+            other => other,
+        };
+        Facts {
+            transport,
+            revisions,
+            auth: Some(self.auth.unwrap_or(Auth::None)),
+            tls: Some(false),
+            server_info: told.server.clone(),
+            tools: told.tools.clone(),
+            client: Some(Client { address: self.client, software: self.software.clone() }),
+            ..Facts::default()
+        }
+    }
+}
+
+fn describe(told: &Told, what: &str) -> String {
+    let mut text = what.to_owned();
+    if let Some(server) = &told.server {
+        text.push_str(&format!(" by {} {}", server.name, server.version.as_deref().unwrap_or_default()));
+    }
+    for revision in told.revisions.iter().take(5) {
+        text.push_str(&format!(", {revision}"));
+    }
+    if !told.tools.is_empty() {
+        let names: Vec<&str> = told.tools.iter().take(5).map(String::as_str).collect();
+        text.push_str(&format!(", tools {}", names.join(" ")));
+    }
+    text.trim_end().to_owned()
+}

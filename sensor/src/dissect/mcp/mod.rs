@@ -1,0 +1,23 @@
+//! The Model Context Protocol, in all its revisions, as an observer sees it: what a client asks, what a server answers, and
+//! what that says. Shapes only; arguments, tokens and session ids are never kept.
+
+mod dialogue;
+mod ledger;
+mod methods;
+mod shapes;
+mod world;
+
+pub use dialogue::{Dialogue, Framing, Outcome};
+pub use methods::{Family, family};
+pub use world::{Stream, World};
+
+/// A dated protocol revision: `2025-11-25`.
+pub fn is_revision(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() == 10
+        && text.starts_with("20")
+        && bytes.iter().enumerate().all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() })
+}
+
+/// The first revision without `initialize` and sessions.
+pub const STATELESS: &str = "2026-07-28";

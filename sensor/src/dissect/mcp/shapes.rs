@@ -1,0 +1,174 @@
+//! Whether a result or an error has the shape MCP gives it, and what it tells.
+
+use super::is_revision;
+use rules::evidence::Implementation;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+const MAX_TEXT: usize = 120;
+/// Names of tools taken from one list.
+const MAX_TOOLS: usize = 256;
+
+/// What a result says beyond its shape.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub mark: Option<&'static str>,
+    pub revisions: BTreeSet<String>,
+    pub server: Option<Implementation>,
+    pub tools: BTreeSet<String>,
+}
+
+/// Judges `result` as the answer to `method`. `Err` when MCP could not have answered so.
+pub(super) fn answer(method: &str, result: &Value) -> Result<Told, ()> {
+    let by_shape = shape(result);
+    if by_shape.mark.is_some_and(|mark| fits(method, mark)) {
+        return Ok(by_shape);
+    }
+    let listed = |key: &str| result.get(key).and_then(Value::as_array);
+    let answered = |yes: bool| if yes { Ok(Told { mark: Some("wire.server.answered"), ..Told::default() }) } else { Ok(Told::default()) };
+    match method {
+        "initialize" | "tools/list" if !result.is_object() => Err(()),
+        "initialize" => Err(()),
+        "tools/list" => match listed("tools") {
+            Some(tools) => answered(tools.is_empty()),
+            None => Err(()),
+        },
+        "prompts/list" => answered(listed("prompts").is_some_and(Vec::is_empty)),
+        "resources/list" => answered(listed("resources").is_some_and(Vec::is_empty)),
+        "resources/templates/list" => answered(listed("resourceTemplates").is_some_and(Vec::is_empty)),
+        "tools/call" => answered(listed("content").is_some() || result.get("structuredContent").is_some()),
+        "completion/complete" => answered(result.get("completion").is_some_and(|c| c.get("values").is_some_and(Value::is_array))),
+        "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => answered(result.as_object().is_some_and(|o| o.is_empty())),
+        _ => Ok(Told::default()),
+    }
+}
+
+/// Whether an answer of that mark can be an answer to `method`.
+fn fits(method: &str, mark: &str) -> bool {
+    match mark {
+        "wire.server.initialize-result" => method == "initialize",
+        "wire.server.discover-result" => method == "server/discover",
+        "wire.server.tools-result" => method == "tools/list",
+        "wire.server.call-result" => method == "tools/call",
+        "wire.server.list-result" => method.starts_with("prompts/") || method.starts_with("resources/"),
+        _ => true,
+    }
+}
+
+/// The strongest mark of a result by its shape alone.
+pub(super) fn shape(result: &Value) -> Told {
+    let mut told = Told { server: meta(result, "serverInfo").and_then(implementation), ..Told::default() };
+    let text = |key: &str| result.get(key).and_then(Value::as_str);
+    let listed = |key: &str| result.get(key).and_then(Value::as_array).filter(|list| !list.is_empty());
+    let capable = result.get("capabilities").is_some_and(Value::is_object);
+    let revision = text("protocolVersion").filter(|v| capable && is_revision(v));
+    if let (Some(revision), Some(server)) = (revision, result.get("serverInfo").and_then(implementation)) {
+        told.mark = Some("wire.server.initialize-result");
+        told.revisions.insert(revision.to_owned());
+        told.server = Some(server);
+        return told;
+    }
+    if let Some(versions) = listed("supportedVersions") {
+        let versions: BTreeSet<String> =
+            versions.iter().filter_map(Value::as_str).filter(|v| is_revision(v)).take(16).map(str::to_owned).collect();
+        if !versions.is_empty() {
+            told.mark = Some("wire.server.discover-result");
+            told.revisions = versions;
+            if let Some(server) = result.get("serverInfo").and_then(implementation) {
+                told.server = Some(server);
+            }
+            return told;
+        }
+    }
+    if let Some(tools) = listed("tools") {
+        let of_mcp = |tool: &&Value| tool.get("inputSchema").is_some_and(Value::is_object);
+        told.tools = tools.iter().filter(of_mcp).filter_map(|t| t.get("name")?.as_str()).take(MAX_TOOLS).map(short).collect();
+        if !told.tools.is_empty() {
+            told.mark = Some("wire.server.tools-result");
+            return told;
+        }
+    }
+    told.mark = if has_meta(result) {
+        Some("wire.server.meta")
+    } else if listed("content").is_some_and(|blocks| blocks.iter().all(is_content)) {
+        Some("wire.server.call-result")
+    } else if is_list(result) {
+        Some("wire.server.list-result")
+    } else if matches!(text("resultType"), Some("complete" | "input_required" | "task")) {
+        Some("wire.server.result-type")
+    } else {
+        None
+    };
+    told
+}
+
+/// Whether a result of MCP's modern revision says so, whatever else it is.
+pub(super) fn has_meta(body: &Value) -> bool {
+    let ours = |meta: &Value| meta.as_object().is_some_and(|keys| keys.keys().any(|k| k.starts_with("io.modelcontextprotocol/")));
+    body.get("_meta").is_some_and(ours)
+}
+
+/// A value of `_meta` under MCP's own prefix.
+pub(super) fn meta<'a>(body: &'a Value, key: &str) -> Option<&'a Value> {
+    body.get("_meta")?.get(format!("io.modelcontextprotocol/{key}"))
+}
+
+fn is_content(block: &Value) -> bool {
+    let has = |key: &str| block.get(key).is_some();
+    match block.get("type").and_then(Value::as_str) {
+        Some("text") => has("text"),
+        Some("image" | "audio") => has("data") && has("mimeType"),
+        Some("resource") => has("resource"),
+        Some("resource_link") => has("uri"),
+        _ => false,
+    }
+}
+
+fn is_list(result: &Value) -> bool {
+    let first = |key: &str| result.get(key).and_then(Value::as_array).and_then(|list| list.first());
+    first("prompts").is_some_and(|p| p.get("name").is_some())
+        || first("resources").is_some_and(|r| r.get("uri").is_some() && r.get("name").is_some())
+        || first("resourceTemplates").is_some_and(|r| r.get("uriTemplate").is_some())
+        || first("contents").is_some_and(|c| c.get("uri").is_some() && (c.get("text").is_some() || c.get("blob").is_some()))
+        || first("messages").is_some_and(|m| m.get("role").is_some() && m.get("content").is_some_and(is_content))
+}
+
+/// `{"name": …, "version": …}`, cut.
+pub(super) fn implementation(value: &Value) -> Option<Implementation> {
+    let text = |key: &str| value.get(key).and_then(Value::as_str).map(short);
+    Some(Implementation { name: text("name").filter(|n| !n.is_empty())?, version: text("version") })
+}
+
+pub(super) fn short(text: &str) -> String {
+    rules::printable::printable(text, MAX_TEXT)
+}
+
+/// The mark of an error, if it is one of MCP's own.
+pub(super) fn error(code: i64, message: &str, data: &Value) -> Option<&'static str> {
+    let dated = |v: &Value| v.as_str().is_some_and(is_revision);
+    let modern = match code {
+        -32020 => true,
+        -32021 => data.get("requiredCapabilities").is_some() || message.to_ascii_lowercase().contains("capabilit"),
+        -32022 => data.get("supported").and_then(Value::as_array).is_some_and(|list| list.iter().any(dated)),
+        _ => false,
+    };
+    if modern {
+        return Some("wire.server.modern-error");
+    }
+    const WORDS: [&str; 12] = [
+        "missing session id",
+        "mcp-session-id",
+        "no valid session id",
+        "session not found",
+        "server not initialized",
+        "session has been terminated",
+        "must accept both application/json and text/event-stream",
+        "must accept text/event-stream",
+        "unsupported protocol version",
+        "required envelope key",
+        "invalid _meta envelope",
+        "io.modelcontextprotocol/",
+    ];
+    let message = message.to_ascii_lowercase();
+    WORDS.iter().any(|words| message.contains(words)).then_some("wire.server.sdk-error")
+}

@@ -1,0 +1,119 @@
+//! What the conversations of one capture point share: who was asked what, which stream belongs to which session, what was said
+//! already, and what was lost.
+
+use super::ledger::{Ledger, Recent};
+use crate::dissect::{body::Budget, digest, dns::Names, jsonrpc::Id};
+use rules::{
+    endpoint::{Endpoint, Place},
+    evidence::Evidence,
+};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// Bytes of bodies kept at a time, over all conversations.
+const BODIES: usize = 24 << 20;
+
+/// An event stream of the HTTP+SSE transport, found again by its session.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    pub place: Place,
+}
+
+/// A question that is answered on another connection.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub method: String,
+    /// The name of the tool that was called.
+    pub tool: Option<String>,
+}
+
+/// How far a client has come with a server whose answers are not in the capture.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    pub initialized: bool,
+    pub discovered: bool,
+}
+
+#[derive(Debug)]
+pub struct World {
+    pub ledger: Ledger,
+    pub budget: Budget,
+    pub names: Names,
+    streams: Recent<Stream>,
+    asked: Recent<Asked>,
+    progress: Recent<Progress>,
+    /// Things given up on, by reason.
+    lost: BTreeMap<&'static str, u64>,
+}
+
+impl Default for World {
+    fn default() -> World {
+        World {
+            ledger: Ledger::default(),
+            budget: Budget::new(BODIES),
+            names: Names::default(),
+            streams: Recent::new(4096),
+            asked: Recent::new(16_384),
+            progress: Recent::new(4096),
+            lost: BTreeMap::new(),
+        }
+    }
+}
+
+impl World {
+    /// Evidence since the last call.
+    pub fn told(&mut self) -> std::vec::Drain<'_, Evidence> {
+        self.ledger.out.drain(..)
+    }
+
+    pub fn lose(&mut self, reason: &'static str) {
+        *self.lost.entry(reason).or_default() += 1;
+    }
+
+    pub fn lost(&self) -> &BTreeMap<&'static str, u64> {
+        &self.lost
+    }
+
+    pub fn stream_opened(&mut self, server: Endpoint, session: u64, stream: Stream) {
+        self.streams.insert(key(server, None, session), stream);
+    }
+
+    pub fn stream(&self, server: Endpoint, session: u64) -> Option<&Stream> {
+        self.streams.get(key(server, None, session))
+    }
+
+    /// Notes a question whose answer may come elsewhere: under its session if it has one, and under its client.
+    pub fn ask(&mut self, server: Endpoint, client: IpAddr, session: Option<u64>, id: Id, asked: &Asked) {
+        for who in [session.map(|s| key(server, None, s)), Some(key(server, Some(client), 0))].into_iter().flatten() {
+            self.asked.insert(who ^ id.0.rotate_left(17), asked.clone());
+        }
+    }
+
+    /// The question `id` answers.
+    pub fn asked(&self, server: Endpoint, client: IpAddr, session: Option<u64>, id: Id) -> Option<&Asked> {
+        let who = session.map_or_else(|| key(server, Some(client), 0), |s| key(server, None, s));
+        self.asked.get(who ^ id.0.rotate_left(17))
+    }
+
+    pub fn progress(&mut self, server: Endpoint, client: IpAddr) -> Progress {
+        self.progress.get(key(server, Some(client), 1)).copied().unwrap_or_default()
+    }
+
+    pub fn progressed(&mut self, server: Endpoint, client: IpAddr, progress: Progress) {
+        self.progress.insert(key(server, Some(client), 1), progress);
+    }
+}
+
+fn key(server: Endpoint, client: Option<IpAddr>, session: u64) -> u64 {
+    let mut bytes = Vec::with_capacity(48);
+    let mut address = |address: IpAddr| match address {
+        IpAddr::V4(a) => bytes.extend(a.octets()),
+        IpAddr::V6(a) => bytes.extend(a.octets()),
+    };
+    address(server.address);
+    if let Some(client) = client {
+        address(client);
+    }
+    bytes.extend(server.port.to_be_bytes());
+    bytes.extend(session.to_be_bytes());
+    digest(&bytes)
+}

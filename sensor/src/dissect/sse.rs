@@ -1,0 +1,103 @@
+//! Server-sent events out of a byte stream (HTML Standard, Server-sent events): LF, CR and CRLF, comments, data over several lines.
+
+/// Data of one event kept, at most.
+pub const MAX_EVENT: usize = 256 << 10;
+const MAX_NAME: usize = 32;
+
+/// One dispatched event. An event whose data is empty is not dispatched, as in a browser: it only primes the stream.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Empty means `message`.
+    pub name: &'a str,
+    pub data: &'a [u8],
+}
+
+#[derive(Debug, Default)]
+pub struct Decoder {
+    line: Vec<u8>,
+    name: String,
+    data: Vec<u8>,
+    after_cr: bool,
+    started: bool,
+    /// The event in hand is too large, or a part of it is missing: its end is awaited.
+    spoiled: bool,
+    /// Events given up on.
+    pub lost: u32,
+}
+
+impl Decoder {
+    /// Takes the next bytes; every event that they complete is handed to `out`.
+    pub fn feed(&mut self, mut bytes: &[u8], mut out: impl FnMut(Event<'_>)) {
+        while let Some(first) = bytes.first() {
+            if std::mem::take(&mut self.after_cr) && *first == b'\n' {
+                bytes = bytes.get(1..).unwrap_or_default();
+                continue;
+            }
+            let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) else {
+                self.append(bytes);
+                return;
+            };
+            let (line, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
+            self.after_cr = rest.first() == Some(&b'\r');
+            bytes = rest.get(1..).unwrap_or_default();
+            if self.line.is_empty() {
+                self.take_line(line, &mut out);
+            } else {
+                self.append(line);
+                let line = std::mem::take(&mut self.line);
+                self.take_line(&line, &mut out);
+            }
+        }
+    }
+
+    /// Bytes are missing here: the event they were in is lost.
+    pub fn gap(&mut self) {
+        self.line = Vec::new();
+        self.spoiled = true;
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if self.line.len() + bytes.len() > MAX_EVENT {
+            self.line = Vec::new();
+            self.spoiled = true;
+        } else if !self.spoiled || bytes.len() < 16 {
+            self.line.extend_from_slice(bytes);
+        }
+    }
+
+    fn take_line(&mut self, line: &[u8], out: &mut impl FnMut(Event<'_>)) {
+        let line = if std::mem::replace(&mut self.started, true) { line } else { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) };
+        if line.is_empty() {
+            return self.dispatch(out);
+        }
+        let (field, value) = match memchr::memchr(b':', line) {
+            // A comment
+            Some(0) => return,
+            Some(at) => (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default()),
+            None => (line, &b""[..]),
+        };
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match field {
+            b"data" if self.data.len() + value.len() < MAX_EVENT => {
+                self.data.extend_from_slice(value);
+                self.data.push(b'\n');
+            }
+            b"data" => self.spoiled = true,
+            b"event" => self.name = String::from_utf8_lossy(value.get(..MAX_NAME).unwrap_or(value)).into_owned(),
+            _ => {}
+        }
+    }
+
+    fn dispatch(&mut self, out: &mut impl FnMut(Event<'_>)) {
+        if std::mem::take(&mut self.spoiled) {
+            self.lost = self.lost.saturating_add(1);
+        } else if let Some(data) = self.data.strip_suffix(b"\n").filter(|d| !d.is_empty()) {
+            out(Event { name: &self.name, data });
+        }
+        self.name.clear();
+        self.data.clear();
+        if self.data.capacity() > 16 << 10 {
+            self.data = Vec::new();
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! HTTP/1.x on one connection: requests one way, responses the other, in the same order.
+
+use super::{
+    exchange::Exchange,
+    http::{RequestHead, ResponseHead, Verb},
+    http1::{Body, Piece, Reader, Role, Why},
+    mcp::World,
+    talk::Next,
+};
+use crate::{
+    flow::{End, Peers},
+    moment::Moment,
+};
+use rules::{endpoint::Place, evidence::Facts};
+use std::collections::VecDeque;
+
+/// Requests without a response yet, on one connection.
+const MAX_OPEN: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Web {
+    client: End,
+    requests: Reader,
+    responses: Reader,
+    /// Oldest first. The request whose body is being read is the last one, if `asking`.
+    open: VecDeque<Exchange>,
+    asking: bool,
+    /// The exchange whose response is being read.
+    answering: Option<Box<Exchange>>,
+    /// Requests may be missing from the capture: a response may be to one of those.
+    out_of_step: bool,
+    next: Option<Next>,
+    rest: Vec<u8>,
+}
+
+impl Web {
+    pub(super) fn new(client: End) -> Web {
+        Web {
+            client,
+            requests: Reader::new(Role::Client),
+            responses: Reader::new(Role::Server),
+            open: VecDeque::new(),
+            asking: false,
+            answering: None,
+            out_of_step: false,
+            next: None,
+            rest: Vec::new(),
+        }
+    }
+
+    /// A connection joined in the middle of a response.
+    pub(super) fn joined(client: End) -> Web {
+        Web { requests: Reader::lost(Role::Client), responses: Reader::lost(Role::Server), ..Web::new(client) }
+    }
+
+    /// Whether bytes of a server can be the middle of an event stream.
+    pub(super) fn joins(bytes: &[u8]) -> bool {
+        let mut rest = bytes;
+        matches!(Reader::lost(Role::Server).next(&mut rest), Some(Piece::Joined))
+    }
+
+    /// What followed the last head of HTTP when the connection changed into something else.
+    pub(super) fn take_rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.rest)
+    }
+
+    pub(super) fn bytes(&mut self, peers: &Peers, from: End, bytes: &[u8], at: Moment, world: &mut World) -> Option<Next> {
+        let mut input = bytes;
+        let by_client = from == self.client;
+        loop {
+            let piece = if by_client { self.requests.next(&mut input) } else { self.responses.next(&mut input) };
+            let Some(piece) = piece else { break };
+            if by_client {
+                self.request(piece, peers, at, world);
+            } else {
+                self.response(piece, peers, at, world);
+            }
+            if self.next.is_some() {
+                self.rest = input.to_vec();
+                break;
+            }
+        }
+        self.next.take()
+    }
+
+    fn request(&mut self, piece: Piece<'_>, peers: &Peers, at: Moment, world: &mut World) {
+        match piece {
+            Piece::Request(head) => {
+                self.requests.begin(request_body(&head));
+                if self.open.len() >= MAX_OPEN {
+                    world.lose("requests-unanswered");
+                    if let Some(mut oldest) = self.open.pop_front() {
+                        oldest.close(at, world);
+                    }
+                    self.out_of_step = true;
+                }
+                let server = peers.endpoint(self.client.other());
+                self.open.push_back(Exchange::new(&head, server, peers.endpoint(self.client).address, at, world));
+                self.asking = true;
+            }
+            Piece::Body(bytes) => {
+                if let Some(exchange) = self.asked() {
+                    exchange.request_body(bytes, world);
+                }
+            }
+            Piece::Hole => {
+                if let Some(exchange) = self.asked() {
+                    exchange.request_hole();
+                }
+            }
+            Piece::End => {
+                if let Some(exchange) = self.asked() {
+                    exchange.request_end(at, world);
+                }
+                self.asking = false;
+            }
+            Piece::Lost(why) => {
+                if let Some(exchange) = self.asked() {
+                    exchange.dialogue.unheard = true;
+                }
+                self.asking = false;
+                self.out_of_step = true;
+                lost(why, world);
+            }
+            Piece::Response(_) | Piece::Joined => {}
+        }
+    }
+
+    /// The exchange whose request is being read, unless its response overtook it.
+    fn asked(&mut self) -> Option<&mut Exchange> {
+        if !self.asking {
+            return None;
+        }
+        match self.open.back_mut() {
+            Some(exchange) => Some(exchange),
+            None => self.answering.as_deref_mut(),
+        }
+    }
+
+    fn response(&mut self, piece: Piece<'_>, peers: &Peers, at: Moment, world: &mut World) {
+        match piece {
+            Piece::Response(head) => self.response_head(&head, peers, at, world),
+            Piece::Body(bytes) => {
+                if let Some(exchange) = &mut self.answering {
+                    exchange.response_body(bytes, at, world);
+                }
+            }
+            Piece::Hole => {
+                if let Some(exchange) = &mut self.answering {
+                    exchange.response_hole();
+                }
+            }
+            Piece::End => {
+                if let Some(mut exchange) = self.answering.take() {
+                    exchange.response_end(at, world);
+                }
+            }
+            Piece::Lost(why) => {
+                if let Some(mut exchange) = self.answering.take() {
+                    exchange.response_hole();
+                    exchange.response_end(at, world);
+                }
+                self.out_of_step = true;
+                lost(why, world);
+            }
+            Piece::Joined => {
+                let server = peers.endpoint(self.client.other());
+                self.answering = Some(Box::new(Exchange::joined(server, peers.endpoint(self.client).address, world)));
+            }
+            Piece::Request(_) => {}
+        }
+    }
+
+    fn response_head(&mut self, head: &ResponseHead, peers: &Peers, at: Moment, world: &mut World) {
+        if (100..200).contains(&head.status) && head.status != 101 {
+            return self.responses.begin(Body::None);
+        }
+        let mut exchange = match self.open.pop_front() {
+            Some(exchange) => exchange,
+            None => Exchange::unasked(peers.endpoint(self.client.other()), peers.endpoint(self.client).address),
+        };
+        exchange.dialogue.unheard |= self.out_of_step;
+        let verb = exchange.verb;
+        exchange.response_head(head, at, world);
+        if head.status == 101 && exchange.upgrade {
+            self.next = Some(Next::WebSocket { deflate: exchange.deflate, dialogue: Box::new(exchange.dialogue) });
+            return;
+        }
+        if verb == Some(Verb::Connect) && (200..300).contains(&head.status) {
+            self.next = Some(Next::Tunnel);
+            return;
+        }
+        self.responses.begin(response_body(head, verb));
+        self.answering = Some(Box::new(exchange));
+        if self.open.is_empty() && !self.asking {
+            self.out_of_step = false;
+        }
+    }
+
+    pub(super) fn gap(&mut self, peers: &Peers, from: End, missing: usize, at: Moment, world: &mut World) {
+        if from == self.client {
+            self.nominate_by_request_line(peers, at, world);
+            // A hole where a head could be hides whole requests.
+            match self.requests.gap(missing) {
+                Some(piece) => self.request(piece, peers, at, world),
+                None => self.out_of_step = true,
+            }
+        } else if let Some(piece) = self.responses.gap(missing) {
+            self.response(piece, peers, at, world);
+        }
+    }
+
+    /// With a short snap length the request line may be all there is.
+    fn nominate_by_request_line(&self, peers: &Peers, at: Moment, world: &mut World) {
+        let Some(target) = self.requests.partial_target() else { return };
+        let place = Place::new(peers.endpoint(self.client.other())).with_target(&target);
+        let word = |segment: &str| segment.eq_ignore_ascii_case("mcp") || segment.eq_ignore_ascii_case("sse");
+        if place.path.as_deref().is_some_and(|path| path.split('/').any(word)) {
+            world.ledger.say(
+                &place,
+                "wire.context.truncated",
+                "a request to a path MCP servers often use, cut by the capture",
+                at,
+                Facts::default(),
+            );
+        }
+    }
+
+    pub(super) fn ended(&mut self, peers: &Peers, from: End, at: Moment, world: &mut World) {
+        let over = if from == self.client { None } else { self.responses.ended() };
+        if let Some(piece) = over {
+            self.response(piece, peers, at, world);
+        }
+    }
+
+    pub(super) fn closed(&mut self, peers: &Peers, at: Moment, world: &mut World) {
+        if let Some(mut exchange) = self.answering.take() {
+            exchange.response_end(at, world);
+        }
+        let server_seen = *peers.seen.at(self.client.other());
+        for mut exchange in std::mem::take(&mut self.open) {
+            // The last request may have been refused by hanging up; only when the server was never heard is it unseen.
+            if !server_seen || self.out_of_step {
+                exchange.close(at, world);
+            }
+        }
+    }
+}
+
+fn lost(why: Why, world: &mut World) {
+    world.lose(match why {
+        Why::HeadTooLarge => "head-too-large",
+        Why::Malformed => "parser-gave-up",
+        Why::Gap => "message-cut",
+    });
+}
+
+/// RFC 9112 §6.3: a request without a length has no body.
+fn request_body(head: &RequestHead) -> Body {
+    if head.common.chunked { Body::Chunked } else { head.common.length.map_or(Body::None, Body::Length) }
+}
+
+fn response_body(head: &ResponseHead, verb: Option<Verb>) -> Body {
+    if verb == Some(Verb::Head) || matches!(head.status, 204 | 304) {
+        Body::None
+    } else if head.common.chunked {
+        Body::Chunked
+    } else {
+        head.common.length.map_or(Body::UntilClose, Body::Length)
+    }
+}

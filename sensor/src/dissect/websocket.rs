@@ -1,0 +1,152 @@
+//! WebSocket messages out of a byte stream (RFC 6455), with permessage-deflate (RFC 7692).
+
+/// A longer message is skipped and counted.
+const MAX_MESSAGE: usize = 256 << 10;
+
+#[derive(Debug, Default)]
+pub struct Reader {
+    header: Vec<u8>,
+    /// Payload bytes of the frame in hand still to come, its mask and how far it is used.
+    left: u64,
+    mask: Option<[u8; 4]>,
+    position: usize,
+    kind: Kind,
+    last: bool,
+    in_frame: bool,
+    message: Vec<u8>,
+    compressed: bool,
+    inflate: Option<Box<flate2::Decompress>>,
+    skipping: bool,
+    pub lost: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    Data,
+    Control,
+}
+
+impl Reader {
+    /// With `deflate`, messages may be compressed.
+    pub fn new(deflate: bool) -> Reader {
+        Reader { inflate: deflate.then(|| Box::new(flate2::Decompress::new(false))), ..Reader::default() }
+    }
+
+    /// Takes the next bytes; every complete message is handed to `out`. False when this is no WebSocket any more.
+    pub fn feed(&mut self, mut bytes: &[u8], mut out: impl FnMut(&[u8])) -> bool {
+        while !bytes.is_empty() || (self.in_frame && self.left == 0) {
+            if !self.in_frame {
+                let Some((first, rest)) = bytes.split_first() else { break };
+                self.header.push(*first);
+                bytes = rest;
+                match self.open() {
+                    Some(opened) => self.in_frame = opened,
+                    None => return false,
+                }
+                continue;
+            }
+            let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+            let (payload, rest) = bytes.split_at_checked(n).unwrap_or((bytes, &[]));
+            bytes = rest;
+            self.left -= payload.len() as u64;
+            self.take(payload);
+            if self.left == 0 {
+                self.in_frame = false;
+                if self.kind == Kind::Data && self.last {
+                    self.complete(&mut out);
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether the header in hand is complete; `None` when it makes no sense (RFC 6455 §5.2).
+    fn open(&mut self) -> Option<bool> {
+        let (first, second) = match self.header.as_slice() {
+            [first, second, ..] => (*first, *second),
+            _ => return Some(false),
+        };
+        let opcode = first & 0x0f;
+        if first & 0x30 != 0 || !matches!(opcode, 0 | 1 | 2 | 8 | 9 | 10) {
+            return None;
+        }
+        let extended = match second & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let masked = second & 0x80 != 0;
+        let rest = self.header.get(2..).unwrap_or_default();
+        if rest.len() < extended + if masked { 4 } else { 0 } {
+            return Some(false);
+        }
+        self.left = match extended {
+            0 => u64::from(second & 0x7f),
+            n => rest.iter().take(n).fold(0, |length, byte| length << 8 | u64::from(*byte)),
+        };
+        self.mask = rest.get(extended..).and_then(|m| m.first_chunk()).copied().filter(|_| masked);
+        self.position = 0;
+        self.kind = if opcode >= 8 { Kind::Control } else { Kind::Data };
+        if self.kind == Kind::Data {
+            self.last = first & 0x80 != 0;
+            if opcode != 0 {
+                self.message.clear();
+                self.compressed = first & 0x40 != 0;
+                self.skipping = false;
+            }
+        }
+        self.header.clear();
+        Some(true)
+    }
+
+    fn take(&mut self, payload: &[u8]) {
+        let start = self.position;
+        self.position = self.position.wrapping_add(payload.len());
+        if self.kind == Kind::Control || self.skipping {
+            return;
+        }
+        if self.message.len() + payload.len() > MAX_MESSAGE {
+            self.message = Vec::new();
+            self.skipping = true;
+            return;
+        }
+        match self.mask {
+            None => self.message.extend_from_slice(payload),
+            Some([a, b, c, d]) => self.message.extend(payload.iter().enumerate().map(|(i, byte)| {
+                byte ^ match (start + i) & 3 {
+                    0 => a,
+                    1 => b,
+                    2 => c,
+                    _ => d,
+                }
+            })),
+        }
+    }
+
+    fn complete(&mut self, out: &mut impl FnMut(&[u8])) {
+        let mut message = std::mem::take(&mut self.message);
+        if self.skipping {
+            // With context kept from message to message, one that was skipped spoils those after it.
+            self.inflate = None;
+            self.lost = self.lost.saturating_add(1);
+            return;
+        }
+        if !self.compressed {
+            out(&message);
+        } else if let Some(inflate) = &mut self.inflate {
+            message.extend_from_slice(&[0, 0, 0xff, 0xff]);
+            let mut plain = Vec::with_capacity((message.len() * 4).clamp(1024, MAX_MESSAGE));
+            match inflate.decompress_vec(&message, &mut plain, flate2::FlushDecompress::Sync) {
+                Ok(_) if plain.len() < plain.capacity() => out(&plain),
+                _ => {
+                    self.inflate = None;
+                    self.lost = self.lost.saturating_add(1);
+                }
+            }
+        } else {
+            self.lost = self.lost.saturating_add(1);
+        }
+        self.message = Vec::new();
+    }
+}

@@ -1,0 +1,212 @@
+use super::*;
+use crate::decode::{Cut, Segment};
+
+/// Writes down what it is told: `>` from the client (low), `<` from the server (high).
+#[derive(Debug, Default)]
+struct Scribe;
+
+impl Conversation for Scribe {
+    type World = String;
+
+    fn bytes(&mut self, _: &Peers, from: End, bytes: &[u8], _: Moment, out: &mut String) {
+        out.push(if from == End::Low { '>' } else { '<' });
+        out.push_str(&String::from_utf8_lossy(bytes));
+    }
+    fn gap(&mut self, _: &Peers, from: End, missing: usize, _: Moment, out: &mut String) {
+        out.push_str(&format!("{}[{missing}]", if from == End::Low { '>' } else { '<' }));
+    }
+    fn ended(&mut self, _: &Peers, _: End, _: Moment, out: &mut String) {
+        out.push('.');
+    }
+    fn closed(&mut self, _: &Peers, _: Moment, out: &mut String) {
+        out.push('#');
+    }
+}
+
+struct Wire {
+    table: Table<Scribe>,
+    said: String,
+    clock: i64,
+}
+
+impl Wire {
+    fn new() -> Wire {
+        Wire { table: Table::new(Bounds { flows: 8, ..Bounds::default() }), said: String::new(), clock: 0 }
+    }
+
+    /// `c` or `s` (who), sequence, acknowledgement, flags of `SFR`, payload.
+    fn send(&mut self, who: char, sequence: u32, acknowledgment: Option<u32>, flags: &str, payload: &str) -> &mut Wire {
+        self.send_port(1000, who, sequence, acknowledgment, flags, payload)
+    }
+
+    fn send_port(&mut self, port: u16, who: char, sequence: u32, acknowledgment: Option<u32>, flags: &str, payload: &str) -> &mut Wire {
+        let client = Endpoint::new([10, 0, 0, 1].into(), port);
+        let server = Endpoint::new([10, 0, 0, 2].into(), 80);
+        let (source, destination) = if who == 'c' { (client, server) } else { (server, client) };
+        let segment = Segment {
+            source_port: source.port,
+            destination_port: destination.port,
+            sequence,
+            acknowledgment,
+            syn: flags.contains('S'),
+            fin: flags.contains('F'),
+            rst: flags.contains('R'),
+            payload: Cut { bytes: payload.as_bytes(), missing: 0 },
+        };
+        self.clock += 1_000_000;
+        self.table.segment(source, destination, &segment, Moment::new(0, self.clock), &mut self.said);
+        self
+    }
+
+    fn wait(&mut self, milliseconds: i64) -> &mut Wire {
+        self.clock += milliseconds * 1_000_000;
+        self
+    }
+
+    fn finish(&mut self) -> &str {
+        self.table.finish(Moment::new(0, self.clock), &mut self.said);
+        assert_eq!(self.table.held_bytes(), 0, "held bytes leak");
+        &self.said
+    }
+}
+
+#[test]
+fn order_is_restored_and_copies_are_dropped() {
+    let mut w = Wire::new();
+    w.send('c', 99, None, "S", "").send('s', 499, Some(100), "S", "");
+    w.send('c', 104, Some(500), "", "efgh").send('c', 100, Some(500), "", "abcd").send('c', 100, Some(500), "", "abcd");
+    w.send('c', 102, Some(500), "", "cdefghij");
+    assert_eq!(w.finish(), ">abcd>efgh>ij#");
+}
+
+#[test]
+fn sequence_numbers_wrap() {
+    let mut w = Wire::new();
+    w.send('c', u32::MAX - 1, None, "S", "").send('c', 3, Some(1), "", "efg").send('c', u32::MAX, Some(1), "", "abcd");
+    assert_eq!(w.finish(), ">abcd>efg#");
+}
+
+#[test]
+fn an_answer_waits_for_its_question() {
+    let mut w = Wire::new();
+    w.send('c', 0, None, "S", "").send('s', 0, Some(1), "S", "");
+    w.send('s', 1, Some(6), "", "yes").send('c', 1, Some(1), "", "right");
+    assert_eq!(w.finish(), ">right<yes#");
+}
+
+#[test]
+fn what_the_capture_lacks_is_a_gap_once_it_is_known_to_have_arrived() {
+    let mut w = Wire::new();
+    w.send('c', 0, None, "S", "").send('s', 0, Some(1), "S", "");
+    w.send('s', 1, Some(6), "", "yes").wait(300).send('s', 4, Some(6), "", "sir");
+    assert_eq!(w.said, ">[5]<yes<sir");
+    w.send('c', 8, Some(7), "", "cd").wait(300).send('c', 10, Some(7), "", "ef");
+    assert_eq!(w.said, ">[5]<yes<sir", "nobody acknowledged byte 6: it may still come");
+    w.send('s', 7, Some(12), "", "ok").wait(300).send('s', 9, Some(12), "", "!");
+    assert_eq!(w.finish(), ">[5]<yes<sir>[2]>cd>ef<ok<!#");
+}
+
+#[test]
+fn one_direction_alone_flows() {
+    let mut w = Wire::new();
+    w.send('c', 1, Some(70), "", "ab").send('c', 3, Some(90), "", "cd");
+    assert_eq!(w.finish(), ">ab>cd#");
+}
+
+#[test]
+fn the_first_copy_wins_and_a_different_one_is_counted() {
+    let mut w = Wire::new();
+    w.send('c', 99, None, "S", "");
+    w.send('c', 102, Some(1), "", "cd").send('c', 102, Some(1), "", "XX").send('c', 101, Some(1), "", "bY").send(
+        'c',
+        100,
+        Some(1),
+        "",
+        "ab",
+    );
+    assert_eq!(w.finish(), ">a>b>cd#");
+    assert_eq!(w.table.lost().ambiguous, 2);
+}
+
+#[test]
+fn both_fins_close_and_a_reused_port_starts_anew() {
+    let mut w = Wire::new();
+    w.send('c', 99, None, "S", "").send('s', 499, Some(100), "S", "").send('c', 100, Some(500), "F", "ab");
+    w.send('s', 500, Some(103), "F", "yz").send('c', 103, Some(503), "", "");
+    assert_eq!(w.said, ">ab.<yz.#");
+    w.send('c', 900, None, "S", "").send('c', 901, Some(1), "", "new");
+    assert_eq!(w.finish(), ">ab.<yz.#>new#");
+}
+
+#[test]
+fn a_forged_reset_out_of_window_is_ignored() {
+    let mut w = Wire::new();
+    w.send('c', 99, None, "S", "").send('c', 100, Some(1), "", "ab").send('c', 9_000_000, Some(1), "R", "").send(
+        'c',
+        102,
+        Some(1),
+        "",
+        "cd",
+    );
+    assert_eq!(w.finish(), ">ab>cd#");
+}
+
+#[test]
+fn a_stray_far_ahead_does_not_derail() {
+    let mut w = Wire::new();
+    w.send('c', 99, None, "S", "").send('c', 100, Some(1), "", "ab").send('c', 500_000_000, Some(1), "", "??").send(
+        'c',
+        102,
+        Some(1),
+        "",
+        "cd",
+    );
+    assert_eq!(w.finish(), ">ab>cd#");
+    assert_eq!(w.table.lost().strays, 1);
+}
+
+#[test]
+fn half_open_floods_push_out_half_open_ones_first() {
+    let mut w = Wire::new();
+    w.send_port(1, 'c', 1, Some(1), "", "kept");
+    for port in 100..200 {
+        w.send_port(port, 'c', 7, None, "S", "");
+    }
+    assert!(w.table.len() <= 8);
+    w.send_port(1, 'c', 5, Some(1), "", "on");
+    assert_eq!(w.said, ">kept>on");
+    assert!(w.table.lost().evicted > 90);
+}
+
+#[test]
+fn idle_connections_are_forgotten() {
+    let mut w = Wire::new();
+    w.send('c', 1, Some(1), "", "ab").wait(1_000_000);
+    w.table.expire(Moment::new(0, w.clock), &mut w.said);
+    assert_eq!(w.table.len(), 1);
+    w.wait(1_000_000);
+    w.table.expire(Moment::new(0, w.clock), &mut w.said);
+    assert_eq!((w.table.len(), w.said.as_str()), (0, ">ab#"));
+}
+
+proptest::proptest! {
+    /// However segments of one stream are cut, shuffled and repeated, the bytes come out as they were sent.
+    #[test]
+    fn any_order_gives_the_same_stream(cuts in proptest::collection::vec(1usize..9, 1..12), order in proptest::collection::vec(0usize..12, 0..40), start in proptest::prelude::any::<u32>()) {
+        let whole: String = ('a'..='z').cycle().take(cuts.iter().sum()).collect();
+        let mut pieces = Vec::new();
+        let mut at = 0;
+        for cut in &cuts {
+            pieces.push((at, &whole[at..at + cut]));
+            at += cut;
+        }
+        let mut w = Wire::new();
+        w.send('c', start.wrapping_sub(1), None, "S", "");
+        let shuffled = order.iter().filter_map(|i| pieces.get(*i)).chain(pieces.iter().rev());
+        for (offset, piece) in shuffled {
+            w.send('c', start.wrapping_add(u32::try_from(*offset).unwrap()), Some(1), "", piece);
+        }
+        let said = w.finish().replace(['>', '#'], "");
+        proptest::prop_assert_eq!(said, whole);
+    }
+}
