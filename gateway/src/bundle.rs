@@ -2,11 +2,12 @@
 //!
 //! A bundle that cannot be trusted or read changes nothing: the last good one stays in force. Generations only grow.
 
-use crate::authenticate::hmac::Keyring;
+use crate::{authenticate::hmac::Keyring, forward::Target};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use rules::{
     access::Grant,
+    printable::printable,
     registry::Registration,
     wire::v1::{Bundle, Signed},
 };
@@ -51,7 +52,7 @@ impl Verifier {
         let mut known = BTreeMap::new();
         for text in keys {
             let bytes = BASE64_STANDARD.decode(text.trim()).ok().filter(|b| b.len() == 32);
-            let bytes = bytes.ok_or_else(|| BundleError::Key(rules::printable::printable(text, 64)))?;
+            let bytes = bytes.ok_or_else(|| BundleError::Key(printable(text, 64)))?;
             known.insert(key_id(&bytes), bytes);
         }
         Ok(Verifier { keys: known })
@@ -59,10 +60,10 @@ impl Verifier {
 
     pub fn open(&self, signed: &Signed) -> Result<Bundle, BundleError> {
         if signed.domain != Signed::BUNDLE {
-            return Err(BundleError::Domain(rules::printable::printable(&signed.domain, 64)));
+            return Err(BundleError::Domain(printable(&signed.domain, 64)));
         }
         let key = self.keys.get(&signed.key_id);
-        let key = key.ok_or_else(|| BundleError::UnknownKey(rules::printable::printable(&signed.key_id, 64)))?;
+        let key = key.ok_or_else(|| BundleError::UnknownKey(printable(&signed.key_id, 64)))?;
         if signed.payload.len() > MAX_PAYLOAD / 3 * 4 {
             return Err(BundleError::TooLarge);
         }
@@ -85,17 +86,20 @@ pub struct Book {
     bundle: Bundle,
     keyring: Keyring,
     /// By tenant and slug, so that a decision reads only the grants that can matter.
-    grants: HashMap<(String, String), Vec<Grant>>,
+    grants: HashMap<String, HashMap<String, Vec<Grant>>>,
+    /// Of each registration, those backends that can be dialled.
+    targets: HashMap<String, Vec<Arc<Target>>>,
 }
 
 impl Book {
     pub fn new(bundle: Bundle) -> Book {
-        let mut grants: HashMap<_, Vec<Grant>> = HashMap::new();
+        let mut grants: HashMap<String, HashMap<String, Vec<Grant>>> = HashMap::new();
         for g in &bundle.grants {
-            grants.entry((g.tenant.clone(), g.slug.clone())).or_default().push(g.clone());
+            grants.entry(g.tenant.clone()).or_default().entry(g.slug.clone()).or_default().push(g.clone());
         }
         let keyring = Keyring::new(&bundle.tenants);
-        Book { bundle, keyring, grants }
+        let targets = bundle.registry.registrations.iter().map(|(slug, r)| (slug.clone(), targets(slug, r))).collect();
+        Book { bundle, keyring, grants, targets }
     }
 
     pub fn generation(&self) -> u64 {
@@ -116,8 +120,28 @@ impl Book {
 
     /// Those of this tenant for this server.
     pub fn grants(&self, tenant: &str, slug: &str) -> &[Grant] {
-        self.grants.get(&(tenant.to_owned(), slug.to_owned())).map(Vec::as_slice).unwrap_or_default()
+        self.grants.get(tenant).and_then(|t| t.get(slug)).map(Vec::as_slice).unwrap_or_default()
     }
+
+    pub(crate) fn targets(&self, slug: &str) -> &[Arc<Target>] {
+        self.targets.get(slug).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    pub(crate) fn all_targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.targets.values().flatten()
+    }
+}
+
+/// One backend that cannot be dialled costs that backend, not the bundle.
+fn targets(slug: &str, registration: &Registration) -> Vec<Arc<Target>> {
+    let mut good = Vec::new();
+    for backend in &registration.backends {
+        match Target::new(backend) {
+            Ok(target) => good.push(Arc::new(target)),
+            Err(why) => tracing::error!(slug, backend = %printable(backend.url.as_str(), 200), %why, "a backend cannot be used"),
+        }
+    }
+    good
 }
 
 /// The book that follows from `signed`, or `None` when the one in force already says so.

@@ -1,18 +1,39 @@
 //! The gateway: `POST /mcp/v1/tools/<slug>/rpc` in front of registered MCP servers.
 //!
-//! A request passes [`pipeline`] from top to bottom: authenticate, authorize, limit, validate, forward, audit. There is no
-//! other way to a backend. What it decides by arrives as a signed [`bundle`]; gateways share nothing else.
+//! A request passes `pipeline` from top to bottom: doorstep, authenticate, read, authorize, limit, validate, forward, audit.
+//! There is no other way to a backend. What it decides by arrives as a signed [`bundle`]; gateways share nothing else.
 
+// Strangers' bytes reach nearly every room here. Tests may fail loudly.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod answer;
+pub mod audit;
 pub mod authenticate;
+mod authorize;
 pub mod bundle;
 pub mod config;
+mod doorstep;
+mod forward;
 mod hex;
+mod lifecycle;
+mod limit;
 mod listen;
+mod metrics;
+mod pipeline;
+mod read;
+mod route;
+mod validate;
 
 pub use config::Config;
 
-use rules::wire::v1::Signed;
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use rules::{Timestamp, wire::v1::Signed};
+use std::{
+    collections::HashSet,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +46,9 @@ pub enum Error {
     BundleKey(#[from] bundle::BundleError),
     #[error("{field}: {why}")]
     Config { field: &'static str, why: String },
-    #[error("cannot keep the audit log in {path}: {source}. The gateway refuses calls it cannot record")]
+    #[error(
+        "cannot keep the audit log in {path}: {source}. Calls that cannot be recorded are not let through, so the gateway does not start"
+    )]
     Audit { path: PathBuf, source: io::Error },
     #[error("the gateway's task ended unexpectedly: {0}")]
     Task(String),
@@ -39,23 +62,56 @@ pub async fn run(config: Config, bundle: watch::Receiver<Option<Arc<Signed>>>, s
 /// As [`run`], but returns as soon as clients can connect.
 pub async fn start(config: Config, bundle: watch::Receiver<Option<Arc<Signed>>>, shutdown: CancellationToken) -> Result<Running, Error> {
     let verifier = bundle::Verifier::new(&config.bundle_keys)?;
+    let sealer = forward::session::Sealer::new(config.session_key.as_deref()).map_err(|why| Error::Config { field: "session_key", why })?;
+    let path = config.data.join("audit");
+    // Each connection has one exchange at a time, and a few records are on their way to the disk.
+    let places = config.bounds.connections.saturating_add(4096);
+    let opened = audit::Writer::open(&path, &config.audit, places, Timestamp::now());
+    let (log, writer) = opened.map_err(|source| Error::Audit { path, source })?;
     let listener = listen::bind(config.listen).await?;
     let address = listener.local_addr().map_err(|source| Error::Listen { address: config.listen, source })?;
+
     let (books, book) = watch::channel(None);
     let follow = bundle::follow(verifier, bundle, books, shutdown.clone());
+    let gateway = Arc::new(pipeline::Gateway {
+        book,
+        doorstep: doorstep::Doorstep::new(&config.public_names, &config.origins),
+        limiter: Mutex::new(limit::Limiter::new(&config.limit)),
+        forward: forward::Forward::new(&config.forward),
+        sealer,
+        log,
+        bounds: config.bounds,
+        closing: shutdown,
+    });
     let task = tokio::spawn(async move {
-        tokio::join!(follow, listen::serve(listener, config.bounds, book, shutdown));
-        Ok(())
+        let tidy = tidy(gateway.clone());
+        let serve = listen::serve(listener, gateway);
+        // The writer ends when the last of the others has let go of the log.
+        tokio::join!(async { tokio::join!(follow, tidy, serve) }, writer.run());
     });
     tracing::info!(%address, "the gateway accepts calls");
     Ok(Running { address, task })
+}
+
+/// Lets go of connections to backends that are no longer registered.
+async fn tidy(gateway: Arc<pipeline::Gateway>) {
+    let mut book = gateway.book.clone();
+    loop {
+        tokio::select! {
+            () = gateway.closing.cancelled() => return,
+            Ok(()) = book.changed() => {}
+        }
+        if let Some(book) = &*book.borrow_and_update() {
+            gateway.forward.pools.keep(&book.all_targets().collect::<HashSet<_>>());
+        }
+    }
 }
 
 /// A gateway that serves. Dropping it does not stop it: cancel the token given to [`start`].
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
-    task: JoinHandle<Result<(), Error>>,
+    task: JoinHandle<()>,
 }
 
 impl Running {
@@ -64,8 +120,8 @@ impl Running {
         self.address
     }
 
-    /// Until it has stopped.
+    /// Until it has stopped and its audit log is on the disk.
     pub async fn wait(self) -> Result<(), Error> {
-        self.task.await.map_err(|e| Error::Task(e.to_string()))?
+        self.task.await.map_err(|e| Error::Task(e.to_string()))
     }
 }

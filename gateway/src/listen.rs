@@ -1,63 +1,116 @@
 //! The door: accepts connections, bounded in number and in the time a client may take.
 
-use crate::{Error, bundle::Book, config::Bounds};
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
+use crate::{
+    Error,
+    answer::Body,
+    metrics::{self, Door},
+    pipeline::{self, Gateway},
+    route::{Route, route},
+};
+use hyper::{Method, Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::Semaphore,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
+
+/// All that is said to who comes when too many are there.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 154\r\n\r\n\
+{\"error\":\"too many connections are open\",\"whose\":\"gateway\",\"what_to_do\":\"try again later, and keep connections open between calls\",\"rule\":\"door.full\"}   \n";
 
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
 }
 
-pub(crate) async fn serve(listener: TcpListener, bounds: Bounds, book: watch::Receiver<Option<Arc<Book>>>, shutdown: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(bounds.connections));
+/// Until the gateway closes; then open exchanges have [`crate::config::Bounds::drain_time`] to end.
+pub(crate) async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
+    let door = Arc::new(Door::default());
+    let slots = Arc::new(Semaphore::new(gateway.bounds.connections));
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
+            () = gateway.closing.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, _)) = accepted else { continue };
-        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
-        let (bounds, book, shutdown) = (bounds.clone(), book.clone(), shutdown.clone());
+        let Ok((stream, peer)) = accepted else {
+            // Out of file descriptors, most likely: accepting again at once would spin.
+            door.failed.fetch_add(1, Relaxed);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            door.full.fetch_add(1, Relaxed);
+            let _ = stream.try_write(FULL);
+            continue;
+        };
+        door.accepted.fetch_add(1, Relaxed);
+        door.open.fetch_add(1, Relaxed);
+        let (gateway, door) = (gateway.clone(), door.clone());
         connections.spawn(async move {
-            connection(stream, &bounds, book, shutdown).await;
+            connection(stream, peer, &gateway, &door).await;
+            door.open.fetch_sub(1, Relaxed);
             drop(slot);
         });
     }
+    drop(listener);
     connections.close();
     connections.wait().await;
 }
 
-async fn connection(stream: TcpStream, bounds: &Bounds, book: watch::Receiver<Option<Arc<Book>>>, shutdown: CancellationToken) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let book = book.borrow().clone();
-        async move { Ok::<_, Infallible>(answer(request.uri().path(), book.as_deref())) }
-    });
+async fn connection(stream: TcpStream, peer: SocketAddr, gateway: &Gateway, door: &Door) {
+    let Ok(local) = stream.local_addr() else { return };
+    let _ = stream.set_nodelay(true);
+    let bounds = &gateway.bounds;
+    let service =
+        service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(answer(gateway, door, peer, local, request).await) });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(bounds.head_time.0).max_buf_size(bounds.head_bytes).max_headers(bounds.headers);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_time.0)
+        .max_buf_size(bounds.head_bytes.max(8192))
+        .max_headers(bounds.headers);
     let mut exchange = pin!(http.serve_connection(TokioIo::new(stream), service));
-    tokio::select! {
-        _ = exchange.as_mut() => return,
-        () = shutdown.cancelled() => exchange.as_mut().graceful_shutdown(),
+    let ended = tokio::select! {
+        ended = exchange.as_mut() => Some(ended),
+        () = gateway.closing.cancelled() => {
+            exchange.as_mut().graceful_shutdown();
+            tokio::time::timeout(bounds.drain_time.0, exchange).await.ok()
+        }
+    };
+    match ended {
+        Some(Err(why)) if why.is_parse() => {
+            door.malformed.fetch_add(1, Relaxed);
+            tracing::debug!(%peer, %why, "a connection was no HTTP that can be served");
+        }
+        Some(Err(why)) if why.is_timeout() => drop(door.silent.fetch_add(1, Relaxed)),
+        _ => {}
     }
-    let _ = tokio::time::timeout(bounds.drain_time.0, exchange).await;
 }
 
-fn answer(path: &str, book: Option<&Book>) -> Response<Full<Bytes>> {
-    let (status, text) = match (path, book) {
-        ("/healthz", Some(book)) => (StatusCode::OK, format!("{{\"status\":\"ok\",\"generation\":{}}}\n", book.generation())),
-        ("/healthz", None) => (StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"no bundle yet\"}\n".to_owned()),
-        _ => (StatusCode::NOT_FOUND, "{\"error\":\"nothing is served here\"}\n".to_owned()),
-    };
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
-    response
+async fn answer(gateway: &Gateway, door: &Door, peer: SocketAddr, local: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+    let target = request.uri().path_and_query().map_or("", |t| t.as_str());
+    let ours = request.method() == Method::GET && gateway.doorstep.check(request.uri(), request.headers(), local.ip()).is_ok();
+    match route(target) {
+        Route::Health if ours => metrics::health(gateway),
+        Route::Metrics if ours && peer.ip().to_canonical().is_loopback() => metrics::metrics(gateway, door),
+        _ => pipeline::serve(gateway, peer, local, request).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_answer_at_a_full_door_is_as_long_as_it_says() {
+        let text = std::str::from_utf8(super::FULL).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+    }
 }

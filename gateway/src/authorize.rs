@@ -1,0 +1,74 @@
+//! May they? Asks [`rules::access`], and says no in a way that fits who asks.
+
+use crate::{
+    answer::{Ids, Refusal, Whose},
+    audit::Outcome,
+    bundle::Book,
+    validate::envelope::{Envelope, INVALID_PARAMS},
+};
+use hyper::StatusCode;
+use rules::{
+    Timestamp,
+    access::{self, Permit, Principal, Want},
+    printable::printable,
+};
+
+/// For every message of the envelope; one that is denied denies them all.
+pub(crate) fn messages(book: &Book, who: &Principal, slug: &str, envelope: &Envelope, now: Timestamp) -> Result<Permit, Refusal> {
+    let mut first = None;
+    for message in &envelope.messages {
+        let permit = decide(book, who, slug, &message.want(), now).map_err(|why| refusal(why, Some(envelope)))?;
+        first.get_or_insert(permit);
+    }
+    match first {
+        Some(permit) => Ok(permit),
+        None => one(book, who, slug, &Want::Method("(nothing)"), now),
+    }
+}
+
+/// For a request without messages: opening a stream, ending a session.
+pub(crate) fn one(book: &Book, who: &Principal, slug: &str, want: &Want<'_>, now: Timestamp) -> Result<Permit, Refusal> {
+    decide(book, who, slug, want, now).map_err(|why| refusal(why, None))
+}
+
+/// Whether an open stream may stay open.
+pub(crate) fn still(book: &Book, who: &Principal, slug: &str, now: Timestamp) -> Result<(), &'static str> {
+    if !book.keyring().knows(who) {
+        return Err("the key was revoked");
+    }
+    decide(book, who, slug, &Want::Method("(stream)"), now).map(drop).map_err(|_| "the grant was withdrawn")
+}
+
+fn decide(book: &Book, who: &Principal, slug: &str, want: &Want<'_>, now: Timestamp) -> Result<Permit, access::Refusal> {
+    access::decide(who, slug, want, book.registry(), book.grants(&who.tenant, slug), now)
+}
+
+fn refusal(why: access::Refusal, envelope: Option<&Envelope>) -> Refusal {
+    use access::Refusal::*;
+    let text = printable(&why.to_string(), 300);
+    match why {
+        UnknownServer(_) => Refusal::new(StatusCode::NOT_FOUND, Outcome::Denied, "access.unknown-server", Whose::Caller, text)
+            .what_to_do("look the server up in the catalog, or register it"),
+        Retired { .. } => Refusal::new(StatusCode::GONE, Outcome::Retired, "access.retired", Whose::Policy, text)
+            .what_to_do("use its successor: the catalog names it"),
+        NotGranted { .. } => Refusal::new(StatusCode::FORBIDDEN, Outcome::Denied, "access.default-deny", Whose::Policy, text)
+            .what_to_do("ask the server's owner for a grant; `gnomon explain <call>` shows what was decided"),
+        UnknownTool(tool) => unknown_tool(&tool, envelope),
+    }
+    .to(ids(envelope))
+}
+
+/// Not to be told apart from a tool that does not exist: no rule, no hint, the status of an ordinary answer.
+fn unknown_tool(tool: &str, envelope: Option<&Envelope>) -> Refusal {
+    let answered = envelope.is_some_and(|e| e.request_ids().next().is_some());
+    let status = if answered { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    Refusal::new(status, Outcome::Denied, "access.tool", Whose::Policy, format!("Unknown tool: {tool}")).code(INVALID_PARAMS).bare()
+}
+
+pub(crate) fn ids(envelope: Option<&Envelope>) -> Ids {
+    match envelope {
+        Some(e) if e.batch => Ids::Batch(e.request_ids().cloned().collect()),
+        Some(e) => Ids::One(e.request_ids().next().cloned()),
+        None => Ids::One(None),
+    }
+}
