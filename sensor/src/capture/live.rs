@@ -1,23 +1,297 @@
-//! Frames from the interfaces of this host.
+//! Frames from the interfaces of this host: one thread per interface, from the socket to evidence without a stop in between.
+//!
+//! The thread that opens sockets keeps the capability for it, since interfaces come and go; the threads that parse give up theirs
+//! before they read the first frame.
 
-use crate::privileges;
-use rules::{Timestamp, observation::Said};
+use super::{Config, filter};
+use crate::{decode::Link, moment::Moment, privileges, watch::Watch};
+use pcap::{Active, Capture, Device};
+use rules::{
+    Timestamp,
+    observation::{Coverage, Said},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+/// From one look at the list of interfaces to the next.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// A quiet interface keeps its thread asleep in the kernel; so often it is woken to look at the clock and the token.
+const NUDGE: Duration = Duration::from_millis(200);
+/// The longest the kernel keeps frames back to hand over several at once, and so the delay of evidence.
+const PATIENCE_MS: i32 = 40;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
     #[error("passive watching is off: {0}")]
     Privileges(#[from] privileges::Error),
-    #[error("passive watching is off: no interface named `{0}` on this host; it has {1}")]
-    NoSuchInterface(String, String),
+    #[error("passive watching is off: this host has no interface named {wanted}; it has {present}")]
+    NoSuchInterface { wanted: String, present: String },
     #[error("passive watching is off: the interfaces of this host cannot be listed: {0}")]
     Devices(String),
 }
 
-/// Watches until `shutdown`. Evidence and coverage go to `out`; what does not fit there is counted.
-pub async fn watch(_config: super::Config, _out: mpsc::Sender<(Timestamp, Said)>, shutdown: CancellationToken) -> Result<(), LiveError> {
+/// Why one interface is not watched (any more).
+#[derive(Debug, thiserror::Error)]
+enum InterfaceError {
+    #[error("cannot be opened: {0}")]
+    Open(pcap::Error),
+    #[error("its frames have link type {0}, which the sensor does not read")]
+    Link(i32),
+    #[error("the kernel refused the filter: {0}")]
+    Filter(pcap::Error),
+    #[error("went away: {0}")]
+    Gone(pcap::Error),
+    #[error(transparent)]
+    Privileges(#[from] privileges::Error),
+}
+
+type Voice = mpsc::Sender<(Timestamp, Said)>;
+
+struct Running {
+    thread: thread::JoinHandle<()>,
+    wake: pcap::BreakLoop,
+    nudged: Arc<AtomicBool>,
+}
+
+impl Running {
+    fn nudge(&self) {
+        self.nudged.store(true, Ordering::Release);
+        self.wake.breakloop();
+    }
+}
+
+/// Watches until `shutdown`. Evidence and coverage go to `out`; evidence that does not fit there is counted as lost.
+pub async fn watch(config: Config, out: Voice, shutdown: CancellationToken) -> Result<(), LiveError> {
     privileges::may_capture()?;
-    shutdown.cancelled().await;
+    let mut running: HashMap<String, Running> = HashMap::new();
+    let mut refused: BTreeMap<String, String> = BTreeMap::new();
+    let mut first = true;
+    while !shutdown.is_cancelled() {
+        let (wanted, present) = interfaces(&config).await?;
+        if std::mem::take(&mut first) && !config.interfaces.is_empty() && wanted.is_empty() {
+            return Err(LiveError::NoSuchInterface { wanted: config.interfaces.join(", "), present });
+        }
+        running.retain(|_, r| !r.thread.is_finished());
+        refused.retain(|name, _| wanted.contains(name));
+        for name in wanted {
+            if running.contains_key(&name) {
+                continue;
+            }
+            match open(&name, &config) {
+                Ok((capture, link)) => {
+                    tracing::info!(interface = %name, "watching");
+                    refused.remove(&name);
+                    match spawn(name.clone(), capture, link, config.clone(), out.clone(), shutdown.clone()) {
+                        Ok(thread) => drop(running.insert(name, thread)),
+                        Err(why) => tracing::warn!(interface = %name, %why, "no thread to watch it with"),
+                    }
+                }
+                Err(why) => {
+                    let why = why.to_string();
+                    // Said once, not every few seconds.
+                    if refused.get(&name) != Some(&why) {
+                        tracing::warn!(interface = %name, %why, "not watching");
+                        say_off(&out, &name, "not-opened").await;
+                        refused.insert(name, why);
+                    }
+                }
+            }
+        }
+        let again = Instant::now() + LOOK_AGAIN;
+        while !shutdown.is_cancelled() && Instant::now() < again {
+            tokio::select! {
+                () = tokio::time::sleep(NUDGE) => {}
+                () = shutdown.cancelled() => {}
+            }
+            running.values().for_each(Running::nudge);
+        }
+    }
+    let joined = tokio::task::spawn_blocking(move || running.into_values().filter_map(|r| r.thread.join().err()).count()).await;
+    if joined.is_ok_and(|crashed| crashed > 0) {
+        tracing::error!("a capture thread crashed");
+    }
     Ok(())
+}
+
+/// The interfaces to watch now, and the names of all.
+async fn interfaces(config: &Config) -> Result<(BTreeSet<String>, String), LiveError> {
+    let listed = tokio::task::spawn_blocking(Device::list).await.map_err(|e| LiveError::Devices(e.to_string()))?;
+    let devices = listed.map_err(|e| LiveError::Devices(e.to_string()))?;
+    let real: Vec<&Device> = devices.iter().filter(|d| !is_pseudo(&d.name)).collect();
+    let present = real.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ");
+    let named = |d: &Device| config.interfaces.contains(&d.name);
+    let wanted = real.iter().filter(|d| if config.interfaces.is_empty() { d.flags.is_up() } else { named(d) });
+    Ok((wanted.map(|d| d.name.clone()).collect(), present))
+}
+
+/// What libpcap lists beside network interfaces.
+fn is_pseudo(name: &str) -> bool {
+    const KINDS: [&str; 7] = ["any", "nflog", "nfqueue", "usbmon", "bluetooth", "dbus-", "rpcap"];
+    KINDS.iter().any(|kind| name.starts_with(kind))
+}
+
+fn open(name: &str, config: &Config) -> Result<(Capture<Active>, Link), InterfaceError> {
+    let clamp = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    let mut capture = Capture::from_device(name)
+        .map_err(InterfaceError::Open)?
+        .snaplen(clamp(config.snap_length.max(64)))
+        .promisc(config.promiscuous)
+        .timeout(PATIENCE_MS)
+        .buffer_size(clamp(config.ring_bytes.max(1 << 20)))
+        .open()
+        .map_err(InterfaceError::Open)?;
+    let number = capture.get_datalink().0;
+    let link = Link::from_number(number).ok_or(InterfaceError::Link(number))?;
+    capture.filter(&filter::program(link), true).map_err(InterfaceError::Filter)?;
+    Ok((capture, link))
+}
+
+fn spawn(
+    name: String,
+    mut capture: Capture<Active>,
+    link: Link,
+    config: Config,
+    out: Voice,
+    shutdown: CancellationToken,
+) -> std::io::Result<Running> {
+    let wake = capture.breakloop_handle();
+    let nudged = Arc::new(AtomicBool::new(false));
+    let mut interface = Interface {
+        name: name.clone(),
+        watch: Watch::new(config.flows),
+        kernel: Kernel::default(),
+        unsaid: 0,
+        nudged: nudged.clone(),
+        out,
+    };
+    // Linux cuts thread names at 15 bytes.
+    let thread = thread::Builder::new().name(format!("wire {name}")).spawn(move || {
+        if let Err(why) = interface.run(&mut capture, link, &config, &shutdown) {
+            tracing::warn!(interface = %name, %why, "no longer watching");
+            interface.report(&mut capture, Some("interface-gone"));
+        }
+    })?;
+    Ok(Running { thread, wake, nudged })
+}
+
+struct Interface {
+    name: String,
+    watch: Watch,
+    kernel: Kernel,
+    /// Evidence the queue had no room for.
+    unsaid: u64,
+    nudged: Arc<AtomicBool>,
+    out: Voice,
+}
+
+impl Interface {
+    fn run(
+        &mut self,
+        capture: &mut Capture<Active>,
+        link: Link,
+        config: &Config,
+        shutdown: &CancellationToken,
+    ) -> Result<(), InterfaceError> {
+        privileges::give_up()?;
+        let mut reported = Instant::now();
+        while !shutdown.is_cancelled() {
+            let watch = &mut self.watch;
+            let taken = capture.dispatch(None, |packet| {
+                let at = Moment::new(packet.header.ts.tv_sec, packet.header.ts.tv_usec.saturating_mul(1000));
+                watch.frame(link, packet.data, packet.header.len as usize, at);
+            });
+            match taken {
+                Ok(_) | Err(pcap::Error::TimeoutExpired) => {}
+                // Only woken; an error that is one comes again.
+                Err(_) if self.nudged.swap(false, Ordering::AcqRel) => {}
+                Err(why) => return Err(InterfaceError::Gone(why)),
+            }
+            self.watch.tick(Moment::from(Timestamp::now()));
+            self.say();
+            if reported.elapsed() >= config.report_every.0 {
+                reported = Instant::now();
+                self.report(capture, None);
+            }
+        }
+        self.watch.finish();
+        self.say();
+        self.report(capture, None);
+        Ok(())
+    }
+
+    fn say(&mut self) {
+        for evidence in self.watch.evidence() {
+            let at = evidence.at;
+            if self.out.try_send((at, Said::Evidence(Box::new(evidence)))).is_err() {
+                self.unsaid += 1;
+            }
+        }
+    }
+
+    fn report(&mut self, capture: &mut Capture<Active>, ended: Option<&str>) {
+        let mut coverage = self.watch.coverage(&self.name);
+        if let Ok(stat) = capture.stats() {
+            self.kernel.take(stat);
+        }
+        let counted = [("kernel-drop", self.kernel.dropped), ("interface-drop", self.kernel.if_dropped), ("queue-full", self.unsaid)];
+        coverage.lost.extend(counted.into_iter().filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)));
+        coverage.lost.extend(ended.map(|reason| (reason.to_owned(), 1)));
+        // When even this has no room, the next one says the same and more.
+        drop(self.out.try_send((Timestamp::now(), Said::Coverage(coverage))));
+    }
+}
+
+/// The kernel's counters are 32 bits wide and wrap.
+#[derive(Debug, Default)]
+struct Kernel {
+    last: (u32, u32),
+    dropped: u64,
+    if_dropped: u64,
+}
+
+impl Kernel {
+    fn take(&mut self, stat: pcap::Stat) {
+        self.dropped += u64::from(stat.dropped.wrapping_sub(self.last.0));
+        self.if_dropped += u64::from(stat.if_dropped.wrapping_sub(self.last.1));
+        self.last = (stat.dropped, stat.if_dropped);
+    }
+}
+
+async fn say_off(out: &Voice, name: &str, reason: &str) {
+    let coverage = Coverage { interface: name.to_owned(), frames: 0, lost: BTreeMap::from([(reason.to_owned(), 1)]) };
+    // Nobody to tell when the process is ending.
+    drop(out.send((Timestamp::now(), Said::Coverage(coverage))).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_counters_wrap() {
+        let stat = |dropped| pcap::Stat { received: 0, dropped, if_dropped: 0 };
+        let mut kernel = Kernel::default();
+        for n in [5, u32::MAX, 4] {
+            kernel.take(stat(n));
+        }
+        assert_eq!(kernel.dropped, u64::from(u32::MAX) + 5);
+    }
+
+    #[tokio::test]
+    async fn without_the_capability_it_says_what_is_missing() {
+        if privileges::may_capture().is_ok() {
+            // On a thread of its own, so that only this test loses it.
+            let said = std::thread::spawn(|| privileges::give_up().and_then(|()| privileges::may_capture())).join();
+            assert!(said.unwrap().unwrap_err().to_string().contains("CAP_NET_RAW"));
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use rules::period::Period;
 use serde::{Deserialize, Serialize};
 
+mod filter;
 pub mod live;
 pub mod replay;
 
