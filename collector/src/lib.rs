@@ -6,15 +6,20 @@
 
 #![allow(dead_code)]
 
+mod api;
 pub mod clock;
 pub mod config;
+mod console;
 mod dispatch;
+mod enrol;
 mod intake;
 pub mod inventory;
 pub mod journal;
 mod judge;
 mod keys;
 pub mod notify;
+pub mod registry;
+mod retention;
 mod run;
 mod secrets;
 mod sensors;

@@ -2,24 +2,32 @@
 
 use crate::{
     AcceptError, Config, Error, Unavailable, VerifyingKey,
+    api::{self, Admin, Api},
     dispatch::Signer,
+    enrol::Authority,
     intake::{self, Speaker},
-    judge, notify, secrets,
+    judge, notify, registry, retention, secrets,
     state::State,
     store::Writer,
 };
-use rules::wire::v1::{Ack, Batch, Signed};
+use rules::{
+    Timestamp,
+    wire::v1::{Ack, Batch, Signed},
+};
 use std::{
     collections::BTreeMap,
     fs::{File, TryLockError},
+    net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
 };
 use tokio::{
+    net::TcpListener,
     sync::{Notify, watch},
     task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 type Shown = watch::Receiver<Option<Arc<Signed>>>;
@@ -31,6 +39,8 @@ pub struct Running {
     parts: JoinSet<&'static str>,
     thread: JoinHandle<()>,
     shutdown: CancellationToken,
+    admin: SocketAddr,
+    intake: Option<SocketAddr>,
     /// Held until the end: one collector per data directory.
     _lock: File,
 }
@@ -99,36 +109,72 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let _ = rustls::crypto::ring::default_provider().install_default();
     secrets::make_dir(&config.data)?;
     let lock = lock(&config.data)?;
+    let admin = listen(config.admin, "the admin API", "admin").await?;
+    let intake = match config.intake {
+        Some(address) => Some(listen(address, "the intake", "intake").await?),
+        None => None,
+    };
     let signer = Signer::open(&config.data)?;
     let key = signer.public().clone();
+    let authority = Arc::new(Authority::open(&config.data, Timestamp::now())?);
+    let token = secrets::read_or_make(&config.data.join("admin.token"), || secrets::random_hex(32))?;
+    let tls = authority.tls(&names(&config), Timestamp::now())?;
     let config = Arc::new(config);
     let shown = Arc::new(Windows::default());
     let (writer, thread) = open_store(&config, signer, &shown)?;
-    // The first look: the site exists from now on, and what passed while nobody ran is judged.
-    let site = config.site.clone();
-    writer
-        .write(move |turn| {
-            turn.state.site(turn.db, &site, turn.now)?;
-            turn.state.touched.tick = true;
-            Ok(())
-        })
-        .await?;
-    let inner = Arc::new(Inner { config: config.clone(), writer: writer.clone(), shown: shown.clone(), key });
-    let handle = Handle { inner };
-    let mut parts = JoinSet::new();
-    let stop = shutdown.clone();
-    let (every, ticking) = (config.judge_every.0, writer.clone());
-    parts.spawn(async move {
-        tick(every, ticking, stop).await;
-        "the timer"
+    first_look(&writer, &config.site).await?;
+    let handle = Handle { inner: Arc::new(Inner { config: config.clone(), writer: writer.clone(), shown: shown.clone(), key }) };
+
+    let api = Api { handle: handle.clone(), authority, admin: Admin::new(token.trim()) };
+    let mut running = Running {
+        admin: admin.local_addr().unwrap_or(config.admin),
+        intake: intake.as_ref().and_then(|l| l.local_addr().ok()),
+        handle,
+        parts: JoinSet::new(),
+        thread,
+        shutdown: shutdown.clone(),
+        _lock: lock,
+    };
+    let (most, stop) = (config.limits.connections, &shutdown);
+    running.part("the admin API", api::listen::serve(admin, None, api::admin(api.clone()), most, stop.clone()));
+    if let Some(intake) = intake {
+        let tls = TlsAcceptor::from(Arc::new(tls));
+        running.part("the intake", api::listen::serve(intake, Some(tls), api::intake(api), most, stop.clone()));
+    }
+    running.part("the timer", tick(config.judge_every.0, writer.clone(), stop.clone()));
+    running.part("the resolver", registry::refresh(writer.clone(), stop.clone()));
+    running.part("the pruner", retention::run(writer.clone(), stop.clone()));
+    let (wake, clock) = (shown.committed.clone(), config.clock.clone());
+    let post = notify::run(config.notify.clone(), database(&config.data), writer, clock, wake, stop.clone());
+    running.part("the notifier", post);
+    Ok(running)
+}
+
+async fn listen(address: SocketAddr, what: &'static str, key: &'static str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|e| Error::Listen { what, address, key, why: e.to_string() })
+}
+
+/// What the intake's certificate is for: what the configuration says, this machine, loopback, and the address it listens on.
+fn names(config: &Config) -> Vec<String> {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let mut names: Vec<String> = config.names.clone();
+    names.extend(["localhost", "127.0.0.1", "::1", machine.trim()].map(str::to_owned));
+    names.extend(config.intake.map(|a| a.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
+    names.retain(|n| !n.is_empty());
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The site exists from now on, and what passed while nobody ran is judged.
+async fn first_look(writer: &Writer, site: &str) -> Result<(), Unavailable> {
+    let site = site.to_owned();
+    let look = writer.write(move |turn| {
+        turn.state.site(turn.db, &site, turn.now)?;
+        turn.state.touched.tick = true;
+        Ok(())
     });
-    let post =
-        notify::run(config.notify.clone(), database(&config.data), writer, config.clock.clone(), shown.committed.clone(), shutdown.clone());
-    parts.spawn(async move {
-        post.await;
-        "the notifier"
-    });
-    Ok(Running { handle, parts, thread, shutdown, _lock: lock })
+    look.await
 }
 
 pub(crate) fn database(data: &Path) -> std::path::PathBuf {
@@ -178,6 +224,23 @@ async fn tick(every: std::time::Duration, writer: Writer, stop: CancellationToke
 }
 
 impl Running {
+    fn part(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        self.parts.spawn(async move {
+            work.await;
+            name
+        });
+    }
+
+    /// Where the admin API listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Where remote roles report, when that is on.
+    pub fn intake_address(&self) -> Option<SocketAddr> {
+        self.intake
+    }
+
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }

@@ -16,6 +16,8 @@ pub(crate) struct Sensor {
     pub(crate) role: Role,
     /// Unset: in this process.
     pub(crate) enrolled: Option<Enrolled>,
+    /// Serial numbers of certificates that stand, oldest first.
+    pub(crate) serials: Vec<String>,
     pub(crate) revoked: Option<Timestamp>,
     pub(crate) heard_at: Option<Timestamp>,
     pub(crate) received: Received,
@@ -30,13 +32,13 @@ pub(crate) struct Sensor {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Enrolled {
     pub(crate) at: Timestamp,
-    pub(crate) serial: String,
     pub(crate) not_after: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
+    #[default]
     Sensor,
     Enforcer,
     Gateway,
@@ -61,11 +63,17 @@ impl Sensor {
         self.eyes.values().filter_map(|eye| eye.recent(now)).collect()
     }
 
+    /// Whether a certificate with this serial number counts.
+    pub(crate) fn stands(&self, serial: &str) -> bool {
+        self.revoked.is_none() && self.serials.iter().any(|s| s == serial)
+    }
+
     pub(crate) fn new(site: &str, role: Role) -> Sensor {
         Sensor {
             site: site.to_owned(),
             role,
             enrolled: None,
+            serials: Vec::new(),
             revoked: None,
             heard_at: None,
             received: Received::default(),

@@ -8,6 +8,7 @@
 mod clean;
 mod received;
 
+pub(crate) use clean::is_name;
 pub(crate) use received::Received;
 
 use crate::{
@@ -46,14 +47,14 @@ pub(crate) enum Speaker {
     /// This process; the name is the batch's word.
     InProcess { site: String },
     /// The name in a client certificate that stands.
-    Certified { name: String },
+    Certified { name: String, serial: String },
 }
 
 impl Speaker {
     fn name<'a>(&'a self, batch: &'a Batch) -> &'a str {
         match self {
             Speaker::InProcess { .. } => &batch.sensor,
-            Speaker::Certified { name } => name,
+            Speaker::Certified { name, .. } => name,
         }
     }
 }
@@ -114,7 +115,9 @@ pub(crate) fn take(turn: &mut Turn<'_>, speaker: &Speaker, batch: &Batch) -> Out
 
 fn known(state: &State, speaker: &Speaker, name: &str) -> Option<Sensor> {
     match (state.sensors.get(name), speaker) {
-        (Some(sensor), Speaker::Certified { .. }) => (sensor.revoked.is_none() && sensor.enrolled.is_some()).then(|| sensor.clone()),
+        (Some(sensor), Speaker::Certified { serial, .. }) => {
+            (sensor.stands(serial) && sensor.role != Role::Gateway).then(|| sensor.clone())
+        }
         (Some(sensor), Speaker::InProcess { .. }) => Some(sensor.clone()),
         (None, Speaker::InProcess { site }) => (state.sensors.len() < state.config.limits.sensors).then(|| Sensor::new(site, Role::Sensor)),
         (None, Speaker::Certified { .. }) => None,

@@ -1,0 +1,200 @@
+//! `/v1/policy`, `/v1/enforce`, `/v1/explain`: what would be blocked, whom it would break, and why.
+
+use super::{Api, body, problem::Problem, query};
+use crate::{VerifyingKey, journal, state::State as Known, store::rows};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::State,
+    http::{StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use rules::{
+    Timestamp,
+    decision::{Decision, Held},
+    explain::{self, Subject},
+    observation::Applied,
+    policy::Policy,
+    server::Server,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::{collections::BTreeMap, net::IpAddr};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfSite {
+    site: Option<String>,
+}
+
+/// What stands in the newest set, and what each entry means to people.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Plan {
+    site: String,
+    generation: u64,
+    issued_at: Timestamp,
+    not_after: Timestamp,
+    agents: Vec<ipnet::IpNet>,
+    entries: Vec<Entry>,
+    /// Wanted, and not made.
+    held: Vec<Held>,
+    /// Why no new block was made in the last round; a person lets them pass with POST /v1/enforce/approve.
+    waits_for_approval: Option<String>,
+    /// What each enforcement point said last.
+    points: BTreeMap<String, Option<Applied>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Entry {
+    #[serde(flatten)]
+    decision: Decision,
+    /// Clients seen at this address and port that are in the agents' ranges: whom a block breaks.
+    breaks: Vec<Client>,
+    /// Other clients seen there: a block does not bind them.
+    unaffected: Vec<IpAddr>,
+    why: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Client {
+    address: IpAddr,
+    last_seen: Timestamp,
+    software: Option<String>,
+}
+
+pub(super) async fn plan(State(api): State<Api>, uri: Uri) -> Result<Json<Plan>, Problem> {
+    let name = api.site(query::<OfSite>(&uri)?.site);
+    let asked = name.clone();
+    let found = api.read(move |state| make_plan(state, &asked)).await?;
+    found.map(Json).ok_or_else(|| Problem::missing(format!("nothing was issued for site `{name}` yet")))
+}
+
+fn make_plan(state: &Known, name: &str) -> Option<Plan> {
+    let site = state.sites.get(name)?;
+    let set = &site.issued.as_ref()?.set;
+    let entry = |decision: &Decision| {
+        let door = site.inventory.door(decision.endpoint);
+        let servers: Vec<&Server> = door.into_iter().flat_map(|d| d.servers()).collect();
+        let (mut breaks, mut unaffected) = (BTreeMap::new(), Vec::new());
+        for (address, caller) in servers.iter().flat_map(|s| &s.clients) {
+            if set.agents.iter().any(|net| net.contains(address)) {
+                let software = caller.software.as_ref().map(|s| s.name.clone());
+                breaks.insert(*address, Client { address: *address, last_seen: caller.last, software });
+            } else {
+                unaffected.push(*address);
+            }
+        }
+        let why = site.matters.get(&decision.finding).map(|m| m.finding.reasons.clone()).unwrap_or_default();
+        Entry { decision: decision.clone(), breaks: breaks.into_values().collect(), unaffected, why }
+    };
+    let points = state.sensors.iter().filter(|(_, s)| s.site == name && (s.applied.is_some() || s.role == crate::Role::Enforcer));
+    Some(Plan {
+        site: name.to_owned(),
+        generation: set.generation,
+        issued_at: set.issued_at,
+        not_after: set.not_after,
+        agents: set.agents.clone(),
+        entries: set.decisions.iter().map(entry).collect(),
+        held: site.held.clone(),
+        waits_for_approval: site.hold.clone(),
+        points: points.map(|(n, s)| (n.clone(), s.applied.clone())).collect(),
+    })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Approval {
+    site: Option<String>,
+    by: String,
+    reason: String,
+}
+
+/// Lets all blocks that are due pass at once, this time.
+pub(super) async fn approve(State(api): State<Api>, bytes: Bytes) -> Result<Json<Plan>, Problem> {
+    let Approval { site, by, reason } = body(&bytes)?;
+    if by.trim().is_empty() || reason.trim().is_empty() {
+        return Err(Problem::bad("`by` and `reason` must say who lets the blocks pass, and why"));
+    }
+    let name = api.site(site);
+    let asked = name.clone();
+    let job = move |turn: &mut crate::store::Turn<'_>| {
+        if !turn.state.sites.contains_key(&asked) {
+            return Ok(Err(Problem::missing(format!("there is no site `{asked}`"))));
+        }
+        journal::write(turn, &by, "blocks-approved", &asked, &reason, json!({}))?;
+        turn.state.touched.let_pass.insert(asked);
+        Ok(Ok(()))
+    };
+    api.write(job).await?;
+    let asked = name.clone();
+    let found = api.read(move |state| make_plan(state, &asked)).await?;
+    found.map(Json).ok_or_else(|| Problem::missing(format!("nothing was issued for site `{name}` yet")))
+}
+
+pub(super) async fn policy(State(api): State<Api>, uri: Uri) -> Result<Json<Policy>, Problem> {
+    let name = api.site(query::<OfSite>(&uri)?.site);
+    let asked = name.clone();
+    let found = api.read(move |state| state.sites.get(&asked).map(|site| state.policy(site).clone())).await?;
+    found.map(Json).ok_or_else(|| Problem::missing(format!("there is no site `{name}`")))
+}
+
+/// Replaces the whole policy of a site.
+pub(super) async fn set_policy(State(api): State<Api>, uri: Uri, bytes: Bytes) -> Result<Json<Policy>, Problem> {
+    let name = api.site(query::<OfSite>(&uri)?.site);
+    let policy: Policy = body(&bytes)?;
+    let kept = policy.clone();
+    let job = move |turn: &mut crate::store::Turn<'_>| {
+        let Some(site) = turn.state.sites.get_mut(&name) else {
+            return Ok(Err(Problem::missing(format!("there is no site `{name}`"))));
+        };
+        site.kept.policy = Some(kept.clone());
+        rows::SITES.put(turn.db, &name, &site.kept)?;
+        let reason = format!("mode {:?}, grace {}, soft phase {}", kept.mode, kept.grace, kept.soft_phase);
+        journal::write(turn, "admin", "policy-changed", &name, &reason, serde_json::to_value(&kept).unwrap_or_default())?;
+        turn.state.touched.sites.insert(name);
+        Ok(Ok(()))
+    };
+    api.write(job).await?;
+    Ok(Json(policy))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct About {
+    subject: String,
+}
+
+/// The chain from what was seen to what was decided, as lines.
+pub(super) async fn explain(State(api): State<Api>, uri: Uri) -> Result<Json<serde_json::Value>, Problem> {
+    let About { subject } = query(&uri)?;
+    let wanted: Subject = subject.parse().map_err(Problem::bad)?;
+    let now = api.now();
+    let lines = api.read(move |state| {
+        let mut lines = Vec::new();
+        for (name, site) in &state.sites {
+            let servers: Vec<&Server> = site.inventory.servers().collect();
+            let policy = state.policy(site);
+            let known = explain::Known {
+                site: state.view(name, site, policy),
+                servers: &servers,
+                matters: &site.matters,
+                set: site.issued.as_ref().map(|i| &i.set),
+                held: &site.held,
+            };
+            lines.extend(explain::explain(&wanted, &known, now));
+        }
+        lines
+    });
+    Ok(Json(json!({"subject": subject, "lines": lines.await?})))
+}
+
+/// The newest signed set of a site.
+pub(super) async fn decisions(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
+    let name = api.site(query::<OfSite>(&uri)?.site);
+    let shown = api.handle.inner.shown.decisions(&name).borrow().clone();
+    Ok(shown.map_or_else(|| StatusCode::NO_CONTENT.into_response(), |signed| Json(&*signed).into_response()))
+}
+
+pub(super) async fn verifying_key(State(api): State<Api>) -> Json<VerifyingKey> {
+    Json(api.handle.verifying_key())
+}

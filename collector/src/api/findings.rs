@@ -1,0 +1,131 @@
+//! `/v1/findings`: what is wrong, and people's word on it.
+
+use super::{Api, body, problem::Problem, query};
+use crate::{judge::amend, store::Turn};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::Uri,
+};
+use rules::{
+    Timestamp,
+    admission::{Case, Exemption, Rung, Unacceptable},
+    finding::{FindingId, FindingKind},
+    policy::Policy,
+    printable::printable,
+    wire::v1::FindingReport,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    site: Option<String>,
+    kind: Option<FindingKind>,
+    /// Closed ones too.
+    #[serde(default)]
+    all: bool,
+    limit: Option<usize>,
+}
+
+pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Vec<FindingReport>>, Problem> {
+    let filter: Filter = query(&uri)?;
+    let now = api.now();
+    let found = api.read(move |state| {
+        let mut reports = Vec::new();
+        for (_, site) in state.sites.iter().filter(|(name, _)| filter.site.as_ref().is_none_or(|s| s == *name)) {
+            let policy = state.policy(site);
+            let open = site.matters.values().filter(|m| filter.all || m.case.rung != Rung::Closed);
+            let wanted = open.filter(|m| filter.kind.is_none_or(|k| k == m.finding.kind));
+            reports.extend(wanted.map(|m| FindingReport::new(&m.finding, &m.case, policy, site.kept.first_used, now)));
+        }
+        // The most urgent first.
+        reports.sort_by(|a, b| (a.deadline.is_none(), a.deadline, &a.id).cmp(&(b.deadline.is_none(), b.deadline, &b.id)));
+        reports.truncate(filter.limit.unwrap_or(usize::MAX));
+        reports
+    });
+    Ok(Json(found.await?))
+}
+
+pub(super) async fn one(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<FindingReport>, Problem> {
+    report(&api, parse(&id)?).await.map(Json)
+}
+
+pub(super) fn parse(id: &str) -> Result<FindingId, Problem> {
+    FindingId::parse(id).ok_or_else(|| Problem::bad(format!("`{}` is not a finding's id such as F-1a2b3c4d", printable(id, 40))))
+}
+
+async fn report(api: &Api, id: FindingId) -> Result<FindingReport, Problem> {
+    let now = api.now();
+    let wanted = id.clone();
+    let found = api.read(move |state| {
+        let (_, site, matter) = state.matter(&wanted)?;
+        Some(FindingReport::new(&matter.finding, &matter.case, state.policy(site), site.kept.first_used, now))
+    });
+    found.await?.ok_or_else(|| unknown(&id))
+}
+
+fn unknown(id: &FindingId) -> Problem {
+    Problem::missing(format!("there is no finding {id}"))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Snooze {
+    until: Timestamp,
+    by: String,
+}
+
+pub(super) async fn exempt(State(api): State<Api>, Path(id): Path<String>, bytes: Bytes) -> Result<Json<FindingReport>, Problem> {
+    let exemption: Exemption = body(&bytes)?;
+    let reason = format!("{}; until {}", exemption.reason, exemption.until);
+    let by = exemption.approved_by.clone();
+    let detail = json!({"requested_by": printable(&exemption.requested_by, 200)});
+    change(&api, parse(&id)?, &by, "exempted", &reason, detail, |case, policy, _, now| case.exempt(exemption, policy, now)).await
+}
+
+pub(super) async fn end_exemption(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<FindingReport>, Problem> {
+    // It ends as by its date: the next step says so and starts the clock anew.
+    let end = |case: &mut Case, _: &Policy, _: Timestamp, now: Timestamp| {
+        if let Some(exemption) = &mut case.exemption {
+            exemption.until = now;
+        }
+        Ok(())
+    };
+    change(&api, parse(&id)?, "admin", "exemption-ended", "asked for", json!({}), end).await
+}
+
+pub(super) async fn snooze(State(api): State<Api>, Path(id): Path<String>, bytes: Bytes) -> Result<Json<FindingReport>, Problem> {
+    let Snooze { until, by } = body(&bytes)?;
+    let reason = format!("no messages until {until}");
+    let act = move |case: &mut Case, policy: &Policy, start: Timestamp, now: Timestamp| case.snooze(until, policy, start, now);
+    change(&api, parse(&id)?, &by, "snoozed", &reason, json!({}), act).await
+}
+
+/// Somebody's word on a case, with its journal row.
+async fn change(
+    api: &Api,
+    id: FindingId,
+    by: &str,
+    verb: &'static str,
+    reason: &str,
+    detail: serde_json::Value,
+    act: impl FnOnce(&mut Case, &Policy, Timestamp, Timestamp) -> Result<(), Unacceptable> + Send + 'static,
+) -> Result<Json<FindingReport>, Problem> {
+    let (by, reason, about) = (by.to_owned(), reason.to_owned(), id.clone());
+    let job = move |turn: &mut Turn<'_>| {
+        let now = turn.now;
+        match amend(turn, &about, |case, policy, start| act(case, policy, start, now))? {
+            None => Ok(Err(unknown(&about))),
+            Some(Err(why)) => Ok(Err(why.into())),
+            Some(Ok(())) => {
+                crate::journal::write(turn, &by, verb, about.as_str(), &reason, detail)?;
+                Ok(Ok::<(), Problem>(()))
+            }
+        }
+    };
+    api.write(job).await?;
+    report(api, id).await.map(Json)
+}

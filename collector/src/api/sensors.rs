@@ -1,0 +1,87 @@
+//! `/v1/sensors` and `/v1/tokens`: who reports to us, and how one joins.
+
+use super::{Api, body, problem::Problem};
+use crate::{enrol, sensors::Role, store::rows};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use rules::{
+    Timestamp,
+    observation::{Applied, Coverage},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// A sensor, enforcer or gateway, for people.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) name: String,
+    pub(crate) site: String,
+    pub(crate) role: Role,
+    /// In this process, or by certificate.
+    pub(crate) local: bool,
+    pub(crate) revoked: Option<Timestamp>,
+    pub(crate) heard_at: Option<Timestamp>,
+    pub(crate) certificate_until: Option<Timestamp>,
+    pub(crate) epoch: u64,
+    pub(crate) acked: u64,
+    /// Numbers are missing in between; the sensor sends them again.
+    pub(crate) waiting_for_missing: bool,
+    /// Observations it lost before it could send them.
+    pub(crate) gaps: u64,
+    pub(crate) refused_batches: u64,
+    pub(crate) coverage: Vec<Coverage>,
+    pub(crate) applied: Option<Applied>,
+}
+
+pub(crate) fn reports(state: &crate::state::State) -> Vec<Report> {
+    let report = |(name, s): (&String, &crate::sensors::Sensor)| Report {
+        name: name.clone(),
+        site: s.site.clone(),
+        role: s.role,
+        local: s.enrolled.is_none(),
+        revoked: s.revoked,
+        heard_at: s.heard_at,
+        certificate_until: s.enrolled.as_ref().map(|e| e.not_after),
+        epoch: s.received.epoch,
+        acked: s.received.acked(),
+        waiting_for_missing: s.received.has_holes(),
+        gaps: s.gaps,
+        refused_batches: s.stale,
+        coverage: s.eyes.values().map(|e| e.last.clone()).collect(),
+        applied: s.applied.clone(),
+    };
+    state.sensors.iter().map(report).collect()
+}
+
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<Report>>, Problem> {
+    Ok(Json(api.read(reports).await?))
+}
+
+pub(super) async fn revoke(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    api.write(move |turn| enrol::revoke(turn, &name)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn tokens(State(api): State<Api>) -> Result<Json<Vec<Value>>, Problem> {
+    let all = api.query(|db| rows::TOKENS.all::<enrol::Token>(db)).await?;
+    Ok(Json(all.into_iter().map(|(hash, token)| json!({"hash": hash, "token": token})).collect()))
+}
+
+/// The answer holds the token; it is not kept and cannot be shown again.
+pub(super) async fn issue_token(State(api): State<Api>, bytes: Bytes) -> Result<(StatusCode, Json<Value>), Problem> {
+    let ask: enrol::Ask = if bytes.is_empty() { enrol::Ask::default() } else { body(&bytes)? };
+    let ttl = ask.ttl;
+    let secret = api.write(move |turn| enrol::issue(turn, ask)).await?;
+    let token = api.authority.token(&secret);
+    let intake = api.handle.inner.config.intake;
+    Ok((StatusCode::CREATED, Json(json!({"token": token, "expires_at": ttl.after(api.now()), "intake": intake}))))
+}
+
+pub(super) async fn withdraw_token(State(api): State<Api>, Path(hash): Path<String>) -> Result<StatusCode, Problem> {
+    api.write(move |turn| enrol::withdraw(turn, &hash)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,42 @@
+//! `/v1/servers`: what was seen.
+
+use super::{Api, problem::Problem, query};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::Uri,
+};
+use rules::{confidence::Confidence, wire::v1::ServerReport};
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    site: Option<String>,
+    /// At least this sure.
+    confidence: Option<Confidence>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Vec<ServerReport>>, Problem> {
+    let Filter { site, confidence, limit } = query(&uri)?;
+    let now = api.now();
+    let reports = api.read(move |state| {
+        let sites = state.sites.iter().filter(|(name, _)| site.as_ref().is_none_or(|s| s == *name));
+        let servers = sites.flat_map(|(_, s)| s.inventory.servers());
+        let sure = servers.filter(|s| confidence.is_none_or(|least| s.judgement(&state.pack).confidence >= least));
+        let report = |s| ServerReport::new(s, &state.pack).registered(s, &state.registry, now);
+        sure.take(limit.unwrap_or(usize::MAX)).map(report).collect()
+    });
+    Ok(Json(reports.await?))
+}
+
+pub(super) async fn one(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<ServerReport>, Problem> {
+    let now = api.now();
+    let wanted = key.clone();
+    let found = api.read(move |state| {
+        let server = state.sites.values().find_map(|site| site.inventory.find(&wanted))?;
+        Some(ServerReport::new(server, &state.pack).registered(server, &state.registry, now))
+    });
+    found.await?.map(Json).ok_or_else(|| Problem::missing(format!("no server `{key}` is known (SITE/ADDRESS:PORT/PATH)")))
+}
