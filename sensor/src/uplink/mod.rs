@@ -1,11 +1,32 @@
-//! From what was seen to what the collector has acknowledged.
+//! From what was seen to what the collector has acknowledged: at least once, in order, over any crash.
+//!
+//! Start reading here: [`run`] is the loop, [`spool`] the disk, [`courier`] when to send, [`https`] and [`enroll`] the way to
+//! a collector elsewhere.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod backoff;
+mod courier;
+mod enroll;
+mod https;
+mod pin;
+mod record;
+pub mod spool;
+mod thin;
+
+pub use enroll::{EnrollError, Enrolled, enroll};
+pub use https::HttpsUplink;
+
+use courier::{Courier, Next};
 use rules::{
     Timestamp,
-    observation::Said,
+    observation::{Coverage, Said},
+    period::Period,
     wire::v1::{Ack, Batch},
 };
 use serde::{Deserialize, Serialize};
+use spool::{Limits, Spool};
+use std::{collections::BTreeMap, io, path::PathBuf, time::Duration, time::Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -17,27 +38,279 @@ pub struct Delivery {
 }
 
 /// Where the batches go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Uplink {
     InProcess(mpsc::Sender<Delivery>),
+    Https(Box<HttpsUplink>),
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {}
+pub struct Config {
+    /// Directory of the spool. `None`: one of this run's own, gone with it.
+    pub spool: Option<PathBuf>,
+    /// What the spool may hold; when full, the oldest goes and is reported as a gap.
+    pub spool_bytes: u64,
+    /// The same statement about the same place is said once in this time.
+    pub repeat_every: Period,
+    /// Statements remembered for that.
+    pub remember: usize,
+    /// The longest wait between deliveries that fail.
+    pub longest_wait: Period,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            spool: None,
+            spool_bytes: 256 << 20,
+            repeat_every: Period::seconds(600),
+            remember: 65_536,
+            longest_wait: Period::seconds(300),
+        }
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {}
+pub enum Error {
+    #[error("the spool in {} cannot be used: {why}; free or repair that directory, or name another with `uplink.spool`", path.display())]
+    Spool { path: PathBuf, why: io::Error },
+}
+
+/// Why a batch was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Undelivered {
+    /// Try again.
+    Later(String),
+    /// This batch will never be taken as it is.
+    Never(String),
+}
+
+/// Statements taken from the witnesses at once.
+const TAKE: usize = 512;
+/// After a shutdown, how long witnesses may still speak, and how long the last delivery may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Spools what arrives and delivers it until `shutdown`, then once more what is left.
 /// `sensor` is the name in every batch.
 pub async fn run(
-    _sensor: String,
-    _config: Config,
-    _uplink: Uplink,
-    mut said: mpsc::Receiver<(Timestamp, Said)>,
-    _shutdown: CancellationToken,
+    sensor: String,
+    config: Config,
+    uplink: Uplink,
+    said: mpsc::Receiver<(Timestamp, Said)>,
+    shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    while said.recv().await.is_some() {}
-    Ok(())
+    let (path, own) = match &config.spool {
+        Some(path) => (path.clone(), false),
+        None => (own_directory(), true),
+    };
+    let failed = |why| Error::Spool { path: path.clone(), why };
+    let limits =
+        Limits { segment_bytes: (config.spool_bytes / 8).clamp(64 << 10, 8 << 20), total_bytes: config.spool_bytes.max(256 << 10) };
+    let fresh = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
+    let spool = Spool::open(&path, limits, fresh).map_err(failed)?;
+    let thin = thin::Thinning::new(config.repeat_every.0, config.remember);
+    let courier = Courier::new(config.longest_wait.0, fresh ^ u64::from(std::process::id()) << 32);
+    let mut post = Post { sensor, spool, thin, courier, uplink, held: Vec::new(), told: Coverage::default() };
+    let ended = post.serve(said, shutdown).await;
+    if own {
+        // Nothing in it can be of use to anybody any more.
+        drop(std::fs::remove_dir_all(&path));
+    }
+    ended.map_err(failed)
 }
+
+fn own_directory() -> PathBuf {
+    let unique = format!("gnomon-spool-{}-{}", std::process::id(), Timestamp::now().as_nanosecond());
+    std::env::temp_dir().join(unique)
+}
+
+struct Post {
+    sensor: String,
+    spool: Spool,
+    thin: thin::Thinning,
+    courier: Courier,
+    uplink: Uplink,
+    /// Taken from the witnesses and not stored yet: the disk was full.
+    held: Vec<(Timestamp, Said)>,
+    told: Coverage,
+}
+
+type Delivered = Result<Ack, Undelivered>;
+
+impl Post {
+    async fn serve(&mut self, mut said: mpsc::Receiver<(Timestamp, Said)>, shutdown: CancellationToken) -> io::Result<()> {
+        let mut buffer = Vec::with_capacity(TAKE);
+        let mut under_way: Option<tokio::task::JoinHandle<Delivered>> = None;
+        let mut open = true;
+        while open {
+            let now = Instant::now();
+            let mut wake = None;
+            if under_way.is_none() {
+                match self.courier.next(self.spool.has_pending(), now) {
+                    Next::Send => under_way = self.send()?,
+                    Next::Wait(until) => wake = Some(until),
+                    Next::Idle => {}
+                }
+            }
+            if !self.held.is_empty() {
+                let retry = now + Duration::from_secs(1);
+                wake = Some(wake.map_or(retry, |w: Instant| w.min(retry)));
+            }
+            tokio::select! {
+                taken = said.recv_many(&mut buffer, TAKE), if self.held.is_empty() => {
+                    open = taken > 0;
+                    self.take(&mut buffer);
+                }
+                delivered = finished(&mut under_way), if under_way.is_some() => {
+                    under_way = None;
+                    self.delivered(delivered)?;
+                }
+                () = tokio::time::sleep_until(wake.unwrap_or(now).into()), if wake.is_some() => self.store(),
+                () = shutdown.cancelled() => break,
+            }
+        }
+        self.last_words(said, under_way).await
+    }
+
+    /// Thins out what was just said again, and stores the rest.
+    fn take(&mut self, buffer: &mut Vec<(Timestamp, Said)>) {
+        let now = Instant::now();
+        for (at, said) in buffer.drain(..) {
+            if let Said::Evidence(evidence) = &said
+                && !self.thin.passes(evidence, now)
+            {
+                continue;
+            }
+            self.held.push((at, said));
+        }
+        self.store();
+    }
+
+    /// Accepted is what is on disk. On a full disk the oldest goes first; when there is none left to go, what is held waits,
+    /// and with it the witnesses.
+    fn store(&mut self) {
+        while !self.held.is_empty() {
+            match self.spool.append(&self.held) {
+                Ok(_) => self.held.clear(),
+                Err(why) => {
+                    tracing::warn!(%why, "the spool cannot be written");
+                    if !self.spool.drop_oldest().unwrap_or(false) {
+                        return;
+                    }
+                }
+            }
+        }
+        self.tell_losses();
+    }
+
+    /// Losses of the spool itself are reported like those of any other eye.
+    fn tell_losses(&mut self) {
+        let losses = self.spool.losses();
+        let counts = [("spool-torn", losses.torn), ("spool-corrupt", losses.corrupt), ("spool-full", losses.dropped)];
+        let lost: BTreeMap<String, u64> = counts.into_iter().filter(|(_, n)| *n > 0).map(|(k, n)| (k.to_owned(), n)).collect();
+        if lost != self.told.lost {
+            let coverage = Coverage { interface: "uplink".to_owned(), frames: 0, lost };
+            if self.spool.append(&[(Timestamp::now(), Said::Coverage(coverage.clone()))]).is_ok() {
+                self.told = coverage;
+            }
+        }
+    }
+
+    fn send(&mut self) -> io::Result<Option<tokio::task::JoinHandle<Delivered>>> {
+        let (records, bytes) = self.courier.size();
+        let records = self.spool.peek(records, bytes, Timestamp::now())?;
+        if records.is_empty() {
+            // Numbers without a record at the very end: nothing to say about them.
+            return Ok(None);
+        }
+        let batch = Batch { sensor: self.sensor.clone(), epoch: self.spool.epoch(), records };
+        self.courier.sent(batch.records.len(), batch.records.last().map_or(0, |r| r.seq));
+        let uplink = self.uplink.clone();
+        Ok(Some(tokio::spawn(async move { uplink.deliver(batch).await })))
+    }
+
+    fn delivered(&mut self, delivered: Delivered) -> io::Result<()> {
+        let now = Instant::now();
+        match delivered {
+            Ok(ack) if ack.epoch > self.spool.epoch() => {
+                tracing::warn!(epoch = ack.epoch, "the collector knows a later epoch of this sensor; numbering anew");
+                self.spool.renumber(ack.epoch + 1)
+            }
+            Ok(ack) if ack.epoch == self.spool.epoch() && ack.seq > self.spool.acked() => {
+                self.courier.acknowledged();
+                self.spool.ack(ack.seq)
+            }
+            Ok(ack) => {
+                self.courier.failed(now);
+                tracing::debug!(?ack, "an acknowledgement that acknowledges nothing new");
+                Ok(())
+            }
+            Err(Undelivered::Later(why)) => {
+                tracing::warn!(%why, "a batch was not delivered; it stays in the spool");
+                self.courier.failed(now);
+                Ok(())
+            }
+            Err(Undelivered::Never(why)) => match self.courier.refused(now) {
+                Some(seq) => {
+                    tracing::error!(%why, seq, "the collector refuses this observation for good; it is dropped");
+                    self.spool.ack(seq)
+                }
+                None => Ok(()),
+            },
+        }
+    }
+
+    async fn last_words(
+        &mut self,
+        mut said: mpsc::Receiver<(Timestamp, Said)>,
+        under_way: Option<tokio::task::JoinHandle<Delivered>>,
+    ) -> io::Result<()> {
+        let until = tokio::time::Instant::now() + LAST_WORDS;
+        let mut buffer = Vec::with_capacity(TAKE);
+        while let Ok(taken) = tokio::time::timeout_at(until, said.recv_many(&mut buffer, TAKE)).await {
+            if taken == 0 {
+                break;
+            }
+            self.take(&mut buffer);
+        }
+        self.store();
+        let until = tokio::time::Instant::now() + LAST_WORDS;
+        let mut under_way = under_way;
+        loop {
+            if under_way.is_none() && self.spool.has_pending() {
+                under_way = self.send()?;
+            }
+            let Some(task) = &mut under_way else { return Ok(()) };
+            match tokio::time::timeout_at(until, task).await {
+                Ok(Ok(Ok(ack))) => self.delivered(Ok(ack))?,
+                _ => return Ok(()),
+            }
+            under_way = None;
+        }
+    }
+}
+
+async fn finished(task: &mut Option<tokio::task::JoinHandle<Delivered>>) -> Delivered {
+    match task {
+        Some(task) => task.await.unwrap_or_else(|why| Err(Undelivered::Later(why.to_string()))),
+        None => std::future::pending().await,
+    }
+}
+
+impl Uplink {
+    pub(crate) async fn deliver(&self, batch: Batch) -> Delivered {
+        match self {
+            Uplink::Https(https) => https.deliver(&batch).await,
+            Uplink::InProcess(collector) => {
+                let gone = || Undelivered::Later("the collector is not there".to_owned());
+                let (done, answer) = oneshot::channel();
+                collector.send(Delivery { batch, done }).await.map_err(|_| gone())?;
+                answer.await.map_err(|_| gone())?.map_err(Undelivered::Later)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::probe::{answer::Answer, http1::Head};
-use rules::confidence::{Confidence, judge};
-use rules::pack::Pack;
+use rules::{confidence::Confidence, pack::Pack, server::Server};
 
 type Reply = (u16, Vec<(&'static str, &'static str)>, String);
 
@@ -30,8 +29,9 @@ fn play(hint: Hint, manner: Manner, mut server: impl FnMut(&Question) -> Reply) 
         assert!(pack.get(&e.mark).is_some(), "{} is in no pack", e.mark);
     }
     let verdict = |path: String| {
-        let of = evidence.iter().filter(|e| e.place.path.as_ref() == Some(&path));
-        let judged = judge(of.map(|e| (e.witness, e.mark.as_str())), &pack);
+        let mut server = Server::new("lab", Place::new("10.0.0.5:3001".parse().unwrap()), Timestamp::UNIX_EPOCH);
+        evidence.iter().filter(|e| e.place.path.as_ref() == Some(&path)).for_each(|e| server.absorb("s", e, &pack));
+        let judged = server.judgement(&pack);
         (path, judged.confidence, judged.actively_confirmed)
     };
     (asked, places.into_iter().map(verdict).collect())

@@ -1,0 +1,142 @@
+//! Enrolment against an authority made here, over real TLS on loopback.
+
+use super::*;
+use rules::{
+    Timestamp,
+    observation::{Coverage, Said},
+    wire::v1::{Ack, Batch, Record},
+};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    pem: String,
+    der: CertificateDer<'static>,
+}
+
+fn authority() -> Authority {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    Authority { pem: certificate.pem(), der: certificate.der().clone(), issuer: rcgen::Issuer::new(params, key) }
+}
+
+fn token(authority: &Authority) -> String {
+    use x509_parser::prelude::FromDer;
+    let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(&authority.der).unwrap();
+    let digest = ring::digest::digest(&ring::digest::SHA256, certificate.tbs_certificate.subject_pki.raw);
+    let hex: String = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    format!("gnomon1.{hex}.secret")
+}
+
+/// A collector of two answers: enrolment (no client certificate needed), then an acknowledgement of everything.
+async fn collector(authority: Authority) -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &authority.issuer).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.der.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .allow_unauthenticated()
+        .build()
+        .unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(vec![leaf.der().clone(), authority.der.clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let certified = stream.get_ref().1.peer_certificates().is_some();
+            let (path, body) = request_of(&mut stream).await;
+            let (status, answer) = match path.as_str() {
+                "/v1/enroll" => ("200 OK", enrolled(&authority, &body)),
+                "/v1/observations" if certified => ("200 OK", acknowledged(&body)),
+                _ => ("401 Unauthorized", "who are you".to_owned()),
+            };
+            let text = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}", answer.len());
+            stream.write_all(text.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    url
+}
+
+async fn request_of(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> (String, Vec<u8>) {
+    let mut bytes = Vec::new();
+    loop {
+        let mut buffer = [0; 4096];
+        let count = stream.read(&mut buffer).await.unwrap();
+        bytes.extend_from_slice(&buffer[..count]);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok());
+            if body.len() >= length.unwrap_or(0) || count == 0 {
+                return (head.split(' ').nth(1).unwrap_or_default().to_owned(), body.as_bytes().to_vec());
+            }
+        }
+    }
+}
+
+fn enrolled(authority: &Authority, body: &[u8]) -> String {
+    let request: EnrollRequest = serde_json::from_slice(body).unwrap();
+    let csr = rcgen::CertificateSigningRequestParams::from_pem(&request.csr).unwrap();
+    let certificate = csr.signed_by(&authority.issuer).unwrap().pem();
+    let answer = EnrollResponse { sensor: "s1".into(), site: "lab".into(), certificate, root: authority.pem.clone() };
+    serde_json::to_string(&answer).unwrap()
+}
+
+fn acknowledged(body: &[u8]) -> String {
+    let batch: Batch = serde_json::from_slice(body).unwrap();
+    serde_json::to_string(&Ack { epoch: batch.epoch, seq: batch.records.last().unwrap().seq }).unwrap()
+}
+
+#[tokio::test]
+async fn a_token_becomes_a_certificate_that_delivers() {
+    let data = tempfile::tempdir().unwrap();
+    let authority = authority();
+    let token = token(&authority);
+    let url = collector(authority).await;
+    let enrolled = enroll(&url, &token, data.path()).await.unwrap();
+    assert_eq!((enrolled.sensor.as_str(), enrolled.site.as_str()), ("s1", "lab"));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&enrolled.key).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    let uplink = crate::uplink::HttpsUplink::new(&enrolled).unwrap();
+    let at = Timestamp::UNIX_EPOCH;
+    let records = vec![Record { seq: 3, at, said: Said::Coverage(Coverage::default()) }];
+    let ack = uplink.deliver(&Batch { sensor: "s1".into(), epoch: 9, records }).await.unwrap();
+    assert_eq!(ack, Ack { epoch: 9, seq: 3 });
+
+    // After a restart the identity is used again: the token, used up, is not looked at.
+    let again = enroll(&url, "used up", data.path()).await.unwrap();
+    assert_eq!(again.sensor, "s1");
+}
+
+#[tokio::test]
+async fn an_authority_the_token_does_not_name_is_not_talked_to() {
+    let data = tempfile::tempdir().unwrap();
+    let (ours, other) = (authority(), authority());
+    let url = collector(other).await;
+    let why = enroll(&url, &token(&ours), data.path()).await.unwrap_err().to_string();
+    assert!(why.contains("the token names"), "{why}");
+    assert!(Enrolled::load(data.path()).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn mistakes_are_named() {
+    let data = tempfile::tempdir().unwrap();
+    let ask = async |url: &str, token: &str| enroll(url, token, data.path()).await.unwrap_err();
+    assert!(matches!(ask("https://localhost:1", "gnomon1.abc.x").await, EnrollError::Token));
+    assert!(matches!(ask("http://localhost:1", "").await, EnrollError::Url(_)));
+    let token = format!("gnomon1.{}.s", "0".repeat(64));
+    assert!(matches!(ask("https://localhost:1", &token).await, EnrollError::Unreachable { .. }));
+}

@@ -1,0 +1,94 @@
+//! The way to a collector elsewhere: HTTPS with our certificate, trusting one root.
+
+use super::{
+    Undelivered,
+    enroll::{EnrollError, Enrolled},
+};
+use rules::{
+    printable::{printable, printable_bytes},
+    wire::v1::{Ack, Batch},
+};
+use rustls::{ClientConfig, RootCertStore};
+use serde::Serialize;
+use std::{sync::Arc, time::Duration};
+
+/// An answer of a collector is small.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// A connection to one collector. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct HttpsUplink {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl HttpsUplink {
+    pub fn new(enrolled: &Enrolled) -> Result<HttpsUplink, EnrollError> {
+        let (chain, key, root) = enrolled.credentials()?;
+        let bad = |why: String| EnrollError::Answer(why);
+        let mut roots = RootCertStore::empty();
+        roots.add(root).map_err(|e| bad(e.to_string()))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| bad(e.to_string()))?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .map_err(|e| bad(e.to_string()))?;
+        Ok(HttpsUplink { client: client(config).map_err(bad)?, url: enrolled.url.clone() })
+    }
+
+    pub(super) async fn deliver(&self, batch: &Batch) -> Result<Ack, Undelivered> {
+        let Reply { status, body } =
+            post(&self.client, &format!("{}/v1/observations", self.url), batch).await.map_err(Undelivered::Later)?;
+        let said = || format!("{status} {}", printable_bytes(&body, 200));
+        match status {
+            200 => serde_json::from_slice(&body).map_err(|why| Undelivered::Later(format!("not an acknowledgement: {why}"))),
+            // It understood us and will not have it: sending the same again changes nothing.
+            400 | 413 | 422 => Err(Undelivered::Never(said())),
+            _ => Err(Undelivered::Later(said())),
+        }
+    }
+}
+
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+}
+
+pub(super) fn client(config: ClientConfig) -> Result<reqwest::Client, String> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .https_only(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(Duration::from_secs(10))
+        .timeout(Duration::from_secs(60))
+        .user_agent(concat!("gnomon/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|why| chain(&why))
+}
+
+pub(super) async fn post<T: Serialize>(client: &reqwest::Client, url: &str, body: &T) -> Result<Reply, String> {
+    let mut response = client.post(url).json(body).send().await.map_err(|why| chain(&why))?;
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await.map_err(|why| chain(&why))? {
+        if body.len() + part.len() > MAX_ANSWER {
+            return Err("the answer is too long".to_owned());
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(Reply { status, body })
+}
+
+/// An error with its causes: reqwest keeps the reason in them.
+fn chain(why: &dyn std::error::Error) -> String {
+    let mut text = why.to_string();
+    let mut cause = why.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    printable(&text, 300)
+}
