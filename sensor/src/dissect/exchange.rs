@@ -33,6 +33,8 @@ pub struct Exchange {
 #[derive(Debug)]
 enum Answer {
     Skipped,
+    /// Without a head the first bytes must tell.
+    Unknown,
     Whole(Intake),
     Events(Box<Events>),
 }
@@ -91,6 +93,14 @@ impl Exchange {
             answer_bytes: 0,
             unreadable: false,
         }
+    }
+
+    /// An exchange whose heads are not in the capture: only its bodies may follow.
+    pub fn headless(server: Endpoint, client: IpAddr, world: &World) -> Exchange {
+        let mut exchange = Exchange::unasked(server, client);
+        exchange.request = Intake::new(&Common::default(), world);
+        exchange.response = Answer::Unknown;
+        exchange
     }
 
     /// An event stream joined in the middle.
@@ -204,8 +214,16 @@ impl Exchange {
 
     pub fn response_body(&mut self, bytes: &[u8], at: Moment, world: &mut World) {
         self.answer_bytes += bytes.len() as u64;
+        if matches!(self.response, Answer::Unknown) {
+            self.status.get_or_insert(200);
+            self.response = match bytes.first() {
+                Some(b'{' | b'[') => Answer::Whole(Intake::new(&Common::default(), world)),
+                Some(b'e' | b'd' | b'i' | b':') => Answer::Events(Box::new(Events::new(Encoding::Identity, world))),
+                _ => Answer::Skipped,
+            };
+        }
         match &mut self.response {
-            Answer::Skipped => {}
+            Answer::Skipped | Answer::Unknown => {}
             Answer::Whole(intake) => intake.push(bytes, world),
             Answer::Events(events) => {
                 let stored = self.stored;
@@ -218,7 +236,7 @@ impl Exchange {
 
     pub fn response_hole(&mut self) {
         match &mut self.response {
-            Answer::Skipped => {}
+            Answer::Skipped | Answer::Unknown => {}
             Answer::Whole(intake) => intake.spoil(),
             Answer::Events(events) => events.sse.gap(),
         }
@@ -228,7 +246,7 @@ impl Exchange {
     /// The response is over, or nothing more is seen of it.
     pub fn response_end(&mut self, at: Moment, world: &mut World) {
         match std::mem::replace(&mut self.response, Answer::Skipped) {
-            Answer::Skipped => {}
+            Answer::Skipped | Answer::Unknown => {}
             Answer::Whole(mut intake) => match intake.finish() {
                 Ok(body) => {
                     for message in jsonrpc::parse(body) {

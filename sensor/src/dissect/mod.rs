@@ -1,6 +1,6 @@
 //! Streams to evidence. Every dissector takes bytes and returns values: no IO, no clock, no panic, bounded memory.
 //!
-//! [`Talk`] is one connection: it finds out what is spoken, and hands on to [`http1`], [`websocket`], [`lines`] or [`tls`]; the
+//! [`Talk`] is one connection: it finds out what is spoken, and hands on to [`http1`], `http2`, [`websocket`], [`lines`] or [`tls`]; the
 //! JSON-RPC found in there goes to [`mcp`].
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -10,6 +10,7 @@ pub mod dns;
 pub mod exchange;
 pub mod http;
 pub mod http1;
+mod http2;
 pub mod jsonrpc;
 pub mod lines;
 pub mod mcp;

@@ -3,6 +3,7 @@
 use super::{
     dns,
     http1::{Role, begins_message},
+    http2,
     jsonrpc::{self, Message},
     lines::Splitter,
     mcp::{Dialogue, Family, Framing, Outcome, World, family},
@@ -26,6 +27,7 @@ enum Speech {
     #[default]
     Unknown,
     Http(Box<Web>),
+    Http2(Box<http2::Connection>),
     Socket(Box<Socket>),
     Lines(Box<Lines>),
     Tls(tls::Reader),
@@ -79,6 +81,7 @@ impl Conversation for Talk {
                     self.change(next, peers, from, at, world);
                 }
             }
+            Speech::Http2(connection) => connection.bytes(peers, from, bytes, at, world),
             Speech::Socket(socket) => {
                 if !socket.bytes(from, bytes, at, world) {
                     world.lose("websocket-out-of-step");
@@ -114,6 +117,7 @@ impl Conversation for Talk {
     fn gap(&mut self, peers: &Peers, from: End, missing: usize, at: Moment, world: &mut World) {
         match &mut self.speech {
             Speech::Http(web) => web.gap(peers, from, missing, at, world),
+            Speech::Http2(connection) => connection.gap(peers, from, missing, at, world),
             Speech::Socket(_) => {
                 // Frames have no marks to find the next one by.
                 world.lose("websocket-out-of-step");
@@ -142,6 +146,7 @@ impl Conversation for Talk {
     fn closed(&mut self, peers: &Peers, at: Moment, world: &mut World) {
         match &mut self.speech {
             Speech::Http(web) => web.closed(peers, at, world),
+            Speech::Http2(connection) => connection.closed(at, world),
             Speech::Socket(socket) => socket.dialogue.conclude(Outcome::Answered, at, world),
             Speech::Lines(lines) => {
                 if let (Some(dialogue), Some(client)) = (&mut lines.dialogue, lines.client) {
@@ -196,6 +201,9 @@ fn recognise(peers: &Peers, from: End, bytes: &[u8]) -> Speech {
     if peers.ends.low.port == 53 || peers.ends.high.port == 53 {
         return Speech::Dns(Vec::new());
     }
+    if http2::Connection::begins(bytes) && client != Some(from.other()) {
+        return Speech::Http2(Box::new(http2::Connection::new(from)));
+    }
     if begins_message(bytes, Role::Client) && client != Some(from.other()) {
         return Speech::Http(Box::new(Web::new(from)));
     }
@@ -212,6 +220,7 @@ fn recognise(peers: &Peers, from: End, bytes: &[u8]) -> Speech {
             Speech::Http(Box::new(Web::new(from)))
         }
         _ if client != Some(from) && Web::joins(bytes) => Speech::Http(Box::new(Web::joined(from.other()))),
+        _ if http2::Connection::joins(bytes) => Speech::Http2(Box::new(http2::Connection::joined(client))),
         _ => Speech::Unknown,
     }
 }
