@@ -14,7 +14,10 @@ use rules::{
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -161,6 +164,7 @@ pub(crate) async fn follow(
     verifier: Verifier,
     mut offered: watch::Receiver<Option<Arc<Signed>>>,
     books: watch::Sender<Option<Arc<Book>>>,
+    refused: Arc<AtomicU64>,
     shutdown: CancellationToken,
 ) {
     loop {
@@ -173,7 +177,10 @@ pub(crate) async fn follow(
                     tracing::info!(generation = book.generation(), "a new bundle is in force");
                     books.send_replace(Some(book));
                 }
-                Err(why) => tracing::error!(%why, "a bundle was refused; the last good one stays in force"),
+                Err(why) => {
+                    refused.fetch_add(1, Relaxed);
+                    tracing::error!(%why, "a bundle was refused; the last good one stays in force");
+                }
             }
         }
         tokio::select! {

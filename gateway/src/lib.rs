@@ -32,7 +32,7 @@ use std::{
     io,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU64},
 };
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -72,9 +72,11 @@ pub async fn start(config: Config, bundle: watch::Receiver<Option<Arc<Signed>>>,
     let address = listener.local_addr().map_err(|source| Error::Listen { address: config.listen, source })?;
 
     let (books, book) = watch::channel(None);
-    let follow = bundle::follow(verifier, bundle, books, shutdown.clone());
+    let refused = Arc::new(AtomicU64::new(0));
+    let follow = bundle::follow(verifier, bundle, books, refused.clone(), shutdown.clone());
     let gateway = Arc::new(pipeline::Gateway {
         book,
+        bundles_refused: refused,
         doorstep: doorstep::Doorstep::new(&config.public_names, &config.origins),
         limiter: Mutex::new(limit::Limiter::new(&config.limit)),
         forward: forward::Forward::new(&config.forward),

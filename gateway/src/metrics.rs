@@ -74,6 +74,12 @@ pub(crate) fn metrics(gateway: &Gateway, door: &Door) -> Response<Body> {
     );
     metric("accept_failures_total", "counter", "Connections that could not be accepted.", &one(door.failed.load(Relaxed)));
     metric("bundle_generation", "gauge", "Generation of the bundle in force; 0 for none.", &one(generation));
+    metric(
+        "bundles_refused_total",
+        "counter",
+        "Bundles that were not trusted, not readable or not newer.",
+        &one(gateway.bundles_refused.load(Relaxed)),
+    );
     metric("limit_forgotten_total", "counter", "Principals whose bucket made room before it was full.", &one(forgotten));
     metric("audit_records_total", "counter", "Lines written to the audit log.", &one(gateway.log.written()));
     metric("audit_failing", "gauge", "1 while the audit log cannot be written.", &one(gateway.log.failing().into()));

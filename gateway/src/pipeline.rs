@@ -26,7 +26,7 @@ use rules::{
 };
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) book: watch::Receiver<Option<Arc<Book>>>,
+    pub(crate) bundles_refused: Arc<AtomicU64>,
     pub(crate) doorstep: Doorstep,
     pub(crate) limiter: Mutex<Limiter>,
     pub(crate) forward: Forward,

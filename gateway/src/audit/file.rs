@@ -175,7 +175,7 @@ fn last_head(dir: &Path) -> io::Result<Option<Head>> {
                 tracing::error!(file = %path.display(), "the last audit record {why}: somebody wrote to the log. A new chain begins");
                 let seq = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.rsplit('-').next()).and_then(|n| n.parse::<u64>().ok());
                 let lines = fs::read(path)?.iter().filter(|b| **b == b'\n').count() as u64;
-                Ok(Some(Head { seq: seq.unwrap_or(1) + lines, ..Head::default() }))
+                Ok(Some(Head { seq: seq.unwrap_or(1).saturating_sub(1) + lines, ..Head::default() }))
             }
         };
     }

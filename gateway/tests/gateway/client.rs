@@ -67,9 +67,8 @@ impl Ask {
 
     pub async fn send(self, to: SocketAddr) -> Got {
         let mut open = self.open(to).await;
-        let body = open.response.body_mut().collect().await.map(|b| b.to_bytes());
-        let (status, headers) = (open.response.status().as_u16(), open.response.headers().clone());
-        Got { status, headers, whole: body.is_ok(), body: body.unwrap_or_default() }
+        let body = open.response.body_mut().collect().await.expect("a whole answer").to_bytes();
+        Got { status: open.response.status().as_u16(), headers: open.response.headers().clone(), body }
     }
 
     /// Only the answer's head; its body is still to be read. Dropping it leaves.
@@ -132,8 +131,6 @@ impl Open {
 pub struct Got {
     pub status: u16,
     pub headers: HeaderMap,
-    /// Whether the body came to its proper end.
-    pub whole: bool,
     pub body: Bytes,
 }
 

@@ -1,6 +1,6 @@
 //! The gateway from outside: real sockets, a signed bundle, backends that answer what each test says.
 
-#![allow(unreachable_pub, dead_code)]
+#![allow(unreachable_pub)]
 
 mod audited;
 mod backend;

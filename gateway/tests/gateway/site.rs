@@ -30,7 +30,6 @@ const SEED: [u8; 32] = [7; 32];
 
 pub struct Site {
     pub bundle: Bundle,
-    pub config: Config,
     dir: TempDir,
     offered: watch::Sender<Option<Arc<Signed>>>,
     running: Option<Running>,
@@ -104,9 +103,9 @@ impl Plan {
         let config = Config { data: dir.path().to_owned(), ..self.config };
         let (offered, bundle) = watch::channel(Some(Arc::new(sign(&self.bundle))));
         let shutdown = CancellationToken::new();
-        let running = gateway::start(config.clone(), bundle, shutdown.clone()).await.unwrap();
+        let running = gateway::start(config, bundle, shutdown.clone()).await.unwrap();
         let address = running.address();
-        let site = Site { bundle: self.bundle, config, dir, offered, running: Some(running), shutdown, address };
+        let site = Site { bundle: self.bundle, dir, offered, running: Some(running), shutdown, address };
         site.in_force(site.bundle.generation).await;
         site
     }
