@@ -1,5 +1,9 @@
 //! The admin API of a collector, as the commands use it.
 
+mod calls;
+
+pub use calls::{KeyReport, Row, TenantReport};
+
 use crate::{
     cli::Global,
     failure::{Failure, Side},
@@ -37,8 +41,7 @@ const MAX_ANSWER: usize = 256 << 20;
 #[derive(Debug, serde::Deserialize)]
 struct Refusal {
     error: String,
-    #[serde(default)]
-    todo: Option<String>,
+    what_to_do: Option<String>,
 }
 
 impl Api {
@@ -64,19 +67,19 @@ impl Api {
         Ok(Api { base, token: token.trim().to_owned(), client })
     }
 
-    pub async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, Failure> {
+    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, Failure> {
         self.ask(Method::GET, path, query, None::<&()>).await
     }
 
-    pub async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, Failure> {
+    async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, Failure> {
         self.ask(Method::POST, path, &[], Some(body)).await
     }
 
-    pub async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, Failure> {
+    async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, Failure> {
         self.ask(Method::PUT, path, &[], Some(body)).await
     }
 
-    pub async fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Failure> {
+    async fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Failure> {
         self.ask(Method::DELETE, path, &[], None::<&()>).await
     }
 
@@ -107,13 +110,12 @@ impl Api {
         }
         // 204, or a deletion that has nothing to say.
         let bytes = if bytes.is_empty() { b"null".as_slice() } else { &bytes };
-        serde_json::from_slice(bytes).map_err(|why| {
-            Failure::new(
-                Side::Collector,
-                format!("{} answered what this version does not understand: {why}", self.base),
-                "use a command and a collector of the same version",
-            )
-        })
+        serde_json::from_slice(bytes).map_err(|why| self.not_understood(why))
+    }
+
+    fn not_understood(&self, why: impl std::fmt::Display) -> Failure {
+        let what = format!("{} answered what this version does not understand: {why}", self.base);
+        Failure::new(Side::Collector, what, "use a command and a collector of the same version")
     }
 
     async fn read(&self, mut answer: reqwest::Response) -> Result<Vec<u8>, Failure> {
@@ -156,7 +158,7 @@ impl Api {
             s if s.is_client_error() => "correct it and try again",
             _ => "look into the collector's log",
         };
-        Failure::new(side, what, said.and_then(|r| r.todo).unwrap_or_else(|| fallback.to_owned()))
+        Failure::new(side, what, said.and_then(|r| r.what_to_do).unwrap_or_else(|| fallback.to_owned()))
     }
 }
 

@@ -1,15 +1,16 @@
 //! The command line: what can be said, and which module does it.
 
 use crate::{
+    admin::{explain, findings, keys, registry, sensors, servers},
     config, data, demo, doctor,
     failure::{Exit, Failure, Side},
-    out, scan, watch,
+    out, scan, up, watch,
 };
 use clap::{
     Args, CommandFactory, Parser, Subcommand,
     builder::styling::{AnsiColor, Styles},
 };
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -41,9 +42,9 @@ pub struct Global {
     /// Where state and keys live [default: /var/lib/gnomon as root, else ~/.local/state/gnomon]
     #[arg(long, global = true, value_name = "DIR", env = "GNOMON_DATA", hide_env_values = true)]
     data: Option<PathBuf>,
-    /// What to log to standard error, for example `info` or `sensor=debug`
-    #[arg(long, global = true, value_name = "FILTER", env = "GNOMON_LOG", default_value = "warn", hide_env_values = true)]
-    log: String,
+    /// What to log to standard error, for example `info` or `sensor=debug` [default: warn]
+    #[arg(long, global = true, value_name = "FILTER", env = "GNOMON_LOG", hide_env_values = true)]
+    log: Option<String>,
     /// One JSON object per line instead of text
     #[arg(long, global = true)]
     pub json: bool,
@@ -57,10 +58,26 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Every role in one process, on defaults
+    Up(Box<up::Options>),
     /// Ask the addresses that are named whether MCP servers answer there
     Scan(scan::Options),
     /// Listen for MCP servers on the wire, or read a capture
     Watch(watch::Options),
+    /// What the collector knows
+    Servers(servers::Options),
+    /// What is wrong, whose it is, and what happens when
+    Findings(findings::Options),
+    /// What is allowed to exist
+    Registry(registry::Options),
+    /// From the bytes that were seen to the nftables element, and why
+    Explain(explain::Options),
+    /// Who may call registered servers through the gateway
+    Keys(keys::Options),
+    /// Who reports to the collector
+    Sensors(sensors::Options),
+    /// How a remote sensor, enforcer or gateway joins
+    Tokens(sensors::Tokens),
     /// Say what this machine lacks, and what to do about it
     Doctor(doctor::Options),
     /// Check a configuration file
@@ -80,7 +97,7 @@ pub enum ConfigCommand {
 /// Parses the arguments, runs the command, and turns the outcome into an exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = start_log(&cli.global.log).and_then(|()| run(cli));
+    let done = start_log(cli.global.log.as_deref()).and_then(|()| run(cli));
     match done {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -100,6 +117,14 @@ pub fn tree() -> clap::Command {
 fn run(cli: Cli) -> Result<Exit, Failure> {
     let global = &cli.global;
     match cli.command {
+        Command::Up(options) => up::run(&options, global),
+        Command::Servers(options) => servers::run(&options, global),
+        Command::Findings(options) => findings::run(&options, global),
+        Command::Registry(options) => registry::run(&options, global),
+        Command::Explain(options) => explain::run(&options, global),
+        Command::Keys(options) => keys::run(&options, global),
+        Command::Sensors(options) => sensors::run(&options, global),
+        Command::Tokens(options) => sensors::tokens(&options, global),
         Command::Scan(options) => scan::run(&options, global),
         Command::Watch(options) => watch::run(&options, global),
         Command::Doctor(options) => doctor::run(&options, global),
@@ -116,11 +141,16 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     }
 }
 
-fn start_log(filter: &str) -> Result<(), Failure> {
+/// A notice to nobody but the log is shown by `up` as a line of its own; at a terminal once is enough.
+const AT_A_TERMINAL: &str = "warn,collector::notify=error";
+
+fn start_log(filter: Option<&str>) -> Result<(), Failure> {
+    let terminal = std::io::stderr().is_terminal();
+    let filter = filter.unwrap_or(if terminal { AT_A_TERMINAL } else { "warn" });
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|why| {
         Failure::new(Side::CommandLine, format!("`{filter}` is no log filter: {why}"), "use a level such as `info`, or `sensor=debug,warn`")
     })?;
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let colours = terminal && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).with_target(true).init();
     Ok(())
 }

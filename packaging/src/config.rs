@@ -47,6 +47,13 @@ impl Config {
         config
     }
 
+    /// The spool is the sensor's memory over restarts.
+    pub fn sensor_at(&self, data: &Path) -> sensor::Config {
+        let mut config = self.sensor.clone();
+        config.uplink.spool.get_or_insert_with(|| data.join("spool"));
+        config
+    }
+
     pub fn enforcer_at(&self, data: &Path) -> enforcer::Config {
         let mut config = self.enforcer.clone();
         home(&mut config.data, &enforcer::Config::default().data, &data.join("enforcer"));

@@ -7,7 +7,7 @@ use crate::{
     cli::Global,
     config::Config,
     failure::{Exit, Failure, Side},
-    out,
+    out, wiring,
 };
 use clap::{Args, Subcommand};
 use enforcer::operator::{self, Approval, Error};
@@ -74,7 +74,11 @@ pub enum Command {
 }
 
 pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
-    let config = Config::load(options.config.as_deref())?.enforcer_at(&global.data());
+    let data = global.data();
+    let mut config = Config::load(options.config.as_deref())?.enforcer_at(&data);
+    if config.trusted_keys.is_empty() {
+        config.trusted_keys.extend(wiring::known_key(&data));
+    }
     match &options.command {
         Command::Plan { set, nft } => {
             let plan = operator::plan(&config, &chosen(set.as_deref(), &config).await?).await.map_err(explained)?;

@@ -3,6 +3,7 @@
 //! No judgement and no protocol lives here: commands parse arguments, wire roles together with channels or HTTPS, and
 //! print what they get. Start reading at [`cli`].
 
+pub mod admin;
 pub mod api;
 pub mod cli;
 pub mod config;
@@ -17,7 +18,9 @@ pub mod scan;
 pub mod stop;
 pub mod table;
 pub mod tally;
+pub mod up;
 pub mod watch;
+mod wiring;
 
 use failure::{Failure, Side};
 use std::future::Future;

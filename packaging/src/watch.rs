@@ -24,7 +24,7 @@ Examples:
 Exit codes: 0 no server, 1 at least one Probable or Confirmed, 2 error.")]
 pub struct Options {
     /// Read this pcap or pcapng file; no privilege needed. May be given more than once
-    #[arg(long, value_name = "FILE", conflicts_with = "interface", required = true)] // LIVE
+    #[arg(long, value_name = "FILE", conflicts_with = "interface")]
     pub pcap: Vec<PathBuf>,
     /// Watch this interface; may be given more than once [default: all that are up]
     #[arg(long, value_name = "NAME")]

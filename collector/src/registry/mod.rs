@@ -7,7 +7,7 @@ use crate::{
     journal,
     store::{Outcome, Turn, rows},
 };
-pub use draft::Draft;
+pub use draft::{Draft, DraftBackend};
 pub(crate) use resolve::{refresh, resolve};
 use rules::registry::{Registration, RegistrationError};
 use serde_json::json;

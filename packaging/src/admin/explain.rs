@@ -1,0 +1,36 @@
+//! `gnomon explain`: from the bytes that were seen to the nftables element, and why.
+
+use crate::{
+    api::Access,
+    cli::Global,
+    failure::{Exit, Failure},
+    out,
+};
+use clap::Args;
+use rules::explain::Subject;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gnomon explain 10.0.0.5
+  gnomon explain 10.0.0.5:3001
+  gnomon explain F-1a2b3c4d")]
+pub struct Options {
+    #[command(flatten)]
+    pub access: Access,
+    /// An address, ADDRESS:PORT, or a finding
+    pub subject: String,
+}
+
+pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
+    let side = crate::failure::Side::CommandLine;
+    let parsed = options.subject.parse::<Subject>();
+    parsed.map_err(|why| Failure::new(side, why, "`gnomon servers` and `gnomon findings` list what there is"))?;
+    let lines = super::with(&options.access, global, async |api| api.explain(&options.subject).await)?;
+    if global.json {
+        out::object(&serde_json::json!({"subject": options.subject, "lines": lines}))?;
+    } else {
+        lines.iter().try_for_each(out::line)?;
+    }
+    Ok(Exit::Clear)
+}

@@ -1,0 +1,93 @@
+//! What runs between roles: channels, and the one file that tells an enforcer whom to believe.
+
+use crate::failure::{Failure, Side};
+use collector::Handle;
+use rules::{
+    Timestamp,
+    evidence::Evidence,
+    observation::{Applied, Said},
+    wire::v1::{Batch, Record},
+};
+use sensor::Delivery;
+use std::{io, path::Path};
+use tokio::sync::mpsc;
+
+/// Hands a sensor's batches to the collector of the same process, until the sensor has ended.
+pub(crate) async fn feed(mut batches: mpsc::Receiver<Delivery>, handle: Handle, seen: Option<mpsc::Sender<Evidence>>) {
+    while let Some(Delivery { batch, done }) = batches.recv().await {
+        if let Some(seen) = &seen {
+            show(&batch, seen);
+        }
+        let answer = handle.accept(batch).await.map_err(|why| why.to_string());
+        // A sensor that no longer waits will ask again.
+        drop(done.send(answer));
+    }
+}
+
+fn show(batch: &Batch, seen: &mpsc::Sender<Evidence>) {
+    for record in &batch.records {
+        if let Said::Evidence(evidence) = &record.said {
+            // What the screen misses is in the inventory all the same.
+            drop(seen.try_send((**evidence).clone()));
+        }
+    }
+}
+
+/// Brings an enforcer's word to the collector of the same process, until the enforcer has ended.
+pub(crate) async fn report(mut reports: mpsc::Receiver<Applied>, handle: Handle) {
+    // Each start is an epoch of its own: reports are not spooled, the newest stands for all before it.
+    let epoch = Timestamp::now().as_millisecond().unsigned_abs();
+    let mut seq = 0;
+    while let Some(applied) = reports.recv().await {
+        seq += 1;
+        let sensor = "local-enforcer".to_owned();
+        let record = Record { seq, at: Timestamp::now(), said: Said::Applied(applied) };
+        if let Err(why) = handle.accept(Batch { sensor, epoch, records: vec![record] }).await {
+            tracing::warn!(%why, "the collector did not take the enforcer's report");
+        }
+    }
+}
+
+const KEY_FILE: &str = "decisions.pub";
+
+/// Keeps the collector's public key where `gnomon enforce` finds it when nothing runs.
+pub(crate) fn remember_key(data: &Path, key: &str) -> Result<(), Failure> {
+    let path = data.join(KEY_FILE);
+    if std::fs::read_to_string(&path).is_ok_and(|old| old.trim() == key) {
+        return Ok(());
+    }
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, format!("{key}\n")).and_then(|()| std::fs::rename(&fresh, &path)).map_err(|why| {
+        Failure::new(Side::Machine, format!("cannot write {}: {why}", path.display()), "make room, or choose another directory: --data DIR")
+    })
+}
+
+/// The key that `remember_key` kept, if it did.
+pub(crate) fn known_key(data: &Path) -> Option<String> {
+    std::fs::read_to_string(data.join(KEY_FILE)).ok().map(|text| text.trim().to_owned())
+}
+
+pub(crate) fn collector_failed(why: collector::Error) -> Failure {
+    use collector::Error;
+    let (side, todo) = match &why {
+        Error::Config(_) => (Side::Configuration, "correct it in the [collector] section, or on the command line"),
+        Error::Data { .. } | Error::Secret { .. } => (Side::Machine, "choose a directory you may write to: --data DIR"),
+        Error::Running(_) => (Side::Machine, "stop the other one, or give this one a directory of its own: --data DIR"),
+        Error::Listen { .. } => (Side::Machine, "`ss -ltnp` names what listens there; --admin ADDR or --intake ADDR chooses another"),
+        _ => (Side::Machine, "look at the log (--log debug); a copy of the data directory helps whoever looks into it"),
+    };
+    Failure::new(side, why, todo)
+}
+
+pub(crate) fn gateway_failed(why: gateway::Error) -> Failure {
+    use gateway::Error;
+    let (side, todo) = match &why {
+        Error::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+            (Side::Machine, "`ss -ltnp` names what listens there; --gateway ADDR chooses another")
+        }
+        Error::Listen { .. } => (Side::Machine, "choose an address of this machine: --gateway ADDR"),
+        Error::Audit { .. } => (Side::Machine, "choose a directory you may write to: --data DIR"),
+        _ => (Side::Configuration, "correct it in the [gateway] section"),
+    };
+    Failure::new(side, why, todo)
+}
