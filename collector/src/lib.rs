@@ -4,8 +4,6 @@
 //! Read in this order: [`inventory`] (evidence to servers, pure), `intake` (each observation once), `store` (one writer, group
 //! commit), `judge` (runs the rules inside the writer's transactions), `dispatch` (signed sets), `notify`, then `api`.
 
-#![allow(dead_code)]
-
 mod api;
 pub mod clock;
 pub mod config;

@@ -78,6 +78,12 @@ impl Windows {
         self.bundle.subscribe()
     }
 
+    /// Rings for whoever waits for a commit.
+    #[cfg(test)]
+    pub(crate) fn wake(&self) {
+        self.committed.notify_one();
+    }
+
     /// After a commit: what is durable may be seen.
     fn publish(&self, state: &State) {
         let all = &mut self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,6 +120,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         Some(address) => Some(listen(address, "the intake", "intake").await?),
         None => None,
     };
+    let post = notify::Post::open(&config.notify).map_err(Error::Config)?;
     let signer = Signer::open(&config.data)?;
     let key = signer.public().clone();
     let authority = Arc::new(Authority::open(&config.data, Timestamp::now())?);
@@ -145,7 +152,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     running.part("the resolver", registry::refresh(writer.clone(), stop.clone()));
     running.part("the pruner", retention::run(writer.clone(), stop.clone()));
     let (wake, clock) = (shown.committed.clone(), config.clock.clone());
-    let post = notify::run(config.notify.clone(), database(&config.data), writer, clock, wake, stop.clone());
+    let post = notify::run(post, database(&config.data), writer, clock, wake, stop.clone());
     running.part("the notifier", post);
     Ok(running)
 }

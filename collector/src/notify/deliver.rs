@@ -28,8 +28,7 @@ struct Waiting {
 }
 
 /// Delivers until told to stop. `wake` is rung after each commit.
-pub(crate) async fn run(config: Config, database: PathBuf, writer: Writer, clock: Clock, wake: Arc<Notify>, stop: CancellationToken) {
-    let Some(post) = Post::new(&config) else { return };
+pub(crate) async fn run(post: Post, database: PathBuf, writer: Writer, clock: Clock, wake: Arc<Notify>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -43,7 +42,7 @@ pub(crate) async fn run(config: Config, database: PathBuf, writer: Writer, clock
                 () = stop.cancelled() => return,
                 sent = post.send(&one, clock.now()) => sent,
             };
-            let counts = config.counts(&one);
+            let counts = post.config.counts(&one);
             // Not stored: it is sent again, with the same idempotency key. Twice is better than never.
             if let Err(why) = writer.write(move |turn| note(turn, one, sent, counts)).await {
                 tracing::warn!(%why, "a delivery could not be noted");
@@ -111,23 +110,29 @@ fn backoff(attempts: i64, row: i64) -> Duration {
     base + base.mul_f64((row.rem_euclid(16)) as f64 / 64.0)
 }
 
-struct Post {
-    client: reqwest::Client,
-    webhook: Option<(Webhook, Option<hmac::Key>)>,
-    security: Option<(Webhook, Option<hmac::Key>)>,
+/// The channels, opened.
+pub(crate) struct Post {
+    config: Config,
+    /// Made when there is a webhook at all.
+    client: Option<reqwest::Client>,
+    webhook: Option<Keyed>,
+    security: Option<Keyed>,
 }
 
 impl Post {
-    fn new(config: &Config) -> Option<Post> {
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(15))
-            .user_agent(concat!("gnomon/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .inspect_err(|why| tracing::error!(%why, "no messages will be sent: the HTTPS client could not be made"))
-            .ok()?;
-        Some(Post { client, webhook: keyed(config.webhook.as_ref()), security: keyed(config.security.as_ref()) })
+    /// Reads the secrets. What is wrong with a channel is said at the start, not when somebody should be told.
+    pub(crate) fn open(config: &Config) -> Result<Post, String> {
+        let (webhook, security) = (keyed(config.webhook.as_ref())?, keyed(config.security.as_ref())?);
+        let client = (webhook.is_some() || security.is_some()).then(|| {
+            reqwest::Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(Duration::from_secs(5))
+                .timeout(Duration::from_secs(15))
+                .user_agent(concat!("gnomon/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .map_err(|e| format!("webhooks cannot be used: {e}; are the system's CA certificates installed?"))
+        });
+        Ok(Post { config: config.clone(), client: client.transpose()?, webhook, security })
     }
 
     async fn send(&self, one: &Waiting, now: Timestamp) -> Result<(), String> {
@@ -141,11 +146,12 @@ impl Post {
             Some(Channel::Security) => &self.security,
             None => return Err("no such channel in this version".to_owned()),
         };
-        let (hook, key) = hook.as_ref().ok_or("the channel is no longer configured")?;
+        let (Some((hook, key)), Some(client)) = (hook, &self.client) else {
+            return Err("the channel is no longer configured".to_owned());
+        };
         let body = serde_json::to_string(&one.letter).map_err(|e| e.to_string())?;
         let stamp = now.as_second().to_string();
-        let mut request = self
-            .client
+        let mut request = client
             .post(hook.url.clone())
             .header("content-type", "application/json")
             .header("idempotency-key", format!("{} {} {}", one.letter.finding, one.step, one.channel))
@@ -159,10 +165,17 @@ impl Post {
     }
 }
 
+type Keyed = (Webhook, Option<hmac::Key>);
+
 /// The webhook with its secret.
-fn keyed(hook: Option<&Webhook>) -> Option<(Webhook, Option<hmac::Key>)> {
-    let hook = hook?.clone();
-    let secret = hook.secret_file.as_ref().and_then(|path| std::fs::read(path).ok());
-    let key = secret.map(|s| hmac::Key::new(hmac::HMAC_SHA256, s.trim_ascii()));
-    Some((hook, key))
+fn keyed(hook: Option<&Webhook>) -> Result<Option<Keyed>, String> {
+    let Some(hook) = hook.cloned() else { return Ok(None) };
+    let key = match &hook.secret_file {
+        None => None,
+        Some(path) => {
+            let secret = std::fs::read(path).map_err(|e| format!("the webhook's secret_file {} cannot be read: {e}", path.display()))?;
+            Some(hmac::Key::new(hmac::HMAC_SHA256, secret.trim_ascii()))
+        }
+    };
+    Ok(Some((hook, key)))
 }

@@ -9,7 +9,7 @@
 mod deliver;
 
 use crate::store::{Outcome, Turn, rows};
-pub(crate) use deliver::run;
+pub(crate) use deliver::{Post, run};
 use rules::{
     Timestamp,
     admission::{Audience, Message},

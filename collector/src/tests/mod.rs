@@ -1,5 +1,11 @@
 //! The whole collector, from the outside: what is acknowledged stays, whatever happens.
 
+mod crash;
+mod disk;
+mod doors;
+mod enrolment;
+mod told;
+
 use crate::{AcceptError, Config, Error, Handle, Running, clock::Clock, start};
 use rules::{
     Timestamp,

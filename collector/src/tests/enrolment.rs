@@ -1,0 +1,156 @@
+//! Joining by a token, and what a certificate is good for.
+
+use super::{doors::Admin, *};
+use rcgen::{CertificateParams, DnType, KeyPair};
+use reqwest::{Certificate, Client, Identity, StatusCode};
+use rules::wire::v1::{Ack, EnrollResponse};
+use serde_json::{Value, json};
+
+struct Joiner {
+    key: KeyPair,
+    csr: String,
+}
+
+fn joiner(name: &str) -> Joiner {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let csr = params.serialize_request(&key).unwrap().pem().unwrap();
+    Joiner { key, csr }
+}
+
+struct Site {
+    config: Config,
+    running: Running,
+    stop: CancellationToken,
+    admin: Admin,
+    url: String,
+    root: Certificate,
+}
+
+async fn site(data: &Path) -> Site {
+    let mut config = config(data);
+    config.intake = Some(([127, 0, 0, 1], 0).into());
+    let (running, stop) = run(&config).await;
+    let admin = Admin::of(&running, &config);
+    let url = format!("https://localhost:{}", running.intake_address().unwrap().port());
+    let root = Certificate::from_pem(&std::fs::read(data.join("ca.pem")).unwrap()).unwrap();
+    Site { config, running, stop, admin, url, root }
+}
+
+impl Site {
+    fn client(&self, identity: Option<(&Joiner, &EnrollResponse)>) -> Client {
+        let builder = Client::builder().tls_certs_only([self.root.clone()]).no_proxy();
+        let builder = match identity {
+            Some((joiner, given)) => {
+                builder.identity(Identity::from_pem(format!("{}{}", joiner.key.serialize_pem(), given.certificate).as_bytes()).unwrap())
+            }
+            None => builder,
+        };
+        builder.build().unwrap()
+    }
+
+    async fn token(&self, ask: Value) -> String {
+        self.admin.ask("POST", "/v1/tokens", ask).await.1["token"].as_str().unwrap().to_owned()
+    }
+
+    async fn join(&self, token: &str, joiner: &Joiner) -> (StatusCode, Value) {
+        let body = json!({"token": token, "csr": joiner.csr});
+        let answer = self.client(None).post(format!("{}/v1/enroll", self.url)).json(&body).send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    async fn send(&self, client: &Client, batch: &Batch) -> (StatusCode, Value) {
+        let answer = client.post(format!("{}/v1/observations", self.url)).json(batch).send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_swapped_once_for_a_certificate_that_speaks_for_one_name() {
+    let data = tempfile::tempdir().unwrap();
+    let site = site(data.path()).await;
+    let (alice, token) = (joiner("s1"), site.token(json!({})).await);
+    assert!(token.starts_with("gnomon1.") && token.split('.').nth(1).unwrap().len() == 64, "{token}");
+    let (status, given) = site.join(&token, &alice).await;
+    assert_eq!(status, StatusCode::OK, "{given}");
+    let given: EnrollResponse = serde_json::from_value(given).unwrap();
+    assert_eq!((given.sensor.as_str(), given.site.as_str()), ("s1", "default"));
+    assert_eq!(site.join(&token, &joiner("s2")).await.0, StatusCode::FORBIDDEN, "a token is good for one");
+
+    let client = site.client(Some((&alice, &given)));
+    let said = batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)));
+    let (status, ack) = site.send(&client, &said).await;
+    assert_eq!(status, StatusCode::OK, "{ack}");
+    assert_eq!(serde_json::from_value::<Ack>(ack).unwrap(), Ack { epoch: 1, seq: 3 });
+    let other = Batch { sensor: "s2".to_owned(), ..said.clone() };
+    assert_eq!(site.send(&client, &other).await.0, StatusCode::FORBIDDEN, "a certificate speaks for its own name");
+    assert_eq!(site.send(&site.client(None), &said).await.0, StatusCode::FORBIDDEN, "no certificate, no word");
+    let journal = site.admin.get("/v1/journal?subject=s1").await;
+    assert!(journal["rows"].as_array().unwrap().iter().any(|r| r["verb"] == "batch-refused"), "{journal}");
+    let decisions = client.get(format!("{}/v1/decisions", site.url)).send().await.unwrap();
+    assert_eq!(decisions.status(), StatusCode::FORBIDDEN, "a sensor is no enforcer");
+
+    assert_eq!(site.admin.ask("POST", "/v1/sensors/s1/revoke", Value::Null).await.0, StatusCode::NO_CONTENT);
+    let (status, problem) = site.send(&client, &said).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(problem["error"].as_str().unwrap().contains("revoked"), "{problem}");
+    end(site.running, site.stop).await;
+}
+
+#[tokio::test]
+async fn an_expired_or_foreign_token_and_a_taken_name_are_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let site = site(data.path()).await;
+    let token = site.token(json!({"ttl": "10m"})).await;
+    site.config.clock.advance(std::time::Duration::from_secs(601));
+    let (status, problem) = site.join(&token, &joiner("s1")).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(problem["error"].as_str().unwrap().contains("expired"), "{problem}");
+    let foreign = format!("gnomon1.{}.{}", "0".repeat(64), "0".repeat(48));
+    assert_eq!(site.join(&foreign, &joiner("s1")).await.0, StatusCode::FORBIDDEN);
+    let two = site.token(json!({"uses": 2})).await;
+    assert_eq!(site.join(&two, &joiner("s1")).await.0, StatusCode::OK);
+    assert_eq!(site.join(&two, &joiner("s1")).await.0, StatusCode::CONFLICT, "the name is taken");
+    assert_eq!(site.join(&two, &joiner("not a name!")).await.0, StatusCode::OK, "a name is made up");
+    let named = site.token(json!({"name": "s1"})).await;
+    assert_eq!(site.join(&named, &joiner("whatever")).await.1["sensor"], "s1", "a token may give the name anew");
+    end(site.running, site.stop).await;
+}
+
+#[tokio::test]
+async fn an_enforcer_waits_for_news_and_a_gateway_gets_the_bundle() {
+    let data = tempfile::tempdir().unwrap();
+    let site = site(data.path()).await;
+    let (point, token) = (joiner("e1"), site.token(json!({"role": "enforcer"})).await);
+    let given: EnrollResponse = serde_json::from_value(site.join(&token, &point).await.1).unwrap();
+    let client = site.client(Some((&point, &given)));
+    let first = shown(&site.running.handle(), |_| true).await;
+    let url = format!("{}/v1/decisions?after={}", site.url, first.generation);
+    let asked = tokio::spawn(client.get(url).send());
+    site.running.handle().accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
+    let signed: Signed = asked.await.unwrap().unwrap().json().await.unwrap();
+    assert!(payload(&signed).generation > first.generation);
+    assert_eq!(client.get(format!("{}/v1/bundle", site.url)).send().await.unwrap().status(), StatusCode::FORBIDDEN);
+
+    // What it says it has applied is journalled, and the plan knows.
+    let applied = rules::observation::Applied {
+        point: "e1".to_owned(),
+        generation: first.generation,
+        outcome: rules::observation::Outcome::DryRun,
+        elements: 0,
+        reason: String::new(),
+    };
+    let report = Batch { sensor: "e1".to_owned(), ..batch(1, 1, day(0), vec![Said::Applied(applied)]) };
+    assert_eq!(site.send(&client, &report).await.0, StatusCode::OK);
+    assert_eq!(site.admin.get("/v1/enforce/plan").await["points"]["e1"]["outcome"], "dry-run");
+
+    let (gateway, token) = (joiner("g1"), site.token(json!({"role": "gateway"})).await);
+    let given: EnrollResponse = serde_json::from_value(site.join(&token, &gateway).await.1).unwrap();
+    let client = site.client(Some((&gateway, &given)));
+    let bundle: Signed = client.get(format!("{}/v1/bundle", site.url)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(bundle.domain, Signed::BUNDLE);
+    let renewed = client.post(format!("{}/v1/renew", site.url)).json(&json!({"csr": gateway.csr})).send().await.unwrap();
+    assert_eq!(renewed.status(), StatusCode::OK);
+    end(site.running, site.stop).await;
+}

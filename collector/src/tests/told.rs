@@ -1,0 +1,126 @@
+//! Who is told, how often, and what counts as told.
+
+use super::*;
+use crate::notify::Webhook;
+use axum::{Router, body::Bytes, http::HeaderMap, http::StatusCode, routing::post};
+use serde_json::Value;
+use std::sync::{Arc, Mutex};
+
+/// A webhook that refuses the first `failures` messages and keeps the rest.
+#[derive(Clone, Default)]
+struct Hook {
+    failures: Arc<Mutex<u32>>,
+    kept: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
+}
+
+impl Hook {
+    async fn start(failures: u32) -> (Hook, url::Url) {
+        let hook = Hook { failures: Arc::new(Mutex::new(failures)), ..Hook::default() };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/in", listener.local_addr().unwrap()).parse().unwrap();
+        let mine = hook.clone();
+        let take = move |headers: HeaderMap, body: Bytes| async move {
+            let mut left = mine.failures.lock().unwrap();
+            if *left > 0 {
+                *left -= 1;
+                return StatusCode::BAD_GATEWAY;
+            }
+            mine.kept.lock().unwrap().push((headers, body));
+            StatusCode::OK
+        };
+        let router = Router::new().route("/in", post(take));
+        tokio::spawn(crate::api::listen::serve(listener, None, router, 8, CancellationToken::new()));
+        (hook, url)
+    }
+
+    fn letters(&self) -> Vec<Value> {
+        self.kept.lock().unwrap().iter().map(|(_, body)| serde_json::from_slice(body).unwrap()).collect()
+    }
+}
+
+/// Until the finding has a delivered notice, letting time pass for retries.
+async fn notified(handle: &Handle, config: &Config) -> Timestamp {
+    for _ in 0..400 {
+        let told = handle.inner.writer.read(|s| s.sites["default"].matters.values().find_map(|m| m.case.notified_at)).await.unwrap();
+        if let Some(at) = told {
+            return at;
+        }
+        config.clock.advance(std::time::Duration::from_secs(1));
+        handle.inner.shown.wake();
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("nobody was told");
+}
+
+#[tokio::test]
+async fn a_failing_webhook_starts_no_clock_and_is_tried_until_it_takes_the_notice_once() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = config(data.path());
+    let (hook, url) = Hook::start(3).await;
+    let secret = data.path().join("hook.secret");
+    std::fs::write(&secret, "s3cret\n").unwrap();
+    config.notify.webhook = Some(Webhook { url, secret_file: Some(secret) });
+    config.notify.log.counts = false;
+    let (running, stop) = run(&config).await;
+    running.handle().accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
+    let at = notified(&running.handle(), &config).await;
+    assert!(at > day(0), "the clock starts with the delivery, not with the attempt");
+    look(&running.handle()).await;
+    end(running, stop).await;
+
+    // A restart tells nobody again.
+    let (running, stop) = run(&config).await;
+    look(&running.handle()).await;
+    end(running, stop).await;
+    let letters = hook.letters();
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!((letters[0]["step"].as_str(), letters[0]["to"].as_str()), (Some("notice"), Some("ada")));
+    let (headers, body) = hook.kept.lock().unwrap()[0].clone();
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"s3cret");
+    let message = [headers["x-gnomon-timestamp"].as_bytes(), b".", &body].concat();
+    let tag = crate::hex(ring::hmac::sign(&key, &message).as_ref());
+    assert_eq!(headers["x-gnomon-signature"].to_str().unwrap(), format!("sha256={tag}"));
+}
+
+#[tokio::test]
+async fn nobody_to_tell_means_no_clock() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = config(data.path());
+    config.notify.log.enabled = false;
+    let (running, stop) = run(&config).await;
+    running.handle().accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
+    config.clock.advance(std::time::Duration::from_secs(86_400 * 13));
+    look(&running.handle()).await;
+    let handle = running.handle();
+    let cases = handle.inner.writer.read(|s| {
+        let all = s.sites["default"].matters.values();
+        all.map(|m| (m.case.rung, m.case.notified_at)).collect::<Vec<_>>()
+    });
+    assert!(cases.await.unwrap().iter().all(|(_, told)| told.is_none()));
+    end(running, stop).await;
+}
+
+#[tokio::test]
+async fn a_path_learned_later_keeps_the_clock() {
+    let data = tempfile::tempdir().unwrap();
+    let config = config(data.path());
+    let (running, stop) = run(&config).await;
+    let handle = running.handle();
+    let mut said = confirmed("10.0.0.5:3001/", day(0));
+    for s in &mut said {
+        if let Said::Evidence(e) = s {
+            e.place.path = None;
+        }
+    }
+    handle.accept(batch(1, 1, day(0), said)).await.unwrap();
+    let before = notified(&handle, &config).await;
+    config.clock.advance(std::time::Duration::from_secs(86_400));
+    let learned = evidence("10.0.0.5:3001/mcp", Witness::Wire, "wire.server.tools-result", config.clock.now());
+    handle.accept(batch(1, 4, config.clock.now(), vec![learned])).await.unwrap();
+    let open = handle.inner.writer.read(|s| {
+        let open = s.sites["default"].matters.values().filter(|m| m.case.closed.is_none());
+        open.map(|m| (m.finding.place.as_ref().unwrap().to_string(), m.case.notified_at)).collect::<Vec<_>>()
+    });
+    assert_eq!(open.await.unwrap(), [("10.0.0.5:3001/mcp".to_owned(), Some(before))]);
+    end(running, stop).await;
+}
