@@ -60,8 +60,13 @@ const PATIENCE: u32 = 64;
 #[derive(Debug, Default)]
 pub struct Talk {
     speech: Speech,
+    /// First bytes of an end that are too few to tell what they begin.
+    start: Both<Vec<u8>>,
     greeted: bool,
 }
+
+/// So many bytes tell every protocol that is known here.
+const TELLING: usize = 8;
 
 impl Conversation for Talk {
     type World = World;
@@ -72,46 +77,19 @@ impl Conversation for Talk {
             nominate_by_name(peers, at, world);
         }
         if matches!(self.speech, Speech::Unknown) {
+            let start = self.start.at_mut(from);
+            if !start.is_empty() || bytes.len() < TELLING {
+                start.extend_from_slice(bytes);
+                if start.len() < TELLING {
+                    return;
+                }
+                let bytes = std::mem::take(start);
+                self.speech = recognise(peers, from, &bytes);
+                return self.heard(peers, from, &bytes, at, world);
+            }
             self.speech = recognise(peers, from, bytes);
         }
-        match &mut self.speech {
-            Speech::Unknown | Speech::Closed => {}
-            Speech::Http(web) => {
-                if let Some(next) = web.bytes(peers, from, bytes, at, world) {
-                    self.change(next, peers, from, at, world);
-                }
-            }
-            Speech::Http2(connection) => connection.bytes(peers, from, bytes, at, world),
-            Speech::Socket(socket) => {
-                if !socket.bytes(from, bytes, at, world) {
-                    world.lose("websocket-out-of-step");
-                    self.speech = Speech::Closed;
-                }
-            }
-            Speech::Lines(lines) => {
-                if !lines.bytes(peers, from, bytes, at, world) {
-                    self.speech = Speech::Unknown;
-                }
-            }
-            Speech::Tls(reader) => {
-                let client = peers.opener.unwrap_or(from);
-                if client == from {
-                    match reader.feed(bytes) {
-                        Ok(None) => {}
-                        Ok(Some(hello)) => {
-                            nominate_by_hello(&hello, peers.endpoint(client.other()), at, world);
-                            self.speech = Speech::Closed;
-                        }
-                        Err(tls::NotTls) => self.speech = Speech::Closed,
-                    }
-                }
-            }
-            Speech::Dns(held) => {
-                if peers.endpoint(from).port == 53 {
-                    dns_stream(held, bytes, at, world);
-                }
-            }
-        }
+        self.heard(peers, from, bytes, at, world);
     }
 
     fn gap(&mut self, peers: &Peers, from: End, missing: usize, at: Moment, world: &mut World) {
@@ -131,7 +109,7 @@ impl Conversation for Talk {
             }
             Speech::Dns(held) => held.clear(),
             Speech::Tls(_) => self.speech = Speech::Closed,
-            Speech::Unknown | Speech::Closed => {}
+            Speech::Unknown | Speech::Closed => self.start = Both::default(),
         }
     }
 
@@ -176,6 +154,47 @@ pub(super) enum Next {
 }
 
 impl Talk {
+    fn heard(&mut self, peers: &Peers, from: End, bytes: &[u8], at: Moment, world: &mut World) {
+        match &mut self.speech {
+            Speech::Unknown | Speech::Closed => {}
+            Speech::Http(web) => {
+                if let Some(next) = web.bytes(peers, from, bytes, at, world) {
+                    self.change(next, peers, from, at, world);
+                }
+            }
+            Speech::Http2(connection) => connection.bytes(peers, from, bytes, at, world),
+            Speech::Socket(socket) => {
+                if !socket.bytes(from, bytes, at, world) {
+                    world.lose("websocket-out-of-step");
+                    self.speech = Speech::Closed;
+                }
+            }
+            Speech::Lines(lines) => {
+                if !lines.bytes(peers, from, bytes, at, world) {
+                    self.speech = Speech::Unknown;
+                }
+            }
+            Speech::Tls(reader) => {
+                let client = peers.opener.unwrap_or(from);
+                if client == from {
+                    match reader.feed(bytes) {
+                        Ok(None) => {}
+                        Ok(Some(hello)) => {
+                            nominate_by_hello(&hello, peers.endpoint(client.other()), at, world);
+                            self.speech = Speech::Closed;
+                        }
+                        Err(tls::NotTls) => self.speech = Speech::Closed,
+                    }
+                }
+            }
+            Speech::Dns(held) => {
+                if peers.endpoint(from).port == 53 {
+                    dns_stream(held, bytes, at, world);
+                }
+            }
+        }
+    }
+
     fn change(&mut self, next: Next, peers: &Peers, from: End, at: Moment, world: &mut World) {
         let rest = match &mut self.speech {
             Speech::Http(web) => web.take_rest(),

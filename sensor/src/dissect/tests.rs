@@ -1,1 +1,493 @@
+//! Conversations in text, and what is heard in them. Each is told whole, and again cut at every byte: what is heard must be the same.
 
+use super::{mcp::World, talk::Talk};
+use crate::{
+    flow::{Both, Conversation, End, Peers},
+    moment::Moment,
+};
+use expect_test::{Expect, expect};
+use rules::endpoint::Endpoint;
+use std::{collections::BTreeSet, io::Write};
+
+/// What one end says, in turn.
+#[derive(Clone)]
+struct Turn(End, Vec<u8>);
+
+fn client(bytes: impl AsRef<[u8]>) -> Turn {
+    Turn(End::Low, bytes.as_ref().to_vec())
+}
+
+fn server(bytes: impl AsRef<[u8]>) -> Turn {
+    Turn(End::High, bytes.as_ref().to_vec())
+}
+
+fn peers(client_port: u16, opener: Option<End>) -> Peers {
+    let ends = Both { low: Endpoint::new([10, 0, 0, 1].into(), client_port), high: Endpoint::new([10, 0, 0, 2].into(), 3001) };
+    Peers { ends, opener, seen: Both { low: true, high: true } }
+}
+
+/// Listens to connections one after the other; each turn comes in pieces of `step` bytes.
+fn listen(connections: &[(&[Turn], Option<End>)], step: usize) -> String {
+    let mut world = World::default();
+    let at = Moment::new(1_700_000_000, 0);
+    let mut talks = Vec::new();
+    for (n, (turns, opener)) in connections.iter().enumerate() {
+        let peers = peers(4000 + u16::try_from(n).unwrap(), *opener);
+        let mut talk = Talk::default();
+        for Turn(from, bytes) in *turns {
+            bytes.chunks(step).for_each(|piece| talk.bytes(&peers, *from, piece, at, &mut world));
+        }
+        talks.push((talk, peers));
+    }
+    for (mut talk, peers) in talks {
+        for end in [End::Low, End::High] {
+            talk.ended(&peers, end, at, &mut world);
+        }
+        talk.closed(&peers, at, &mut world);
+    }
+    let lines: BTreeSet<String> =
+        world.told().map(|e| format!("{} {} {}\n", e.place.path.unwrap_or_else(|| "-".to_owned()), e.mark, e.detail)).collect();
+    lines.into_iter().collect()
+}
+
+fn check(turns: &[Turn], expected: Expect) {
+    check_all(&[(turns, Some(End::Low))], expected);
+}
+
+fn check_all(connections: &[(&[Turn], Option<End>)], expected: Expect) {
+    let whole = listen(connections, usize::MAX);
+    for step in [1, 2, 3, 7, 64] {
+        assert_eq!(listen(connections, step), whole, "in steps of {step}");
+    }
+    expected.assert_eq(&whole);
+}
+
+/// An HTTP message with its length.
+fn http(head: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let head = head.trim().replace('\n', "\r\n");
+    [format!("{head}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+}
+
+fn post(body: &str) -> Turn {
+    client(http(
+        "POST /mcp HTTP/1.1\nHost: tools.corp.example:3001\nContent-Type: application/json\nAccept: application/json, text/event-stream",
+        body,
+    ))
+}
+
+fn json(body: &str) -> Turn {
+    server(http("HTTP/1.1 200 OK\nContent-Type: application/json", body))
+}
+
+fn chunked(head: &str, body: &[u8], step: usize) -> Turn {
+    let mut out = format!("{}\r\nTransfer-Encoding: chunked\r\n\r\n", head.trim().replace('\n', "\r\n")).into_bytes();
+    for chunk in body.chunks(step) {
+        out.extend(format!("{:x};x=y\r\n", chunk.len()).bytes());
+        out.extend(chunk);
+        out.extend(b"\r\n");
+    }
+    out.extend(b"0\r\nTrailer: 1\r\n\r\n");
+    server(out)
+}
+
+const EVENTS: &str = "HTTP/1.1 200 OK\nContent-Type: text/event-stream";
+const INITIALIZE: &str = r#"{"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"desk","version":"1"}},"jsonrpc":"2.0","id":0}"#;
+const INITIALIZED: &str = r#"{"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"everything","version":"2.0"}},"jsonrpc":"2.0","id":0}"#;
+
+#[test]
+fn the_stateless_revision_needs_no_session() {
+    let ask = client(http(
+        "POST /mcp HTTP/1.1\nHost: 127.0.0.1:8000\ncontent-type: application/json\naccept: application/json, text/event-stream\nmcp-protocol-version: 2026-07-28\nMCP-METHOD: server/discover",
+        r#"{"jsonrpc":"2.0","id":"n1","method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"p","version":"0"}}}}"#,
+    ));
+    let answer =
+        json(r#"{"result":{"supportedVersions":["2026-07-28"],"capabilities":{},"resultType":"complete"},"jsonrpc":"2.0","id":"n1"}"#);
+    check(
+        &[ask, answer],
+        expect![[r#"
+            /mcp wire.client.accept-pair application/json and text/event-stream
+            /mcp wire.client.method server/discover
+            /mcp wire.client.method-header server/discover
+            /mcp wire.client.version-header 2026-07-28
+            /mcp wire.server.discover-result an answer to server/discover, 2026-07-28
+        "#]],
+    );
+}
+
+#[test]
+fn events_end_in_any_way_and_a_priming_event_says_nothing() {
+    let lf = format!("id: b1f9\ndata: \n\n: ping\nevent: message\nid: 0a53\ndata: {INITIALIZED}\n\n");
+    let expected = listen(&[(&[post(INITIALIZE), chunked(EVENTS, lf.as_bytes(), 9)], Some(End::Low))], usize::MAX);
+    assert!(expected.contains("wire.server.initialize-result"), "{expected}");
+    for end in ["\n", "\r\n", "\r"] {
+        // The data in two lines, cut where JSON allows a line end.
+        let body = lf.replace("\"jsonrpc\"", "\ndata: \"jsonrpc\"").replace('\n', end);
+        for step in [1, 7, 4096] {
+            let turns = [post(INITIALIZE), chunked(EVENTS, body.as_bytes(), step)];
+            for cut in [1, 5, usize::MAX] {
+                assert_eq!(listen(&[(&turns, Some(End::Low))], cut), expected, "{end:?} {step} {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn encodings_are_undone() {
+    let gzip = |text: &str| {
+        let mut e = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        e.write_all(text.as_bytes()).unwrap();
+        e.finish().unwrap()
+    };
+    let zlib = |text: &str| {
+        let mut e = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+        e.write_all(text.as_bytes()).unwrap();
+        e.finish().unwrap()
+    };
+    let raw = |text: &str| {
+        let mut e = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+        e.write_all(text.as_bytes()).unwrap();
+        e.finish().unwrap()
+    };
+    let zstd = |text: &str| ruzstd::encoding::compress_to_vec(text.as_bytes(), ruzstd::encoding::CompressionLevel::Uncompressed);
+    for (name, body) in
+        [("gzip", gzip(INITIALIZED)), ("deflate", zlib(INITIALIZED)), ("deflate", raw(INITIALIZED)), ("zstd", zstd(INITIALIZED))]
+    {
+        let answer = server(http(&format!("HTTP/1.1 200 OK\nContent-Type: application/json\nContent-Encoding: {name}"), body));
+        for step in [1, usize::MAX] {
+            let heard = listen(&[(&[post(INITIALIZE), answer.clone()], Some(End::Low))], step);
+            assert!(heard.contains("wire.server.initialize-result"), "{name} {step}: {heard}");
+        }
+    }
+}
+
+#[test]
+fn a_bomb_is_given_up_on() {
+    let mut e = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    for _ in 0..8 {
+        e.write_all(&[b' '; 1 << 20]).unwrap();
+    }
+    let bomb = e.finish().unwrap();
+    let answer = server(http("HTTP/1.1 200 OK\nContent-Type: application/json\nContent-Encoding: gzip", bomb));
+    let heard = listen(&[(&[post(INITIALIZE), answer], Some(End::Low))], usize::MAX);
+    assert!(heard.contains("wire.context.truncated") && !heard.contains("wire.server."), "{heard}");
+}
+
+#[test]
+fn answers_of_the_first_revision_arrive_on_another_connection() {
+    let stream = [
+        client("GET /sse HTTP/1.1\r\nHost: tools\r\nAccept: text/event-stream\r\n\r\n"),
+        server("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nevent: endpoint\r\ndata: /messages/?session_id=3304abcd\r\n\r\n"),
+    ];
+    let message = [
+        client(http("POST /messages/?session_id=3304abcd HTTP/1.1\nHost: tools\nContent-Type: application/json", INITIALIZE)),
+        server(http("HTTP/1.1 202 Accepted", "Accepted")),
+    ];
+    check_all(
+        &[(&stream, Some(End::Low)), (&message, Some(End::Low))],
+        expect![[r#"
+            /sse wire.client.initialize initialize by desk, revision 2025-11-25
+            /sse wire.client.message-path a session in the query of a POST
+            /sse wire.server.endpoint-event takes a message at the address its stream gave
+            /sse wire.server.endpoint-offer an event stream that begins with the address for messages
+        "#]],
+    );
+}
+
+#[test]
+fn a_batch_is_several_messages() {
+    let ask = post(r#"[{"jsonrpc":"2.0","id":1,"method":"tools/list"},{"jsonrpc":"2.0","id":"1","method":"prompts/list"}]"#);
+    let answer = json(
+        r#"[{"jsonrpc":"2.0","id":"1","result":{"prompts":[{"name":"p"}]}},{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"add","inputSchema":{"type":"object"}}]}}]"#,
+    );
+    check(
+        &[ask, answer],
+        expect![[r#"
+            /mcp wire.client.accept-pair application/json and text/event-stream
+            /mcp wire.client.method tools/list
+            /mcp wire.server.list-result an answer to prompts/list
+            /mcp wire.server.tools-result an answer to tools/list, tools add
+        "#]],
+    );
+}
+
+#[test]
+fn ids_of_any_kind_and_keys_in_any_order() {
+    for id in ["0", "-7", "\"text\"", "9007199254740993", "18446744073709551615", "123456789012345678901234567890", "1.5", "\"\\u00e9\""] {
+        let ask = post(&format!(
+            r#"{{"params":{{"name":"add","arguments":{{"secret":"hunter2"}}}},"method":"tools\/call","id":{id},"jsonrpc":"2.0"}}"#
+        ));
+        let answer = json(&format!(
+            "\u{feff} {{\n \"result\": {{\"content\":[{{\"text\":\"hunter2\",\"type\":\"text\"}}]}},\n \"id\": {id}, \"jsonrpc\": \"2.0\"}}\n"
+        ));
+        let heard = listen(&[(&[ask, answer], Some(End::Low))], 5);
+        assert!(heard.contains("wire.server.call-result an answer to tools/call, tools add"), "{id}: {heard}");
+        assert!(!heard.contains("hunter2"), "arguments and results are not kept");
+    }
+}
+
+#[test]
+fn an_answer_to_another_question_is_none() {
+    let heard = listen(&[(&[post(INITIALIZE), json(&INITIALIZED.replace(r#""id":0"#, r#""id":1"#))], Some(End::Low))], usize::MAX);
+    assert_eq!(heard, "");
+}
+
+#[test]
+fn a_refused_attempt_is_no_server() {
+    for (status, body) in [
+        ("404 Not Found", "no"),
+        ("405 Method Not Allowed", ""),
+        ("400 Bad Request", r#"{"error":"bad"}"#),
+        ("200 OK", "<html>hello</html>"),
+    ] {
+        let heard = listen(
+            &[(&[post(INITIALIZE), server(http(&format!("HTTP/1.1 {status}\nContent-Type: application/json"), body))], Some(End::Low))],
+            usize::MAX,
+        );
+        assert_eq!(heard, "", "{status}");
+    }
+}
+
+#[test]
+fn sdk_refusals_and_modern_errors_speak_for_themselves() {
+    let refuse = |status: &str, body: &str| server(http(&format!("HTTP/1.1 {status}\nContent-Type: application/json"), body));
+    let cases = [
+        (
+            refuse(
+                "400 Bad Request",
+                r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Bad Request: Missing session ID"}}"#,
+            ),
+            "wire.server.sdk-error",
+        ),
+        (
+            refuse(
+                "400 Bad Request",
+                r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: Server not initialized"},"id":null}"#,
+            ),
+            "wire.server.sdk-error",
+        ),
+        (
+            refuse(
+                "400 Bad Request",
+                r#"{"error":{"code":-32022,"message":"Unsupported protocol version: 2025-11-25","data":{"supported":["2026-07-28"],"requested":"2025-11-25"}},"jsonrpc":"2.0","id":0}"#,
+            ),
+            "wire.server.modern-error",
+        ),
+    ];
+    for (answer, mark) in cases {
+        let heard = listen(&[(&[post(INITIALIZE), answer], Some(End::Low))], 3);
+        assert!(heard.contains(mark), "{mark}: {heard}");
+    }
+}
+
+#[test]
+fn look_alikes_are_left_alone() {
+    let lsp = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"processId":1,"rootUri":"file:///x","capabilities":{}}}"#;
+    let lsp_answer =
+        r#"{"jsonrpc":"2.0","id":0,"result":{"capabilities":{"hoverProvider":true},"serverInfo":{"name":"pylsp","version":"1"}}}"#;
+    let framed = |body: &str| format!("Content-Length: {}\r\n\r\n{body}", body.len());
+    let call = |method: &str, result: &str| {
+        vec![
+            post(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{}}}}"#)),
+            json(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#)),
+        ]
+    };
+    let get = |answer: Turn| vec![client("GET /mcp/example.json HTTP/1.1\r\nHost: docs\r\n\r\n"), answer];
+    let cases: Vec<(&str, Vec<Turn>)> = vec![
+        ("LSP over TCP", vec![client(framed(lsp)), server(framed(lsp_answer))]),
+        ("LSP over HTTP", vec![post(lsp), json(lsp_answer)]),
+        (
+            "ACP, whose protocolVersion is a number",
+            vec![
+                post(&lsp.replace("\"processId\":1", "\"protocolVersion\":1")),
+                json(r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":1,"agentCapabilities":{}}}"#),
+            ],
+        ),
+        ("A2A tasks", call("tasks/get", r#"{"id":"t","status":{"state":"completed"}}"#)),
+        ("A2A messages", call("message/send", r#"{"kind":"message","parts":[{"kind":"text","text":"tools/list"}]}"#)),
+        ("Ethereum", call("eth_chainId", r#""0x1""#)),
+        ("tools/list that is a list", call("tools/list", r#"["hammer"]"#)),
+        ("a page of the specification", get(server(http("HTTP/1.1 200 OK\nContent-Type: text/html", format!("<pre>{INITIALIZED}</pre>"))))),
+        ("an example as a file", get(json(INITIALIZED))),
+        ("an echo of the request", vec![post(INITIALIZE), json(INITIALIZE)]),
+        (
+            "a plain event stream",
+            get(chunked(EVENTS, b"event: tick\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"x\",\"params\":{}}\n\n", 50)),
+        ),
+        (
+            "GraphQL over events",
+            vec![
+                post(r#"{"query":"subscription { tools }"}"#),
+                chunked(EVENTS, b"event: next\ndata: {\"data\":{\"tools\":[{\"name\":\"a\",\"inputSchema\":{}}]}}\n\n", 20),
+            ],
+        ),
+        (
+            "a language model that quotes MCP",
+            vec![
+                post(r#"{"model":"m","stream":true,"messages":[]}"#),
+                chunked(
+                    EVENTS,
+                    format!("data: {{\"choices\":[{{\"delta\":{{\"content\":{INITIALIZED:?}}}}}]}}\n\ndata: [DONE]\n\n").as_bytes(),
+                    33,
+                ),
+            ],
+        ),
+        (
+            "a stream that lists tools to nobody's question",
+            get(chunked(
+                EVENTS,
+                b"data: {\"jsonrpc\":\"2.0\",\"id\":5,\"result\":{\"tools\":[{\"name\":\"a\",\"inputSchema\":{}}]}}\n\n",
+                99,
+            )),
+        ),
+    ];
+    for (name, turns) in cases {
+        for step in [1, usize::MAX] {
+            assert_eq!(listen(&[(&turns, Some(End::Low))], step), "", "{name}");
+        }
+    }
+}
+
+#[test]
+fn lines_over_tcp() {
+    let turns = [
+        client(format!("{INITIALIZE}\n")),
+        server(format!("{INITIALIZED}\n")),
+        client("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n"),
+    ];
+    check(
+        &turns,
+        expect![[r#"
+            - wire.client.established initialized, after initialize
+            - wire.client.initialize initialize by desk, revision 2025-11-25
+            - wire.client.method notifications/initialized
+            - wire.server.initialize-result an answer to initialize by everything 2.0, 2025-11-25
+        "#]],
+    );
+}
+
+fn frame(mask: bool, first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![first, 126 | if mask { 0x80 } else { 0 }];
+    out.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+    let key = [1, 2, 3, 4];
+    if mask {
+        out.extend(key);
+        out.extend(payload.iter().enumerate().map(|(i, b)| b ^ key[i % 4]));
+    } else {
+        out.extend(payload);
+    }
+    out
+}
+
+#[test]
+fn web_sockets_plain_in_parts_and_compressed() {
+    let upgrade = client("GET /ws HTTP/1.1\r\nHost: tools\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    let agree = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+    let (a, b) = INITIALIZED.split_at(40);
+    let parts = [frame(false, 0x01, a.as_bytes()), frame(false, 0x89, b"ping"), frame(false, 0x80, b.as_bytes())].concat();
+    let mut deflated = Vec::with_capacity(4096);
+    flate2::Compress::new(flate2::Compression::default(), false)
+        .compress_vec(INITIALIZED.as_bytes(), &mut deflated, flate2::FlushCompress::Sync)
+        .unwrap();
+    deflated.truncate(deflated.len() - 4);
+    let plain = [
+        upgrade.clone(),
+        server([format!("{agree}\r\n").as_bytes(), &frame(false, 0x89, b"hi")].concat()),
+        client(frame(true, 0x81, INITIALIZE.as_bytes())),
+        server(parts),
+    ];
+    check(
+        &plain,
+        expect![[r#"
+            /ws wire.client.initialize initialize by desk, revision 2025-11-25
+            /ws wire.server.initialize-result an answer to initialize by everything 2.0, 2025-11-25
+        "#]],
+    );
+    let compressed = [
+        upgrade,
+        server(format!("{agree}Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")),
+        client(frame(true, 0x81, INITIALIZE.as_bytes())),
+        server(frame(false, 0xc1, &deflated)),
+    ];
+    assert_eq!(listen(&[(&compressed, Some(End::Low))], 3), listen(&[(&plain, Some(End::Low))], 3));
+}
+
+#[test]
+fn pipelined_requests_heads_without_bodies_and_tunnels() {
+    let turns = [
+        client("CONNECT tools.corp.example:3001 HTTP/1.1\r\nHost: tools.corp.example:3001\r\n\r\n"),
+        server("HTTP/1.1 200 Connection established\r\n\r\n"),
+        Turn(End::Low, [&b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\nGET /a HTTP/1.1\r\nHost: x\r\n\r\n"[..], &post(INITIALIZE).1].concat()),
+        Turn(
+            End::High,
+            [
+                &b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nHTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"[..],
+                &json(INITIALIZED).1,
+            ]
+            .concat(),
+        ),
+    ];
+    let heard = listen(&[(&turns, Some(End::Low))], 11);
+    assert!(heard.contains("/mcp wire.server.initialize-result"), "{heard}");
+}
+
+#[test]
+fn only_one_side_in_the_capture() {
+    let answers = [json(INITIALIZED)];
+    assert!(listen(&[(&answers, Some(End::Low))], 2).contains("wire.server.initialize-result an answer whose question was not seen"));
+    let file = [server(http("HTTP/1.1 200 OK\nContent-Type: application/json\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT", INITIALIZED))];
+    assert_eq!(listen(&[(&file, None)], 2), "", "a stored file is no answer");
+    let middle = [server("7f\r\nevent: message\r\ndata: {\"method\":\"notifications/tools/list_changed\",\"jsonrpc\":\"2.0\"}\r\n\r\n")];
+    assert!(listen(&[(&middle, None)], usize::MAX).contains("wire.server.notification"));
+}
+
+#[test]
+fn after_a_loss_it_finds_its_way_back() {
+    let mut world = World::default();
+    let at = Moment::new(1_700_000_000, 0);
+    let peers = peers(4000, Some(End::Low));
+    let mut talk = Talk::default();
+    talk.bytes(&peers, End::Low, b"POST /mcp HTTP/1.1\r\nHost: too", at, &mut world);
+    talk.gap(&peers, End::Low, 700, at, &mut world);
+    talk.bytes(&peers, End::High, &json(r#"{"a":1}"#).1[..60], at, &mut world);
+    talk.gap(&peers, End::High, 90, at, &mut world);
+    talk.bytes(&peers, End::Low, &post(INITIALIZE).1, at, &mut world);
+    talk.bytes(&peers, End::High, &json(INITIALIZED).1, at, &mut world);
+    assert!(world.told().any(|e| e.mark == "wire.server.initialize-result"));
+}
+
+#[test]
+fn hellos_and_names_only_nominate() {
+    let hello = |name: &str| {
+        let mut sni = vec![0, 0];
+        sni.extend(u16::try_from(name.len() + 5).unwrap().to_be_bytes());
+        sni.extend(u16::try_from(name.len() + 3).unwrap().to_be_bytes());
+        sni.push(0);
+        sni.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
+        sni.extend(name.bytes());
+        let mut body = vec![3, 3];
+        body.extend([7; 32]);
+        body.extend([0, 0, 2, 0x13, 1, 1, 0]);
+        body.extend(u16::try_from(sni.len()).unwrap().to_be_bytes());
+        body.extend(sni);
+        let mut message = vec![1, 0];
+        message.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
+        message.extend(body);
+        let mut record = vec![0x16, 3, 1];
+        record.extend(u16::try_from(message.len()).unwrap().to_be_bytes());
+        record.extend(message);
+        client(record)
+    };
+    check(
+        &[hello("mcp.corp.example")],
+        expect![[r#"
+        - wire.context.tls-name TLS to mcp.corp.example
+    "#]],
+    );
+    check(
+        &[hello("wiki.corp.example")],
+        expect![[r#"
+        - wire.context.tls-program TLS inside the network, by a program that offers no HTTP/2
+    "#]],
+    );
+}

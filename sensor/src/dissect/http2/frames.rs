@@ -240,7 +240,7 @@ fn sensible(frame: Header) -> bool {
         0 => (END_STREAM | PADDED, true, frame.length <= 16_384),
         1 => (END_STREAM | END_HEADERS | PADDED | PRIORITY, true, frame.length <= 16_384),
         3 => (0, true, frame.length == 4),
-        4 => (1, false, frame.length % 6 == 0 && frame.length < 200),
+        4 => (1, false, frame.length.is_multiple_of(6) && frame.length < 200),
         6 => (1, false, frame.length == 8),
         7 => (0, false, (8..1024).contains(&frame.length)),
         8 => return frame.flags == 0 && frame.length == 4 && frame.stream < 1 << 24,

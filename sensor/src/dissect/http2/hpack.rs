@@ -189,6 +189,7 @@ const STATIC: [(&str, &str); 61] = [
 ];
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

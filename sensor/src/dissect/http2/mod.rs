@@ -5,6 +5,7 @@ mod frames;
 mod hpack;
 mod huffman;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests;
 
 use super::{
