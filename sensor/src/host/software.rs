@@ -127,7 +127,7 @@ mod tests {
     fn programs_are_known_by_name_and_mentions_are_not() {
         assert_eq!(
             named_in("node /x/node_modules/@modelcontextprotocol/server-everything/dist/index.js sse").as_deref(),
-            Some("@modelcontextprotocol/")
+            Some("@modelcontextprotocol/server-everything")
         );
         assert_eq!(named_in("/v/bin/python /v/bin/mcp-proxy --port 8096").as_deref(), Some("mcp-proxy"));
         assert_eq!(named_in("nginx -c /etc/mcp.conf"), None);
