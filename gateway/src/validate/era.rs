@@ -31,10 +31,15 @@ pub(crate) struct Mismatch {
     pub(crate) why: String,
 }
 
-/// What the headers alone say, for requests whose body was not (or cannot be) read.
+/// What the headers alone say, for requests whose body was not (or cannot be) read. A revision that is named decides; a method
+/// header without one is a modern request that lost its revision.
 pub(crate) fn of_headers(headers: &HeaderMap) -> Era {
-    let recent = value(headers, &VERSION).is_ok_and(|v| v.is_some_and(is_modern));
-    if recent || headers.contains_key(METHOD) { Era::Modern } else { Era::Legacy }
+    match value(headers, &VERSION) {
+        Ok(Some(version)) if is_modern(version) => Era::Modern,
+        Ok(Some(version)) if is_date(version) => Era::Legacy,
+        _ if headers.contains_key(METHOD) => Era::Modern,
+        _ => Era::Legacy,
+    }
 }
 
 /// Any modern mark makes the whole request modern, so that leaving out a header never leads to laxer rules.
@@ -42,6 +47,10 @@ pub(crate) fn check(headers: &HeaderMap, envelope: &Envelope) -> Result<Era, Mis
     single_lines(headers)?;
     let marked = envelope.messages.iter().any(|m| m.meta.version.is_some() || m.meta.capabilities);
     if !marked && of_headers(headers) == Era::Legacy {
+        // These headers mean nothing yet in this era; but whoever reads them all the same must not be misled.
+        for message in &envelope.messages {
+            agree(headers, message)?;
+        }
         return Ok(Era::Legacy);
     }
     let [message] = envelope.messages.as_slice() else {
@@ -63,16 +72,23 @@ fn modern(headers: &HeaderMap, message: &Message) -> Result<(), Mismatch> {
     if message.meta.version.as_deref().is_some_and(|v| v != version) {
         return Err(mismatch("the header MCP-Protocol-Version differs from `params._meta`"));
     }
-    match value(headers, &METHOD)? {
-        // What a notification's headers should be is not defined: present, they must agree.
-        None if request => return Err(mismatch("the header Mcp-Method is missing")),
-        Some(method) if method != message.method => return Err(mismatch("the header Mcp-Method differs from `method`")),
-        _ => {}
+    if request && !headers.contains_key(METHOD) {
+        return Err(mismatch("the header Mcp-Method is missing"));
+    }
+    // Of a task's id only its extension speaks: there an absent header is the backend's to judge.
+    if request && message.name.is_some() && !headers.contains_key(NAME) && !message.method.starts_with("tasks/") {
+        return Err(mismatch("the header Mcp-Name is missing"));
+    }
+    agree(headers, message)
+}
+
+/// Present, the headers say what the body says. (What a notification's headers should be is not defined, so they may be absent.)
+fn agree(headers: &HeaderMap, message: &Message) -> Result<(), Mismatch> {
+    if value(headers, &METHOD)?.is_some_and(|m| m != message.method) {
+        return Err(mismatch("the header Mcp-Method differs from `method`"));
     }
     match (value(headers, &NAME)?, &message.name) {
         (Some(header), Some(name)) if decoded(header)? != *name => Err(mismatch("the header Mcp-Name differs from the name in `params`")),
-        // Of a task's id only its extension speaks: there an absent header is the backend's to judge.
-        (None, Some(_)) if request && !message.method.starts_with("tasks/") => Err(mismatch("the header Mcp-Name is missing")),
         _ => Ok(()),
     }
 }
@@ -102,9 +118,12 @@ fn decoded(value: &str) -> Result<String, Mismatch> {
 }
 
 fn is_modern(version: &str) -> bool {
-    let dated =
-        version.len() == 10 && version.bytes().enumerate().all(|(i, b)| if matches!(i, 4 | 7) { b == b'-' } else { b.is_ascii_digit() });
-    dated && version >= MODERN
+    is_date(version) && version >= MODERN
+}
+
+fn is_date(version: &str) -> bool {
+    let digit_or_dash = |(i, b): (usize, u8)| if matches!(i, 4 | 7) { b == b'-' } else { b.is_ascii_digit() };
+    version.len() == 10 && version.bytes().enumerate().all(digit_or_dash)
 }
 
 fn mismatch(why: impl Into<String>) -> Mismatch {
@@ -152,6 +171,16 @@ mod tests {
         assert_eq!(judge(&[("mcp-protocol-version", "2025-11-25"), M], LIST), Err(HEADER_MISMATCH));
         assert_eq!(judge(&[V, M], BARE), Err(INVALID_PARAMS));
         assert_eq!(judge(&[M], BARE), Err(HEADER_MISMATCH));
+        assert_eq!(judge(&[M, ("mcp-protocol-version", "soon")], BARE), Err(INVALID_PARAMS));
+    }
+
+    #[test]
+    fn a_request_that_names_an_older_revision_is_of_that_but_may_not_mislead_readers_of_headers() {
+        let old = ("mcp-protocol-version", "2025-11-25");
+        assert_eq!(judge(&[old, M], BARE), Ok(Era::Legacy));
+        assert_eq!(judge(&[old, ("mcp-method", "ping")], BARE), Err(HEADER_MISMATCH));
+        let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"write"}}"#;
+        assert_eq!(judge(&[old, ("mcp-name", "read")], call), Err(HEADER_MISMATCH));
     }
 
     #[test]
