@@ -53,8 +53,9 @@ pub(crate) fn prune(turn: &mut Turn<'_>) -> Outcome<bool> {
 fn forget_candidates(turn: &mut Turn<'_>, after: Period) {
     let (before, pack) = (after.before(turn.now), turn.state.pack.clone());
     for (name, site) in &mut turn.state.sites {
-        for endpoint in site.inventory.expire(before, &pack) {
+        for (endpoint, renamed) in site.inventory.expire(before, &pack) {
             turn.state.touched.doors.insert((name.clone(), endpoint));
+            turn.state.touched.renamed.extend(renamed.into_iter().map(|(from, to)| (name.clone(), from, to)));
         }
     }
 }

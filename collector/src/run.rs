@@ -12,6 +12,7 @@ use crate::{
 };
 use rules::{
     Timestamp,
+    endpoint::Endpoint,
     wire::v1::{Ack, Batch, Signed},
 };
 use std::{
@@ -109,7 +110,7 @@ fn show(window: &watch::Sender<Option<Arc<Signed>>>, now: Option<&Arc<Signed>>) 
 }
 
 /// Opens the data directory, restores what was known, and starts all parts. What is returned is ready to be asked.
-pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, Error> {
+pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Running, Error> {
     config.check().map_err(Error::Config)?;
     // Idempotent: another role of this process may have done it.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -120,6 +121,9 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         Some(address) => Some(listen(address, "the intake", "intake").await?),
         None => None,
     };
+    // A collector must not have itself cut off.
+    let own = intake.as_ref().and_then(|l| l.local_addr().ok()).filter(|a| !a.ip().is_unspecified());
+    config.protect.extend(own.map(|a| Endpoint::new(a.ip(), a.port())));
     let post = notify::Post::open(&config.notify).map_err(Error::Config)?;
     let signer = Signer::open(&config.data)?;
     let key = signer.public().clone();

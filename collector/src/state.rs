@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) touched: Touched,
     /// Losses of this process, by what was lost.
     pub(crate) lost: BTreeMap<&'static str, u64>,
+    /// Sensors whose foreign batches are in the journal already.
+    pub(crate) complained: BTreeSet<String>,
 }
 
 /// What this transaction's jobs changed and `settle` has to look at.
@@ -101,6 +103,7 @@ impl State {
             journal: journal::tip(db)?,
             touched: Touched::default(),
             lost: BTreeMap::new(),
+            complained: BTreeSet::new(),
         };
         state.registry.registrations = REGISTRATIONS.all::<Registration>(db)?.into_iter().collect();
         for (name, kept) in SITES.all::<SiteRow>(db)? {

@@ -115,9 +115,10 @@ fn enforcement(status: &Status) -> String {
             _ => "no set issued yet".to_owned(),
         };
         let hold = site.waits_for_approval.as_deref().map_or_else(String::new, |why| format!("<p class=\"warn\">{}</p>", text(why)));
+        let soft = if site.hard_from <= status.now { "over since" } else { "no block before its end," };
         rows.push_str(&format!(
             "<tr><td><b>{}</b></td><td><span class=\"tag {class}\">{mode}</span>{hold}</td><td>{} blocked, {} counted only, {} held</td>\
-             <td>{set}</td><td>no block before {}</td></tr>",
+             <td>{set}</td><td>{soft} {}</td></tr>",
             text(name),
             site.blocks,
             site.shadows,

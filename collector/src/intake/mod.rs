@@ -78,12 +78,15 @@ pub(crate) fn check(batch: &Batch) -> Result<(), AcceptError> {
 pub(crate) fn take(turn: &mut Turn<'_>, speaker: &Speaker, batch: &Batch) -> Outcome<Result<Ack, AcceptError>> {
     let name = speaker.name(batch).to_owned();
     if name != batch.sensor {
-        let reason = format!("its certificate says `{name}`, its batch `{}`", batch.sensor);
         turn.state.lose("foreign-batches", 1);
-        journal::write(turn, &format!("sensor:{name}"), "batch-refused", &name, &reason, json!({}))?;
+        // Once is enough for the journal; how often is counted.
+        if turn.state.complained.insert(name.clone()) {
+            let reason = format!("its certificate says `{name}`, its batch `{}`", batch.sensor);
+            journal::write(turn, &format!("sensor:{name}"), "batch-refused", &name, &reason, json!({}))?;
+        }
         return Ok(Err(AcceptError::Forbidden(format!("the batch names `{}`, the certificate `{name}`", printable(&batch.sensor, 80)))));
     }
-    let Some(mut sensor) = known(turn.state, speaker, &name) else {
+    let Some(mut sensor) = known(turn.state, speaker, &name, batch) else {
         turn.state.lose("sensors-beyond-limit", 1);
         return Ok(Err(AcceptError::Forbidden(format!("`{name}` is not enrolled, or there are too many sensors"))));
     };
@@ -113,13 +116,16 @@ pub(crate) fn take(turn: &mut Turn<'_>, speaker: &Speaker, batch: &Batch) -> Out
     Ok(Ok(ack))
 }
 
-fn known(state: &State, speaker: &Speaker, name: &str) -> Option<Sensor> {
+fn known(state: &State, speaker: &Speaker, name: &str, batch: &Batch) -> Option<Sensor> {
+    // In this process nobody enrols: who reports on decision sets is an enforcer, whose silence is no blindness.
+    let reports = batch.records.iter().any(|r| matches!(r.said, Said::Applied(_)));
+    let role = if reports { Role::Enforcer } else { Role::Sensor };
     match (state.sensors.get(name), speaker) {
         (Some(sensor), Speaker::Certified { serial, .. }) => {
             (sensor.stands(serial) && sensor.role != Role::Gateway).then(|| sensor.clone())
         }
         (Some(sensor), Speaker::InProcess { .. }) => Some(sensor.clone()),
-        (None, Speaker::InProcess { site }) => (state.sensors.len() < state.config.limits.sensors).then(|| Sensor::new(site, Role::Sensor)),
+        (None, Speaker::InProcess { site }) => (state.sensors.len() < state.config.limits.sensors).then(|| Sensor::new(site, role)),
         (None, Speaker::Certified { .. }) => None,
     }
 }

@@ -72,14 +72,11 @@ impl Door {
         Observed { renamed, kept: true }
     }
 
-    pub(super) fn expire(&mut self, before: Timestamp, pack: &Pack) -> bool {
+    /// Drops old records that were never Confirmed. `None`: there were none.
+    pub(super) fn expire(&mut self, before: Timestamp, pack: &Pack) -> Option<Vec<(String, String)>> {
         let had = self.servers.len();
         self.servers.retain(|s| s.last_seen >= before || s.judgement(pack).confidence == Confidence::Confirmed);
-        let changed = had != self.servers.len();
-        if changed {
-            self.settle(pack);
-        }
-        changed
+        (had != self.servers.len()).then(|| self.settle(pack))
     }
 
     /// The record that evidence at `path` belongs to now.

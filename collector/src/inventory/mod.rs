@@ -25,10 +25,7 @@ use rules::{
     pack::{Pack, Strength},
     server::Server,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-};
+use std::{collections::BTreeMap, ops::Bound};
 
 /// All servers of one site.
 #[derive(Clone, Debug)]
@@ -144,14 +141,15 @@ impl Inventory {
         &self.lost
     }
 
-    /// Drops what was never more than Probable and was last seen before `before`. Gives the endpoints that changed.
-    pub fn expire(&mut self, before: rules::Timestamp, pack: &Pack) -> BTreeSet<Endpoint> {
-        let mut changed = BTreeSet::new();
+    /// Drops what was never more than Probable and was last seen before `before`. Gives the endpoints that changed, each with
+    /// the keys that are no more and those that stand for them (as in [`Observed::renamed`]).
+    pub fn expire(&mut self, before: rules::Timestamp, pack: &Pack) -> BTreeMap<Endpoint, Vec<(String, String)>> {
+        let mut changed = BTreeMap::new();
         for endpoint in self.doors.keys().copied().collect::<Vec<_>>() {
             let Some(mut door) = self.doors.remove(&endpoint) else { continue };
             self.count(&door, false);
-            if door.expire(before, pack) {
-                changed.insert(endpoint);
+            if let Some(renamed) = door.expire(before, pack) {
+                changed.insert(endpoint, renamed);
             }
             self.count(&door, true);
             if !door.is_empty() {
