@@ -6,9 +6,24 @@
 //!
 //! Every block is a lease that the kernel ends by itself. If all of this dies, the network opens again.
 
+pub mod check;
 pub mod config;
+pub mod core;
+pub mod facts;
+pub mod follow;
+pub mod intake;
+pub mod netlink;
+pub mod nft;
 pub mod operator;
+pub mod point;
+pub mod present;
+pub mod render;
+pub mod ruleset;
 mod run;
+pub mod state;
+
+#[cfg(test)]
+mod fixtures;
 
 pub use config::{Config, Hook, Limits, Mode};
 pub use operator::{Approval, Error, Plan, Planned, Status, apply, confirm, latest, panic, plan, remove, resume, rollback, status};

@@ -2,16 +2,35 @@
 //!
 //! All of it works on the kernel and on the state directory under a lock, so it may run beside [`crate::run()`] or without it.
 
-use crate::config::{Config, Hook};
+use crate::{
+    config::{Config, Hook},
+    point::{Enacted, Manner, Outline, Point},
+    present::{Held, Present},
+    ruleset,
+    state::State,
+};
 use ipnet::IpNet;
-use rules::{Timestamp, decision::Action, endpoint::Endpoint, finding::FindingId, observation::Applied, period::Period, wire::v1::Signed};
+use rules::{
+    Timestamp,
+    decision::{Action, Decision, DecisionSet},
+    endpoint::Endpoint,
+    finding::FindingId,
+    observation::{Applied, Outcome},
+    period::Period,
+    wire::v1::Signed,
+};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+pub use crate::point::Error;
 
 /// What applying a set would do at this point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     pub point: String,
     pub generation: u64,
+    /// The set is void after this; leases are never longer.
+    pub until: Timestamp,
     pub hooks: Vec<Hook>,
     pub agents: Vec<IpNet>,
     /// Everything that would be in the kernel, sorted by endpoint.
@@ -22,6 +41,8 @@ pub struct Plan {
     pub lifted: Vec<Endpoint>,
     /// Why nothing would be applied. Empty: it could be.
     pub objections: Vec<String>,
+    /// What protects this host and could not be read, so that the plan may be too sure of itself.
+    pub unknown: Vec<String>,
     /// The transaction as `nft -f` would read it; empty when there is nothing to change.
     pub nft: String,
 }
@@ -48,13 +69,17 @@ pub struct Withheld {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     pub point: String,
-    /// The generation last applied here, 0 if none ever was.
+    /// The generation that should be in force here, 0 for none.
     pub generation: u64,
+    /// The newest generation ever applied here; older ones are refused.
+    pub highest: u64,
     pub set_not_after: Option<Timestamp>,
     /// Unless confirmed by then, what was applied last lapses.
     pub confirm_by: Option<Timestamp>,
-    /// A person stopped enforcement here: nothing is applied until `resume`.
-    pub stopped: bool,
+    /// A person stopped enforcement here, why and when: nothing is applied until `resume`.
+    pub stopped: Option<String>,
+    /// Why the kernel could not be asked.
+    pub unavailable: Option<String>,
     /// `None`: our table is not in the kernel.
     pub agents: Option<Vec<IpNet>>,
     pub elements: Vec<Element>,
@@ -83,55 +108,189 @@ pub struct Approval {
     pub many_new: bool,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("enforcement is unavailable on this host: {0}")]
-    Unavailable(String),
-}
-
 /// The newest set that reached this point, applied or not.
-pub async fn latest(_config: &Config) -> Result<Option<Signed>, Error> {
-    Err(unbuilt())
+pub async fn latest(config: &Config) -> Result<Option<Signed>, Error> {
+    let point = Point::open(config.clone())?;
+    let state = point.store.load()?;
+    Ok(state.latest.map(|generation| point.store.set(generation)).transpose()?)
 }
 
 /// Verifies, plans, checks and renders; with privileges lets the kernel check it too (`nft -c`). Changes nothing.
-pub async fn plan(_config: &Config, _set: &Signed) -> Result<Plan, Error> {
-    Err(unbuilt())
+pub async fn plan(config: &Config, signed: &Signed) -> Result<Plan, Error> {
+    let now = Timestamp::now();
+    let mut point = Point::open(config.clone())?;
+    let state = point.store.load()?;
+    let set = point.verify(signed, state.highest, now)?;
+    let before = before(&point, &state, now);
+    let how = Manner { now, trial: None, many_new: false, before: before.as_ref(), new_this_hour: state.new_this_hour(now) };
+    let (outline, present) = point.rehearse(&set, how).await?;
+    Ok(describe(&point, &set, outline, present))
 }
 
 /// Makes the kernel match a set now.
-pub async fn apply(_config: &Config, _set: &Signed, _approval: Approval) -> Result<Applied, Error> {
-    Err(unbuilt())
+pub async fn apply(config: &Config, signed: &Signed, approval: Approval) -> Result<Applied, Error> {
+    let now = Timestamp::now();
+    let mut point = Point::open(config.clone())?;
+    let held = point.store.lock().await?;
+    let mut state = point.store.load()?;
+    if let Some(why) = &state.stopped {
+        return Err(Error::Stopped(why.clone()));
+    }
+    if let Some(by) = state.confirm_by.filter(|_| state.trial(now)) {
+        return Err(Error::TrialRunning(by));
+    }
+    let set = point.verify(signed, state.highest, now)?;
+    let before = before(&point, &state, now);
+    let trial = approval.confirm_within.map(|p| p.0);
+    let how = Manner { now, trial, many_new: approval.many_new, before: before.as_ref(), new_this_hour: state.new_this_hour(now) };
+    // Remembered first: whatever happens from here on, nothing older will be taken.
+    state.highest = set.generation;
+    point.store.keep_set(&held, set.generation, signed)?;
+    point.store.save(&held, &State { latest: state.latest.max(Some(set.generation)), ..state.clone() })?;
+    let enacted = point.enact(&held, &set, how, &mut None).await?;
+    state.adopt(&set, enacted.new, approval.confirm_within.map(|p| p.after(now)), now);
+    point.store.save(&held, &state)?;
+    Ok(applied(&point.name, set.generation, &enacted))
 }
 
 /// Keeps what was applied for trial.
-pub async fn confirm(_config: &Config) -> Result<Applied, Error> {
-    Err(unbuilt())
+pub async fn confirm(config: &Config) -> Result<Applied, Error> {
+    let now = Timestamp::now();
+    let mut point = Point::open(config.clone())?;
+    let held = point.store.lock().await?;
+    let mut state = point.store.load()?;
+    let generation = state.current.filter(|_| state.trial(now)).ok_or(Error::NoTrial)?;
+    let set = point.stored(generation, now)?;
+    let how = Manner { now, trial: None, many_new: true, before: None, new_this_hour: 0 };
+    let enacted = point.enact(&held, &set, how, &mut None).await?;
+    state.confirm_by = None;
+    point.store.save(&held, &state)?;
+    Ok(applied(&point.name, generation, &enacted))
 }
 
 /// Puts the set before the last one back, or takes the table away if there was none.
-pub async fn rollback(_config: &Config) -> Result<Applied, Error> {
-    Err(unbuilt())
+pub async fn rollback(config: &Config) -> Result<Applied, Error> {
+    let mut point = Point::open(config.clone())?;
+    let held = point.store.lock().await?;
+    let mut state = point.store.load()?;
+    let from = state.current.ok_or(Error::NothingApplied)?;
+    let generation = point.roll_back(&held, &mut state, Timestamp::now(), &mut None).await?;
+    let reason = match generation {
+        0 => format!("generation {from} rolled back; nothing was applied before it, so nothing is enforced"),
+        g => format!("generation {from} rolled back to {g}"),
+    };
+    Ok(Applied { point: point.name, generation, outcome: Outcome::RolledBack, elements: 0, reason })
 }
 
-pub async fn status(_config: &Config) -> Result<Status, Error> {
-    Err(unbuilt())
+pub async fn status(config: &Config) -> Result<Status, Error> {
+    let now = Timestamp::now();
+    let mut point = Point::open(config.clone())?;
+    let state = point.store.load()?;
+    let (present, unavailable) = match point.present().await {
+        Ok(present) => (present, None),
+        Err(Error::Unavailable(why)) => (None, Some(why)),
+        Err(why) => return Err(why),
+    };
+    let set = before(&point, &state, now);
+    let ruleset = set.as_ref().map(|set| ruleset::plan(set, &point.facts(), config).0).unwrap_or_default();
+    let is_held = |(endpoint, block): &(&Endpoint, &ruleset::Block)| {
+        present.as_ref().is_some_and(|p| p.blocks.get(endpoint).is_some_and(|held| held.action == block.action))
+    };
+    Ok(Status {
+        generation: state.current.unwrap_or(0),
+        highest: state.highest,
+        set_not_after: set.map(|s| s.not_after),
+        confirm_by: state.confirm_by.filter(|by| *by > now),
+        stopped: state.stopped,
+        unavailable,
+        desired: ruleset.blocks.len(),
+        enforced: ruleset.blocks.iter().filter(is_held).count(),
+        agents: present.as_ref().map(|p| p.agents.iter().copied().collect()),
+        elements: present.into_iter().flat_map(|p| p.blocks).map(element).collect(),
+        point: point.name,
+    })
 }
 
 /// Break glass: takes the table away and applies nothing until [`resume`]. Local and offline.
-pub async fn panic(_config: &Config, _reason: &str) -> Result<(), Error> {
-    Err(unbuilt())
+pub async fn panic(config: &Config, reason: &str) -> Result<(), Error> {
+    let mut point = Point::open(config.clone())?;
+    let held = point.store.lock().await?;
+    let state = point.store.load()?;
+    let reason = rules::printable::printable(reason, 200);
+    // First the word, then the deed: a loop beside us must not put the table back in between.
+    point.store.save(&held, &State { stopped: Some(format!("{reason}, {}", Timestamp::now())), confirm_by: None, ..state })?;
+    point.remove(&held).await
 }
 
-pub async fn resume(_config: &Config) -> Result<(), Error> {
-    Err(unbuilt())
+/// Ends what [`panic()`] began; the next set, or the loop, applies again.
+pub async fn resume(config: &Config) -> Result<(), Error> {
+    let point = Point::open(config.clone())?;
+    let held = point.store.lock().await?;
+    let state = point.store.load()?;
+    Ok(point.store.save(&held, &State { stopped: None, ..state })?)
 }
 
 /// For uninstalling: takes the table away and forgets the last set. The generation is remembered until the directory goes.
-pub async fn remove(_config: &Config) -> Result<(), Error> {
-    Err(unbuilt())
+pub async fn remove(config: &Config) -> Result<(), Error> {
+    let mut point = Point::open(config.clone())?;
+    let held = point.store.lock().await?;
+    let state = point.store.load()?;
+    point.store.save(&held, &State { highest: state.highest, latest: state.latest, rolled_back: state.current, ..State::default() })?;
+    point.remove(&held).await
 }
 
-fn unbuilt() -> Error {
-    Error::Unavailable("this build has no applier".to_owned())
+/// The set in force. One that expired, or whose key is trusted no longer, is none.
+fn before(point: &Point, state: &State, now: Timestamp) -> Option<DecisionSet> {
+    state.current.and_then(|generation| point.stored(generation, now).ok())
+}
+
+fn describe(point: &Point, set: &DecisionSet, outline: Outline, present: Option<Present>) -> Plan {
+    let by_place: BTreeMap<(Endpoint, &FindingId), &Decision> =
+        set.decisions.iter().map(|d| ((Endpoint::new(d.endpoint.address, d.endpoint.port), &d.finding), d)).collect();
+    let present = present.unwrap_or_default();
+    let nft = outline.transaction.to_nft();
+    let lifted = present.blocks.keys().filter(|e| !outline.ruleset.blocks.contains_key(e)).copied().collect();
+    let planned = |(endpoint, block): (Endpoint, ruleset::Block)| {
+        let decision = by_place.get(&(endpoint, &block.finding));
+        Planned {
+            endpoint,
+            action: block.action,
+            reason: decision.map(|d| rules::printable::printable(&d.reason, 400)).unwrap_or_default(),
+            since: decision.map_or(set.issued_at, |d| d.since),
+            new: !present.blocks.contains_key(&endpoint),
+            finding: block.finding,
+        }
+    };
+    Plan {
+        point: point.name.clone(),
+        generation: set.generation,
+        until: set.not_after,
+        hooks: outline.ruleset.hooks.into_iter().collect(),
+        agents: outline.ruleset.agents.into_iter().collect(),
+        blocks: outline.ruleset.blocks.into_iter().map(planned).collect(),
+        withheld: outline
+            .withheld
+            .into_iter()
+            .map(|w| Withheld { endpoint: w.endpoint, finding: w.finding, why: w.why.to_owned() })
+            .collect(),
+        lifted,
+        objections: outline.objections.iter().map(ToString::to_string).collect(),
+        unknown: point.facts().unknown,
+        nft,
+    }
+}
+
+fn element((endpoint, held): (Endpoint, Held)) -> Element {
+    let Held { action, finding, left, packets, bytes } = held;
+    Element { endpoint, action, finding, lease_left: Period(left), packets, bytes }
+}
+
+/// The good report. What is withheld is part of it: an endpoint that stays open must not look closed.
+pub(crate) fn applied(point: &str, generation: u64, enacted: &Enacted) -> Applied {
+    let shown: Vec<String> = enacted.withheld.iter().take(5).map(|w| format!("{} ({})", w.endpoint, w.why)).collect();
+    let reason = match enacted.withheld.len() {
+        0 => String::new(),
+        n => format!("{n} withheld here: {}{}", shown.join("; "), if n > shown.len() { "; …" } else { "" }),
+    };
+    Applied { point: point.to_owned(), generation, outcome: Outcome::Applied, elements: enacted.elements as u64, reason }
 }

@@ -1,0 +1,363 @@
+//! When to do what. Pure: events and the time in, effects out; [`crate::run()`] performs them.
+
+use crate::{
+    config::Mode,
+    netlink::Commit,
+    point::{Enacted, Error},
+    state::State,
+};
+use rules::{
+    Timestamp,
+    decision::DecisionSet,
+    observation::{Applied, Outcome},
+    wire::v1::Signed,
+};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// More repairs than this within [`FIGHT`], and somebody means it: we stop for [`TRUCE`], and say so.
+const REPAIRS: usize = 5;
+const FIGHT: Duration = Duration::from_secs(600);
+const TRUCE: Duration = Duration::from_secs(600);
+/// A set that could not be applied for a reason that may pass is tried again after this long.
+const RETRY: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub mono: Instant,
+    pub wall: Timestamp,
+}
+
+/// A set and the signed bytes it came in.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub set: Arc<DecisionSet>,
+    pub signed: Arc<Signed>,
+}
+
+/// Why the kernel is to be made to match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    New,
+    /// We have just started; the kernel may hold anything.
+    Start,
+    Renewal,
+    /// Somebody (`actor`, empty if unknown) committed something that may concern us.
+    Look {
+        actor: String,
+    },
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// A set arrived and verified, or did not.
+    Set(Result<Candidate, (u64, String)>),
+    /// What the state directory says, whenever it differs from before; with the set that should be in force.
+    State(State, Option<Arc<DecisionSet>>),
+    Tick,
+    /// `None`: commits were missed.
+    Commit(Option<Commit>),
+    Enacted {
+        generation: u64,
+        cause: Cause,
+        result: Result<Enacted, Error>,
+        /// The kernel's generation afterwards.
+        kernel: Option<u32>,
+    },
+    Rehearsed {
+        generation: u64,
+        result: Result<Enacted, Error>,
+    },
+    /// The state directory cannot be used.
+    Trouble(String),
+    RolledBack {
+        from: u64,
+        result: Result<u64, Error>,
+    },
+}
+
+#[derive(Debug)]
+pub enum Effect {
+    /// Remember a set that arrived, whether or not it will be applied.
+    Keep(Candidate),
+    /// Make the kernel hold this set and remember it as current.
+    Adopt(Candidate),
+    /// Make the kernel hold the current set.
+    Uphold(Arc<DecisionSet>, Cause),
+    Rehearse(Arc<DecisionSet>),
+    RollBack,
+    Report(Applied),
+}
+
+#[derive(Debug)]
+pub struct Core {
+    point: String,
+    mode: Mode,
+    state: State,
+    current: Option<Arc<DecisionSet>>,
+    /// Wants to be applied and could not yet.
+    pending: Option<(Candidate, Instant)>,
+    renew_at: Option<Instant>,
+    /// The kernel's generation after our last commit: up to there nothing is news.
+    kernel: Option<u32>,
+    repairs: VecDeque<Instant>,
+    truce_until: Option<Instant>,
+    roll_back_at: Option<Instant>,
+    said_expired: Option<u64>,
+    /// The last complaint: the same one is not made every five seconds.
+    complaint: Option<(u64, String)>,
+    /// Set once the state was read for the first time.
+    started: bool,
+}
+
+impl Core {
+    pub fn new(point: &str, mode: Mode) -> Core {
+        Core {
+            point: point.to_owned(),
+            mode,
+            state: State::default(),
+            current: None,
+            pending: None,
+            renew_at: None,
+            kernel: None,
+            repairs: VecDeque::new(),
+            truce_until: None,
+            roll_back_at: None,
+            said_expired: None,
+            complaint: None,
+            started: false,
+        }
+    }
+
+    /// The oldest generation that may still come.
+    pub fn highest(&self) -> u64 {
+        self.state.highest
+    }
+
+    /// What we wrote ourselves: nothing to look at.
+    pub fn handle_state(&mut self, state: &State, current: Arc<DecisionSet>) {
+        self.state = state.clone();
+        self.current = Some(current);
+    }
+
+    pub fn handle(&mut self, event: Event, now: Now) -> Vec<Effect> {
+        match event {
+            Event::Set(Ok(candidate)) => self.on_set(candidate, now),
+            Event::Set(Err((generation, why))) => vec![self.report(generation, Outcome::Refused, 0, why)],
+            Event::State(state, current) => self.on_state(state, current),
+            Event::Tick => self.on_tick(now),
+            Event::Commit(commit) => self.on_commit(commit, now),
+            Event::Enacted { generation, cause, result, kernel } => {
+                self.kernel = kernel.or(self.kernel);
+                self.on_enacted(generation, &cause, result, now)
+            }
+            Event::Rehearsed { generation, result } => vec![self.on_rehearsed(generation, result)],
+            Event::RolledBack { from, result } => self.on_rolled_back(from, result, now),
+            Event::Trouble(why) => self.complain(self.highest(), Outcome::Failed, why).into_iter().collect(),
+        }
+    }
+
+    fn on_set(&mut self, candidate: Candidate, now: Now) -> Vec<Effect> {
+        let generation = candidate.set.generation;
+        let keep = Effect::Keep(candidate.clone());
+        if self.mode == Mode::DryRun {
+            return vec![keep, Effect::Rehearse(candidate.set)];
+        }
+        if let Some(why) = self.hindrance(generation, now) {
+            let report = self.report(generation, Outcome::Refused, 0, why);
+            self.pending = Some((candidate, now.mono));
+            return vec![keep, report];
+        }
+        self.pending = None;
+        vec![keep, Effect::Adopt(candidate)]
+    }
+
+    /// A person's word goes before a newer set.
+    fn hindrance(&self, generation: u64, now: Now) -> Option<String> {
+        if let Some(why) = &self.state.stopped {
+            return Some(format!("enforcement was stopped on this host: {why}"));
+        }
+        if self.state.rolled_back.is_some_and(|g| generation <= g) {
+            return Some(format!("generation {generation} was rolled back on this host; the next one will be applied"));
+        }
+        self.state.confirm_by.filter(|_| self.state.trial(now.wall)).map(|by| format!("a trial is running on this host until {by}"))
+    }
+
+    fn on_state(&mut self, state: State, current: Option<Arc<DecisionSet>>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.started && state.stopped.is_some() && self.state.stopped != state.stopped {
+            let why = format!("stopped by a person: {}", state.stopped.as_deref().unwrap_or_default());
+            effects.push(self.report(state.current.unwrap_or(0), Outcome::RolledBack, 0, why));
+        }
+        // Whoever wrote the state did so after a commit of their own; look whether we agree.
+        let trial = state.confirm_by.is_some();
+        self.state = state;
+        self.current = current;
+        let cause = if self.started { Cause::Look { actor: String::new() } } else { Cause::Start };
+        self.started = true;
+        if !trial {
+            effects.extend(self.uphold(cause));
+        }
+        effects
+    }
+
+    fn uphold(&self, cause: Cause) -> Option<Effect> {
+        let set = self.current.clone().filter(|_| self.state.stopped.is_none())?;
+        Some(Effect::Uphold(set, cause))
+    }
+
+    fn on_tick(&mut self, now: Now) -> Vec<Effect> {
+        if self.state.stopped.is_some() {
+            return Vec::new();
+        }
+        if self.state.confirm_by.is_some() {
+            // On trial the kernel's own clock decides; afterwards we tidy up.
+            let wait = self.state.trial(now.wall) || self.roll_back_at.is_some_and(|at| at > now.mono);
+            return if wait { Vec::new() } else { vec![Effect::RollBack] };
+        }
+        if let Some((candidate, _)) = self.pending.take_if(|(_, at)| *at <= now.mono) {
+            if self.hindrance(candidate.set.generation, now).is_none() {
+                return vec![Effect::Adopt(candidate)];
+            }
+            self.pending = Some((candidate, now.mono + RETRY));
+        }
+        if let Some(expired) = self.expired(now) {
+            return expired;
+        }
+        if self.truce_until.is_some_and(|until| until <= now.mono) {
+            self.truce_until = None;
+            self.repairs.clear();
+            return self.uphold(Cause::Look { actor: String::new() }).into_iter().collect();
+        }
+        if self.truce_until.is_none() && self.renew_at.is_some_and(|at| at <= now.mono) {
+            return self.uphold(Cause::Renewal).into_iter().collect();
+        }
+        Vec::new()
+    }
+
+    /// Leases were cut to end with the set; what is left to do is to say it, once.
+    fn expired(&mut self, now: Now) -> Option<Vec<Effect>> {
+        let set = self.current.as_ref().filter(|set| set.not_after <= now.wall)?;
+        let (generation, not_after) = (set.generation, set.not_after);
+        if self.said_expired == Some(generation) {
+            return Some(Vec::new());
+        }
+        self.said_expired = Some(generation);
+        let why = format!("the set expired at {not_after} and no newer one came: its blocks have lapsed, the network is open");
+        Some(vec![self.report(generation, Outcome::Failed, 0, why)])
+    }
+
+    fn on_commit(&mut self, commit: Option<Commit>, now: Now) -> Vec<Effect> {
+        let actor = match commit {
+            // Ours, or from before ours.
+            Some(c) if self.kernel.is_some_and(|k| c.generation.wrapping_sub(k).cast_signed() <= 0) => return Vec::new(),
+            Some(c) if !c.ours => {
+                self.kernel = Some(c.generation);
+                return Vec::new();
+            }
+            Some(c) => c.actor,
+            None => String::new(),
+        };
+        let expired = self.current.as_ref().is_some_and(|s| s.not_after <= now.wall);
+        if self.truce_until.is_some() || self.state.confirm_by.is_some() || expired {
+            return Vec::new();
+        }
+        self.uphold(Cause::Look { actor }).into_iter().collect()
+    }
+
+    fn on_enacted(&mut self, generation: u64, cause: &Cause, result: Result<Enacted, Error>, now: Now) -> Vec<Effect> {
+        match result {
+            Ok(enacted) => {
+                self.renew_at = Some(now.mono + enacted.lease / 3);
+                self.said_expired = None;
+                self.complaint = None;
+                let report = crate::operator::applied(&self.point, generation, &enacted);
+                match cause {
+                    Cause::New | Cause::Start => vec![Effect::Report(report)],
+                    Cause::Look { actor } if enacted.changed => self.on_repair(report, actor, now),
+                    Cause::Look { .. } | Cause::Renewal => Vec::new(),
+                }
+            }
+            // A person came in between; the state will say so in a moment.
+            Err(Error::Stopped(_) | Error::TrialRunning(_)) => Vec::new(),
+            Err(why) => {
+                // Try again before the leases run out, at the latest with the next tick that is due.
+                self.renew_at = Some(now.mono + RETRY);
+                let outcome = match &why {
+                    Error::Objected(_) | Error::Refused(_) => Outcome::Refused,
+                    _ => Outcome::Failed,
+                };
+                self.complain(generation, outcome, why.to_string()).into_iter().collect()
+            }
+        }
+    }
+
+    fn on_rolled_back(&mut self, from: u64, result: Result<u64, Error>, now: Now) -> Vec<Effect> {
+        match result {
+            Ok(to) => {
+                self.roll_back_at = None;
+                vec![self.report(to, Outcome::RolledBack, 0, format!("generation {from} was not confirmed in time"))]
+            }
+            Err(why) => {
+                self.roll_back_at = Some(now.mono + RETRY);
+                let why = format!("generation {from} was not confirmed and could not be rolled back (its blocks lapse): {why}");
+                self.complain(from, Outcome::Failed, why).into_iter().collect()
+            }
+        }
+    }
+
+    /// What could not be applied for a reason that may pass.
+    pub fn try_again(&mut self, candidate: Candidate, now: Now) {
+        self.pending = Some((candidate, now.mono + RETRY));
+    }
+
+    fn on_repair(&mut self, mut report: Applied, actor: &str, now: Now) -> Vec<Effect> {
+        let who = if actor.is_empty() { "somebody" } else { actor };
+        while self.repairs.front().is_some_and(|at| now.mono.saturating_duration_since(*at) > FIGHT) {
+            self.repairs.pop_front();
+        }
+        self.repairs.push_back(now.mono);
+        report.reason = format!("restored after {who} changed table inet gnomon");
+        let mut effects = vec![Effect::Report(report)];
+        if self.repairs.len() >= REPAIRS {
+            self.truce_until = Some(now.mono + TRUCE);
+            let why = format!(
+                "table inet gnomon was changed {REPAIRS} times within {} minutes, last by {who}: no more repairs for {} minutes; find out who it is",
+                FIGHT.as_secs() / 60,
+                TRUCE.as_secs() / 60
+            );
+            let generation = self.current.as_ref().map_or(0, |s| s.generation);
+            effects.push(self.report(generation, Outcome::Failed, 0, why));
+        }
+        effects
+    }
+
+    fn on_rehearsed(&self, generation: u64, result: Result<Enacted, Error>) -> Effect {
+        match result {
+            Ok(enacted) => {
+                Effect::Report(Applied { outcome: Outcome::DryRun, ..crate::operator::applied(&self.point, generation, &enacted) })
+            }
+            Err(why @ (Error::Objected(_) | Error::Refused(_))) => self.report(generation, Outcome::Refused, 0, why.to_string()),
+            Err(why) => self.report(generation, Outcome::Failed, 0, why.to_string()),
+        }
+    }
+
+    fn complain(&mut self, generation: u64, outcome: Outcome, why: String) -> Option<Effect> {
+        let complaint = Some((generation, why.clone()));
+        if self.complaint == complaint {
+            return None;
+        }
+        self.complaint = complaint;
+        Some(self.report(generation, outcome, 0, why))
+    }
+
+    fn report(&self, generation: u64, outcome: Outcome, elements: usize, reason: String) -> Effect {
+        Effect::Report(Applied { point: self.point.clone(), generation, outcome, elements: elements as u64, reason })
+    }
+}
+
+#[cfg(test)]
+mod tests;

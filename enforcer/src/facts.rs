@@ -1,0 +1,198 @@
+//! What is true of this host: its addresses, its gateways, its resolvers, and who administers it right now.
+//!
+//! Text of `/proc/thread-self/net` and `resolv.conf` in, addresses out; the files are read at the rim ([`Facts::gather`]). What cannot
+//! be read is named in `unknown`, since a protection that is missing must not look like one that is not needed.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+/// `thread-self`, since a thread may live in a network namespace of its own.
+const NET: &str = "/proc/thread-self/net";
+const MAX_FILE: u64 = 16 << 20;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub own: BTreeSet<IpAddr>,
+    pub gateways: BTreeSet<IpAddr>,
+    pub resolvers: BTreeSet<IpAddr>,
+    /// Peers of established connections to this host's SSH ports.
+    pub ssh_peers: BTreeSet<IpAddr>,
+    /// What could not be read.
+    pub unknown: Vec<String>,
+}
+
+impl Facts {
+    pub fn gather(ssh_ports: &[u16]) -> Facts {
+        let mut facts = Facts::default();
+        let fib = facts.read(&format!("{NET}/fib_trie"));
+        facts.own.extend(local_v4(&fib).map(IpAddr::V4));
+        let inet6 = facts.read(&format!("{NET}/if_inet6"));
+        facts.own.extend(local_v6(&inet6).map(IpAddr::V6));
+        let route = facts.read(&format!("{NET}/route"));
+        facts.gateways.extend(gateways_v4(&route).map(IpAddr::V4));
+        let route6 = facts.read(&format!("{NET}/ipv6_route"));
+        facts.gateways.extend(gateways_v6(&route6).map(IpAddr::V6));
+        for table in ["tcp", "tcp6"] {
+            let sockets = facts.read(&format!("{NET}/{table}"));
+            facts.ssh_peers.extend(peers_of(&sockets, ssh_ports));
+        }
+        for file in ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"] {
+            // The second exists only where systemd-resolved stands in front of the real resolvers.
+            let text = if std::path::Path::new(file).exists() { facts.read(file) } else { String::new() };
+            facts.resolvers.extend(nameservers(&text));
+        }
+        facts
+    }
+
+    fn read(&mut self, path: &str) -> String {
+        match bounded(path) {
+            Ok(text) => text,
+            // A kernel without IPv6 has no such files, and nothing to protect there.
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound && path.contains('6') => String::new(),
+            Err(why) => {
+                self.unknown.push(format!("{path}: {why}"));
+                String::new()
+            }
+        }
+    }
+}
+
+fn bounded(path: &str) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MAX_FILE).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// `/32 host LOCAL` leaves of `fib_trie`: an address line, then lines that say what it is.
+fn local_v4(fib: &str) -> impl Iterator<Item = Ipv4Addr> {
+    let mut leaf = None;
+    fib.lines().filter_map(move |line| {
+        let line = line.trim();
+        if let Some(address) = line.strip_prefix("|-- ") {
+            leaf = address.parse().ok();
+            return None;
+        }
+        if line.starts_with("/32 host LOCAL") { leaf } else { None }
+    })
+}
+
+/// First column of `if_inet6`: 32 hexadecimal digits.
+fn local_v6(inet6: &str) -> impl Iterator<Item = Ipv6Addr> {
+    inet6.lines().filter_map(|line| hex_v6(line.split_whitespace().next()?))
+}
+
+/// `route`: third column, for routes that go through a gateway (flag 0x2).
+fn gateways_v4(route: &str) -> impl Iterator<Item = Ipv4Addr> {
+    route.lines().skip(1).filter_map(|line| {
+        let mut columns = line.split_whitespace().skip(2);
+        let gateway = u32::from_str_radix(columns.next()?, 16).ok()?;
+        let flags = u32::from_str_radix(columns.next()?, 16).ok()?;
+        (flags & 2 != 0).then(|| Ipv4Addr::from(gateway.to_ne_bytes()))
+    })
+}
+
+/// `ipv6_route`: fifth column, where it is not `::`.
+fn gateways_v6(route: &str) -> impl Iterator<Item = Ipv6Addr> {
+    route.lines().filter_map(|line| hex_v6(line.split_whitespace().nth(4)?)).filter(|a| !a.is_unspecified())
+}
+
+/// `tcp` and `tcp6`: the remote address of established (state 01) sockets whose local port is one of `ports`.
+fn peers_of(sockets: &str, ports: &[u16]) -> BTreeSet<IpAddr> {
+    let peer = |line: &str| {
+        let mut columns = line.split_whitespace().skip(1);
+        let (local, remote, state) = (columns.next()?, columns.next()?, columns.next()?);
+        let port = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
+        let remote = remote.rsplit_once(':')?.0;
+        (state == "01" && ports.contains(&port)).then(|| hex_address(remote)).flatten()
+    };
+    sockets.lines().skip(1).filter_map(peer).collect()
+}
+
+fn nameservers(resolv_conf: &str) -> BTreeSet<IpAddr> {
+    let server = |line: &str| {
+        let mut words = line.split_whitespace();
+        if words.next()? != "nameserver" {
+            return None;
+        }
+        // `fe80::1%eth0`
+        words.next()?.split('%').next()?.parse().ok()
+    };
+    resolv_conf.lines().filter_map(server).collect()
+}
+
+/// The socket tables print addresses as 32-bit words in host order.
+fn hex_address(hex: &str) -> Option<IpAddr> {
+    let words: Vec<u32> =
+        hex.as_bytes().chunks(8).map(|c| u32::from_str_radix(std::str::from_utf8(c).ok()?, 16).ok()).collect::<Option<_>>()?;
+    match words.as_slice() {
+        [v4] => Some(IpAddr::V4(Ipv4Addr::from(v4.to_ne_bytes()))),
+        [_, _, _, _] => {
+            let mut bytes = [0u8; 16];
+            for (to, word) in bytes.chunks_mut(4).zip(words) {
+                to.copy_from_slice(&word.to_ne_bytes());
+            }
+            Some(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical())
+        }
+        _ => None,
+    }
+}
+
+/// The routing tables print addresses in network order.
+fn hex_v6(hex: &str) -> Option<Ipv6Addr> {
+    if hex.len() != 32 {
+        return None;
+    }
+    u128::from_str_radix(hex, 16).ok().map(Ipv6Addr::from)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn reads_what_the_kernel_prints() {
+        let fib = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 10.1.0.7\n        /32 host LOCAL\n     |-- 10.1.0.255\n        /32 link BROADCAST\n";
+        let route = "Iface\tDestination\tGateway\tFlags\teth0\neth0\t00000000\t0100010A\t0003\t0\neth0\t0000010A\t00000000\t0001\t0\n";
+        let inet6 = "fe80000000000000a8bbccfffe000001 02 40 20 80 eth0\n";
+        let route6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 1 0 3 eth0\n";
+        let tcp = "  sl local rem st\n 0: 0700010A:0016 0900010A:D431 01 0\n 1: 0700010A:0016 00000000:0000 0A 0\n 2: 0700010A:0BB9 0A00010A:0016 01 0\n";
+        let tcp6 = "  sl local rem st\n 0: 0000000000000000FFFF00000700010A:0016 0000000000000000FFFF00000B00010A:D431 01 0\n";
+        let resolv = "# none\nnameserver 10.1.0.53\nnameserver fe80::1%eth0\nsearch corp.example\nnameserver\n";
+        let seen = format!(
+            "own {:?} {:?}\ngateways {:?} {:?}\npeers {:?} {:?}\nresolvers {:?}",
+            local_v4(fib).collect::<Vec<_>>(),
+            local_v6(inet6).collect::<Vec<_>>(),
+            gateways_v4(route).collect::<Vec<_>>(),
+            gateways_v6(route6).collect::<Vec<_>>(),
+            peers_of(tcp, &[22]),
+            peers_of(tcp6, &[22]),
+            nameservers(resolv),
+        );
+        expect![[r#"
+            own [10.1.0.7] [fe80::a8bb:ccff:fe00:1]
+            gateways [10.1.0.1] [fe80::1]
+            peers {10.1.0.9} {10.1.0.11}
+            resolvers {10.1.0.53, fe80::1}"#]]
+        .assert_eq(&seen);
+    }
+
+    #[test]
+    fn garbage_says_nothing_and_does_not_panic() {
+        for text in ["", "\u{fffd}\n|-- x\n/32 host LOCAL", "a:b:c\nzz:zz 1 01\n é:é é:é 01", "0: 0:0016 é00000000:1 01"] {
+            assert_eq!(local_v4(text).count() + local_v6(text).count() + gateways_v4(text).count() + gateways_v6(text).count(), 0);
+            assert!(peers_of(text, &[22, 0]).is_empty() && nameservers(text).is_empty());
+        }
+    }
+
+    #[test]
+    fn this_host_has_a_loopback() {
+        let facts = Facts::gather(&[22]);
+        assert!(facts.own.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)), "{facts:?}");
+    }
+}

@@ -1,0 +1,51 @@
+//! The privileged process by itself: no parser of anything from the network, no listening socket. Signed sets arrive as a file.
+
+use std::{process::ExitCode, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Some(path) = std::env::args_os().nth(1) else {
+        eprintln!("usage: enforcer CONFIG.json (see enforcer/README.md)");
+        return ExitCode::from(2);
+    };
+    let config = std::fs::read(&path).map_err(|why| why.to_string());
+    let config: enforcer::Config = match config.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|why| why.to_string())) {
+        Ok(config) => config,
+        Err(why) => {
+            eprintln!("enforcer: {}: {why}", path.display());
+            return ExitCode::from(2);
+        }
+    };
+    let shutdown = CancellationToken::new();
+    let (sets, arriving) = tokio::sync::watch::channel(None);
+    let (reports, mut said) = tokio::sync::mpsc::channel(64);
+    let Some(file) = config.sets.clone() else {
+        eprintln!("enforcer: {}: `sets` must name the file in which signed sets arrive", path.display());
+        return ExitCode::from(2);
+    };
+    tokio::spawn(enforcer::follow::follow(file, sets, Duration::from_millis(200)));
+    tokio::spawn(async move {
+        // One JSON object per line: whoever runs us carries them to the collector.
+        while let Some(applied) = said.recv().await {
+            println!("{}", serde_json::to_string(&applied).unwrap_or_default());
+        }
+    });
+    tokio::spawn(end_on_signal(shutdown.clone()));
+    match enforcer::run(config, arriving, reports, shutdown).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("enforcer: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn end_on_signal(shutdown: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut term), Ok(mut int)) => tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} },
+        _ => std::future::pending().await,
+    }
+    shutdown.cancel();
+}

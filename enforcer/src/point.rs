@@ -1,0 +1,308 @@
+//! One enforcement point: its kernel table, its state directory, and the whole way of a set from signature to read-back.
+//!
+//! Everything that changes something asks for the store's [`Guard`], so the loop and a person at the command line take turns.
+
+use crate::{
+    check::{self, Against, Objection},
+    config::Config,
+    facts::Facts,
+    intake::{self, Expect, Keys, Refused},
+    netlink::Monitor,
+    nft::{self, Nft},
+    present::Present,
+    render::{self, Skeleton, Term, Transaction, skeleton},
+    ruleset::{self, Ruleset, Withheld},
+    state::{self, Guard, State, Store},
+};
+use rules::{Timestamp, decision::DecisionSet, endpoint::Endpoint, wire::v1::Signed};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+#[derive(Debug)]
+pub struct Point {
+    pub config: Config,
+    pub name: String,
+    pub keys: Keys,
+    pub nft: Nft,
+    pub store: Store,
+    /// `None`: the kernel does not tell us who changes what; then every look is a full one.
+    pub monitor: Option<Monitor>,
+    memory: Option<Memory>,
+}
+
+/// What the kernel held at one generation of its ruleset: as long as that stands, there is no need to read 100,000 elements again.
+#[derive(Debug)]
+struct Memory {
+    generation: u32,
+    read_at: Instant,
+    present: Present,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    State(#[from] state::Error),
+    #[error("the set is refused: {0}")]
+    Refused(#[from] Refused),
+    /// The last good set stays.
+    #[error("the plan is refused, nothing was changed: {}", list(.0))]
+    Objected(Vec<Objection>),
+    #[error("enforcement is unavailable on this host: {0}")]
+    Unavailable(String),
+    #[error("the kernel refused the ruleset: {0}")]
+    Kernel(String),
+    #[error("the kernel does not hold what it was given: {0}")]
+    Differs(String),
+    #[error("enforcement was stopped on this host ({0}); `gnomon enforce resume` ends that")]
+    Stopped(String),
+    #[error("a trial is running until {0}: confirm it or roll it back first")]
+    TrialRunning(Timestamp),
+    #[error("there is no trial to confirm; if it lapsed, apply again")]
+    NoTrial,
+    #[error("nothing was applied here, so there is nothing to roll back")]
+    NothingApplied,
+}
+
+impl From<nft::Error> for Error {
+    fn from(why: nft::Error) -> Error {
+        match why {
+            nft::Error::Unavailable(why) => Error::Unavailable(why),
+            nft::Error::Refused(why) => Error::Kernel(why),
+        }
+    }
+}
+
+fn list(objections: &[Objection]) -> String {
+    objections.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// A set as it would be here, with everything that was weighed. Pure.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    pub ruleset: Ruleset,
+    pub withheld: Vec<Withheld>,
+    pub objections: Vec<Objection>,
+    pub transaction: Transaction,
+    /// Blocks that the set before did not have.
+    pub new: usize,
+}
+
+/// How a set is to be brought about.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner<'a> {
+    pub now: Timestamp,
+    /// New blocks lapse after this long.
+    pub trial: Option<Duration>,
+    pub many_new: bool,
+    /// The set applied before: what it holds is not new.
+    pub before: Option<&'a DecisionSet>,
+    pub new_this_hour: usize,
+}
+
+/// A set in the kernel, read back and equal.
+#[derive(Clone, Debug)]
+pub struct Enacted {
+    pub elements: usize,
+    pub withheld: Vec<Withheld>,
+    pub new: usize,
+    /// Whether anything had to be changed.
+    pub changed: bool,
+    /// When the shortest lease is due for renewal.
+    pub lease: Duration,
+}
+
+/// A lease never outlives the set that justifies it.
+pub fn lease(set: &DecisionSet, now: Timestamp) -> Duration {
+    let valid = set.not_after.duration_since(now);
+    set.lease.0.min(Duration::try_from(valid).unwrap_or_default())
+}
+
+pub fn outline(
+    set: &DecisionSet,
+    facts: &Facts,
+    config: &Config,
+    present: Option<&Present>,
+    skeleton: Skeleton,
+    how: Manner<'_>,
+) -> Outline {
+    let (ruleset, withheld) = ruleset::plan(set, facts, config);
+    let known: BTreeSet<Endpoint> = how.before.iter().flat_map(|s| &s.decisions).map(|d| d.endpoint).collect();
+    let new = ruleset.blocks.keys().filter(|e| !known.contains(e)).count();
+    let lease = lease(set, how.now);
+    let against =
+        Against { set, facts, config, new_this_hour: if new == 0 { 0 } else { how.new_this_hour + new }, many_new: how.many_new, lease };
+    let objections = check::objections(&ruleset, &against);
+    let transaction = render::render(&ruleset, present, Term { lease, trial: how.trial.map(|t| t.min(lease)), skeleton });
+    Outline { ruleset, withheld, objections, transaction, new }
+}
+
+impl Point {
+    /// Errors are of the configuration and the state directory only; whether the kernel can be reached shows later.
+    pub fn open(config: Config) -> Result<Point, Error> {
+        let keys = Keys::parse(&config.trusted_keys)?;
+        let store = Store::open(&config.data)?;
+        let nft = Nft { path: config.nft.clone(), timeout: config.nft_timeout.0 };
+        let name = if config.point.is_empty() { host_name() } else { config.point.clone() };
+        let monitor = Monitor::open().inspect_err(|why| tracing::debug!(%why, "no netlink monitor")).ok();
+        Ok(Point { config, name, keys, nft, store, monitor, memory: None })
+    }
+
+    pub fn verify(&self, signed: &Signed, generation: u64, now: Timestamp) -> Result<DecisionSet, Refused> {
+        intake::verify(signed, Expect { keys: &self.keys, site: &self.config.site, generation, now })
+    }
+
+    /// A set that was applied here, checked anew: files can be changed, and sets expire.
+    pub fn stored(&self, generation: u64, now: Timestamp) -> Result<DecisionSet, Error> {
+        Ok(self.verify(&self.store.set(generation)?, generation, now)?)
+    }
+
+    pub fn facts(&self) -> Facts {
+        Facts::gather(&self.config.ssh_ports)
+    }
+
+    pub fn generation(&self) -> Option<u32> {
+        self.monitor.as_ref()?.generation().ok()
+    }
+
+    /// What the kernel holds, from memory if nobody committed anything since.
+    pub async fn present(&mut self) -> Result<Option<Present>, Error> {
+        if let (Some(memory), Some(generation)) = (&self.memory, self.generation())
+            && memory.generation == generation
+        {
+            return Ok(Some(memory.present.clone().aged(memory.read_at.elapsed())));
+        }
+        self.read().await
+    }
+
+    async fn read(&mut self) -> Result<Option<Present>, Error> {
+        self.memory = None;
+        let (before, read_at) = (self.generation(), Instant::now());
+        let present = self.nft.list().await?;
+        if let (Some(generation), Some(present)) = (before, &present)
+            && self.generation() == before
+        {
+            self.memory = Some(Memory { generation, read_at, present: present.clone() });
+        }
+        Ok(present)
+    }
+
+    /// Plans and checks against the host as it is; lets the kernel check too if we may ask it. Changes nothing.
+    pub async fn rehearse(&mut self, set: &DecisionSet, how: Manner<'_>) -> Result<(Outline, Option<Present>), Error> {
+        // A plan is worth reading without privileges, too: then as if the table were not there.
+        let (present, may_ask) = match self.present().await {
+            Ok(present) => (present, true),
+            Err(Error::Unavailable(_)) => (None, false),
+            Err(why) => return Err(why),
+        };
+        let outline = outline(set, &self.facts(), &self.config, present.as_ref(), Skeleton::Keep, how);
+        if may_ask && outline.objections.is_empty() {
+            self.nft.check(&outline.transaction.to_nft()).await?;
+        }
+        Ok((outline, present))
+    }
+
+    /// Makes the kernel hold a set: plan, check, render, commit, read back, compare.
+    ///
+    /// `trusted`: the skeleton as it was read after we last wrote it; anything else is repaired.
+    pub async fn enact(
+        &mut self,
+        _held: &Guard,
+        set: &DecisionSet,
+        how: Manner<'_>,
+        trusted: &mut Option<String>,
+    ) -> Result<Enacted, Error> {
+        let mut last = Error::Differs(String::new());
+        let mut changed = false;
+        for attempt in 0..3 {
+            let present = self.present().await?;
+            let skeleton = match (attempt, &present) {
+                (2, _) => Skeleton::Replace,
+                (0, Some(p)) if trusted.as_ref() == Some(&p.skeleton) => Skeleton::Keep,
+                _ => Skeleton::Assert,
+            };
+            let outline = outline(set, &self.facts(), &self.config, present.as_ref(), skeleton, how);
+            if !outline.objections.is_empty() {
+                return Err(Error::Objected(outline.objections));
+            }
+            if !outline.transaction.is_empty() {
+                changed = true;
+                self.memory = None;
+                match self.nft.commit(&outline.transaction.to_nft()).await {
+                    // Somebody changed the table between our look and our commit, or it has another shape: look again.
+                    Err(nft::Error::Refused(why)) => {
+                        last = Error::Kernel(why);
+                        continue;
+                    }
+                    other => other?,
+                }
+            }
+            let after = if outline.transaction.is_empty() { present } else { self.read().await? };
+            match difference(&outline.ruleset, after.as_ref(), how.trial.is_some()) {
+                None => {
+                    *trusted = after.map(|p| p.skeleton);
+                    let Outline { ruleset, withheld, new, .. } = outline;
+                    return Ok(Enacted { elements: ruleset.blocks.len(), withheld, new, changed, lease: lease(set, how.now) });
+                }
+                Some(why) => last = Error::Differs(why),
+            }
+        }
+        Err(last)
+    }
+
+    pub async fn remove(&mut self, _held: &Guard) -> Result<(), Error> {
+        self.memory = None;
+        // Without a table there is nothing to commit, and no generation to burn.
+        match self.nft.list().await {
+            Ok(None) => Ok(()),
+            _ => Ok(self.nft.remove().await?),
+        }
+    }
+
+    /// Brings the set before the last one back; without one (or when it expired meanwhile) takes the table away.
+    /// Gives the generation that stands now, 0 for none.
+    pub async fn roll_back(&mut self, held: &Guard, state: &mut State, now: Timestamp, trusted: &mut Option<String>) -> Result<u64, Error> {
+        let before = state.previous.and_then(|g| self.stored(g, now).ok());
+        match &before {
+            Some(set) => {
+                let how = Manner { now, trial: None, many_new: true, before: None, new_this_hour: 0 };
+                self.enact(held, set, how, trusted).await?;
+            }
+            None => {
+                self.remove(held).await?;
+                *trusted = None;
+            }
+        }
+        state.rolled_back = state.current.max(state.rolled_back);
+        state.current = before.map(|s| s.generation);
+        state.previous = None;
+        state.confirm_by = None;
+        self.store.save(held, state)?;
+        Ok(state.current.unwrap_or(0))
+    }
+}
+
+/// What was asked for and is not there, or is there and was not asked for.
+fn difference(ruleset: &Ruleset, present: Option<&Present>, trial: bool) -> Option<String> {
+    let Some(present) = present else { return Some("the table is gone".to_owned()) };
+    if !skeleton::is_whole(present, &ruleset.hooks) {
+        return Some("chains or rules are not ours".to_owned());
+    }
+    if ruleset.agents != present.agents || ruleset.never != present.never || ruleset.open != present.open {
+        return Some("agent ranges or protected addresses differ".to_owned());
+    }
+    let missing = ruleset.blocks.iter().find(|(endpoint, block)| {
+        present.blocks.get(endpoint).is_none_or(|held| held.action != block.action || held.finding.as_ref() != Some(&block.finding))
+    });
+    if let Some((endpoint, _)) = missing {
+        return Some(format!("{endpoint} is missing or other than asked for"));
+    }
+    let extra = present.blocks.keys().find(|e| !trial && !ruleset.blocks.contains_key(e));
+    extra.map(|endpoint| format!("{endpoint} is there and was not asked for"))
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    rules::printable::printable(name.trim(), 64)
+}

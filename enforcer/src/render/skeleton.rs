@@ -1,0 +1,109 @@
+//! The chains and rules of our table: always the same, whatever is blocked.
+//!
+//! Two stages: a small interval set of agents, then one hash lookup by destination. An interval map over source, destination and
+//! port would be as slow as a list of rules.
+
+use crate::{config::Hook, present::Present, render::TABLE};
+use std::collections::BTreeSet;
+
+/// Before the filter hooks of most others (0), after destination NAT: what is matched is where the packet really goes.
+const PRIORITY: i32 = -10;
+
+const HOOKS: [Hook; 3] = [Hook::Output, Hook::Input, Hook::Forward];
+
+const SETS: [&str; 8] = [
+    "set {t} agents4 { type ipv4_addr; flags interval, timeout; }",
+    "set {t} agents6 { type ipv6_addr; flags interval, timeout; }",
+    "set {t} never4 { type ipv4_addr; flags interval; }",
+    "set {t} never6 { type ipv6_addr; flags interval; }",
+    "set {t} open4 { type ipv4_addr . inet_service; }",
+    "set {t} open6 { type ipv6_addr . inet_service; }",
+    // No `size`: it would be allocated at once.
+    "map {t} blk4 { type ipv4_addr . inet_service : verdict; flags timeout; counter; }",
+    "map {t} blk6 { type ipv6_addr . inet_service : verdict; flags timeout; counter; }",
+];
+
+/// Chains that packets are sent to, and their rules in order.
+const CHAINS: [(&str, &[&str]); 3] = [
+    (
+        "shadow",
+        &["counter name shadowed", "limit rate 10/second burst 20 packets log prefix \"gnomon-shadow \" group 5 snaplen 128", "accept"],
+    ),
+    (
+        "block",
+        &[
+            "counter name blocked",
+            "limit rate 10/second burst 20 packets log prefix \"gnomon-block \" group 5 snaplen 128",
+            "meta l4proto tcp reject with tcp reset",
+            "reject with icmpx type admin-prohibited",
+        ],
+    ),
+    (
+        "judge",
+        &[
+            // What has no ports has something else where ports would be.
+            "meta l4proto != { tcp, udp, sctp, dccp, udplite } accept",
+            // Our own resets, and those of a host that cleans up, must get through.
+            "tcp flags & rst == rst accept",
+            // No rule here asks connection tracking: an established connection is judged like a new one.
+            "ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport vmap @blk4",
+            "ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport vmap @blk6",
+            // The other direction: a server that only pushes (SSE) learns it at its next push.
+            "ip daddr @agents4 ip saddr != @never4 ip saddr . th sport != @open4 ip saddr . th sport vmap @blk4",
+            "ip6 daddr @agents6 ip6 saddr != @never6 ip6 saddr . th sport != @open6 ip6 saddr . th sport vmap @blk6",
+        ],
+    ),
+];
+
+/// Text that makes the skeleton right whether it was missing, damaged or whole: nothing in it fails on what exists, and a chain is
+/// emptied and filled in the same transaction, so no packet sees it half done.
+pub fn text(hooks: &BTreeSet<Hook>) -> String {
+    let mut lines = vec![format!("add table {TABLE}")];
+    lines.extend(SETS.map(|set| format!("add {}", set.replace("{t}", TABLE))));
+    lines.extend(["shadowed", "blocked"].map(|counter| format!("add counter {TABLE} {counter}")));
+    for (chain, rules) in CHAINS {
+        lines.push(format!("add chain {TABLE} {chain}"));
+        lines.push(format!("flush chain {TABLE} {chain}"));
+        lines.extend(rules.iter().map(|rule| format!("add rule {TABLE} {chain} {rule}")));
+    }
+    for hook in HOOKS {
+        let name = hook.as_str();
+        if hooks.contains(&hook) {
+            lines.push(format!("add chain {TABLE} on_{name} {{ type filter hook {name} priority {PRIORITY}; policy accept; }}"));
+            lines.push(format!("flush chain {TABLE} on_{name}"));
+            lines.push(format!("add rule {TABLE} on_{name} jump judge"));
+        } else {
+            // Left by a time when this point had another role.
+            lines.push(format!("add chain {TABLE} on_{name}"));
+            lines.push(format!("flush chain {TABLE} on_{name}"));
+            lines.push(format!("delete chain {TABLE} on_{name}"));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Whether what was read back has our chains with as many rules as they should have, all sets, and nothing else. How `nft` spells
+/// a rule differs between versions, so the words are compared only with what the same `nft` printed before.
+pub fn is_whole(present: &Present, hooks: &BTreeSet<Hook>) -> bool {
+    let mut expected: Vec<String> =
+        SETS.iter().filter_map(|s| Some(format!("{} {}", s.split(' ').next()?, s.split(' ').nth(2)?))).collect();
+    for (chain, rules) in CHAINS {
+        expected.push(format!("chain {chain}"));
+        expected.extend(rules.iter().map(|_| format!("rule {chain}")));
+    }
+    for hook in HOOKS.into_iter().filter(|h| hooks.contains(h)) {
+        let name = hook.as_str();
+        expected.push(format!("chain on_{name} {name} {PRIORITY} accept"));
+        expected.push(format!("rule on_{name}"));
+    }
+    let mut found: Vec<String> = present.skeleton.lines().map(heading).collect();
+    expected.sort();
+    found.sort();
+    expected == found && present.foreign.is_empty()
+}
+
+/// A skeleton line without what nft versions spell differently: `rule judge`, `set agents4`, `chain on_output output -10 accept`.
+fn heading(line: &str) -> String {
+    let words = if line.starts_with("chain ") { usize::MAX } else { 2 };
+    line.split(' ').take(words).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,160 @@
+use super::*;
+use crate::{
+    config::Config,
+    fixtures::{decision, facts, set},
+    present::Held,
+    ruleset,
+};
+use expect_test::expect;
+use rules::decision::DecisionSet;
+
+const LEASE: Duration = Duration::from_secs(900);
+const FULL: Term = Term { lease: LEASE, trial: None, skeleton: Skeleton::Keep };
+
+fn planned(set: &DecisionSet) -> Ruleset {
+    let mut ruleset = ruleset::plan(set, &facts(), &Config::default()).0;
+    // The safety net has its own test; here it would only be noise.
+    ruleset.never = ["127.0.0.0/8", "::1/128"].map(|n| n.parse().unwrap()).into();
+    ruleset
+}
+
+/// The kernel as it would be after a ruleset was applied, `left` of each lease remaining.
+fn holding(ruleset: &Ruleset, left: u64) -> Present {
+    let left = Duration::from_secs(left);
+    let held = |b: &Block| Held { action: b.action, finding: Some(b.finding.clone()), left, packets: 0, bytes: 0 };
+    Present {
+        skeleton: "ours".into(),
+        agents: ruleset.agents.clone(),
+        agents_left: left,
+        never: ruleset.never.clone(),
+        open: ruleset.open.clone(),
+        blocks: ruleset.blocks.iter().map(|(e, b)| (*e, held(b))).collect(),
+        foreign: vec![],
+    }
+}
+
+#[test]
+fn the_first_transaction_is_the_whole_table() {
+    let first = render(&planned(&set(1, &["10.0.0.5:3001", "[fd02::5]:3001"])), None, FULL);
+    expect![[r#"
+        add table inet gnomon
+        add set inet gnomon agents4 { type ipv4_addr; flags interval, timeout; }
+        add set inet gnomon agents6 { type ipv6_addr; flags interval, timeout; }
+        add set inet gnomon never4 { type ipv4_addr; flags interval; }
+        add set inet gnomon never6 { type ipv6_addr; flags interval; }
+        add set inet gnomon open4 { type ipv4_addr . inet_service; }
+        add set inet gnomon open6 { type ipv6_addr . inet_service; }
+        add map inet gnomon blk4 { type ipv4_addr . inet_service : verdict; flags timeout; counter; }
+        add map inet gnomon blk6 { type ipv6_addr . inet_service : verdict; flags timeout; counter; }
+        add counter inet gnomon shadowed
+        add counter inet gnomon blocked
+        add chain inet gnomon shadow
+        flush chain inet gnomon shadow
+        add rule inet gnomon shadow counter name shadowed
+        add rule inet gnomon shadow limit rate 10/second burst 20 packets log prefix "gnomon-shadow " group 5 snaplen 128
+        add rule inet gnomon shadow accept
+        add chain inet gnomon block
+        flush chain inet gnomon block
+        add rule inet gnomon block counter name blocked
+        add rule inet gnomon block limit rate 10/second burst 20 packets log prefix "gnomon-block " group 5 snaplen 128
+        add rule inet gnomon block meta l4proto tcp reject with tcp reset
+        add rule inet gnomon block reject with icmpx type admin-prohibited
+        add chain inet gnomon judge
+        flush chain inet gnomon judge
+        add rule inet gnomon judge meta l4proto != { tcp, udp, sctp, dccp, udplite } accept
+        add rule inet gnomon judge tcp flags & rst == rst accept
+        add rule inet gnomon judge ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport vmap @blk4
+        add rule inet gnomon judge ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport vmap @blk6
+        add rule inet gnomon judge ip daddr @agents4 ip saddr != @never4 ip saddr . th sport != @open4 ip saddr . th sport vmap @blk4
+        add rule inet gnomon judge ip6 daddr @agents6 ip6 saddr != @never6 ip6 saddr . th sport != @open6 ip6 saddr . th sport vmap @blk6
+        add chain inet gnomon on_output { type filter hook output priority -10; policy accept; }
+        flush chain inet gnomon on_output
+        add rule inet gnomon on_output jump judge
+        add chain inet gnomon on_input
+        flush chain inet gnomon on_input
+        delete chain inet gnomon on_input
+        add chain inet gnomon on_forward
+        flush chain inet gnomon on_forward
+        delete chain inet gnomon on_forward
+        flush set inet gnomon never4
+        add element inet gnomon never4 { 127.0.0.0/8 }
+        flush set inet gnomon never6
+        add element inet gnomon never6 { ::1/128 }
+        flush set inet gnomon open4
+        add element inet gnomon open4 { 10.2.0.9 . 7413 }
+        flush set inet gnomon open6
+        flush set inet gnomon agents4
+        add element inet gnomon agents4 { 10.1.0.0/16 timeout 900000ms }
+        flush set inet gnomon agents6
+        add element inet gnomon agents6 { fd01::/32 timeout 900000ms }
+        add element inet gnomon blk4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8" : goto block }
+        add element inet gnomon blk6 { fd02::5 . 3001 timeout 900000ms comment "F-2b6f5cd1" : goto block }
+    "#]]
+    .assert_eq(&first.to_nft());
+}
+
+#[test]
+fn what_is_there_already_is_left_alone() {
+    let ruleset = planned(&set(1, &["10.0.0.5:3001"]));
+    assert!(render(&ruleset, Some(&holding(&ruleset, 899)), FULL).is_empty());
+}
+
+#[test]
+fn an_update_touches_only_what_differs() {
+    let before = planned(&set(1, &["10.0.0.5:3001", "10.0.0.6:3001"]));
+    let mut next = set(2, &["10.0.0.5:3001", "10.0.0.7:3001"]);
+    next.decisions.push(decision("[fd02::5]:3001", Action::Shadow));
+    expect![[r#"
+        add element inet gnomon blk4 { 10.0.0.6 . 3001 : goto block }
+        delete element inet gnomon blk4 { 10.0.0.6 . 3001 : goto block }
+        add element inet gnomon blk4 { 10.0.0.7 . 3001 timeout 900000ms comment "F-eec2cc97" : goto block }
+        add element inet gnomon blk6 { fd02::5 . 3001 timeout 900000ms comment "F-2b6f5cd1" : goto shadow }
+    "#]]
+    .assert_eq(&render(&planned(&next), Some(&holding(&before, 899)), FULL).to_nft());
+}
+
+#[test]
+fn a_renewal_works_on_kernels_that_ignore_a_timeout_given_twice() {
+    let ruleset = planned(&set(1, &["10.0.0.5:3001"]));
+    expect![[r#"
+        flush set inet gnomon agents4
+        add element inet gnomon agents4 { 10.1.0.0/16 timeout 900000ms }
+        flush set inet gnomon agents6
+        add element inet gnomon agents6 { fd01::/32 timeout 900000ms }
+        add element inet gnomon blk4 { 10.0.0.5 . 3001 : goto block }
+        delete element inet gnomon blk4 { 10.0.0.5 . 3001 : goto block }
+        add element inet gnomon blk4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8" : goto block }
+    "#]]
+    .assert_eq(&render(&ruleset, Some(&holding(&ruleset, 600)), FULL).to_nft());
+}
+
+#[test]
+fn on_trial_nothing_is_lifted_and_what_is_new_is_short() {
+    let before = planned(&set(1, &["10.0.0.5:3001"]));
+    let after = planned(&set(2, &["10.0.0.6:3001"]));
+    let trial = Term { trial: Some(Duration::from_secs(120)), ..FULL };
+    expect![[r#"
+        add element inet gnomon blk4 { 10.0.0.6 . 3001 timeout 120000ms comment "F-ca9fcfb2" : goto block }
+    "#]]
+    .assert_eq(&render(&after, Some(&holding(&before, 899)), trial).to_nft());
+}
+
+#[test]
+fn replacing_is_for_a_table_that_is_not_ours() {
+    let ruleset = planned(&set(1, &[]));
+    let text = render(&ruleset, Some(&holding(&ruleset, 899)), Term { skeleton: Skeleton::Replace, ..FULL }).to_nft();
+    assert!(text.starts_with("add table inet gnomon\ndelete table inet gnomon\nadd table inet gnomon\n"), "{text}");
+}
+
+#[test]
+fn a_changed_verdict_takes_the_old_one_out_first() {
+    let before = planned(&set(1, &["10.0.0.5:3001"]));
+    let mut flipped = set(2, &[]);
+    flipped.decisions = vec![decision("10.0.0.5:3001", Action::Shadow)];
+    expect![[r#"
+        add element inet gnomon blk4 { 10.0.0.5 . 3001 : goto block }
+        delete element inet gnomon blk4 { 10.0.0.5 . 3001 : goto block }
+        add element inet gnomon blk4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8" : goto shadow }
+    "#]]
+    .assert_eq(&render(&planned(&flipped), Some(&holding(&before, 899)), FULL).to_nft());
+}

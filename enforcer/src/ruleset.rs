@@ -1,0 +1,132 @@
+//! What a decision set means at this point: the elements our table should hold. Pure.
+//!
+//! A site's set is made for everybody, so some of it is not for this host: its own address (unless it judges its input), its
+//! gateway, its resolvers, whoever administers it. Those decisions are withheld one by one and reported, never silently: refusing
+//! the whole set would let one such server open the door for all others. A set that contradicts *itself* is refused by [`crate::check`].
+
+use crate::{
+    config::{Config, Hook},
+    facts::Facts,
+};
+use ipnet::IpNet;
+use rules::{
+    decision::{Action, Decision, DecisionSet},
+    endpoint::Endpoint,
+    finding::FindingId,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+/// The content of table `inet gnomon`. Its chains and rules are always the same ([`crate::render::skeleton`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ruleset {
+    pub hooks: BTreeSet<Hook>,
+    /// Whom the blocks bind: no two overlap.
+    pub agents: BTreeSet<IpNet>,
+    /// Addresses that no element can cut: no two overlap.
+    pub never: BTreeSet<IpNet>,
+    /// Addresses with ports that no element can cut.
+    pub open: BTreeSet<Endpoint>,
+    pub blocks: BTreeMap<Endpoint, Block>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    pub action: Action,
+    /// Goes into the kernel as the element's comment: whoever lists the table can ask why.
+    pub finding: FindingId,
+}
+
+/// A decision that is not carried out here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    pub endpoint: Endpoint,
+    pub finding: FindingId,
+    pub why: &'static str,
+}
+
+/// Ports that a network needs to be one: DNS, DHCP, NTP, DNS over TLS, DHCPv6.
+const INFRASTRUCTURE_PORTS: [u16; 7] = [53, 67, 68, 123, 546, 547, 853];
+
+pub fn plan(set: &DecisionSet, facts: &Facts, config: &Config) -> (Ruleset, Vec<Withheld>) {
+    let mut ruleset = Ruleset {
+        hooks: config.hooks.clone(),
+        agents: aggregate(set.agents.iter().copied()),
+        never: never(set, facts, config),
+        open: set.protected_endpoints.iter().chain(&config.protected_endpoints).map(|e| Endpoint::new(e.address, e.port)).collect(),
+        blocks: BTreeMap::new(),
+    };
+    let mut withheld = Vec::new();
+    for decision in &set.decisions {
+        let endpoint = Endpoint::new(decision.endpoint.address, decision.endpoint.port);
+        match reason_to_withhold(endpoint, facts, config) {
+            Some(why) => withheld.push(Withheld { endpoint, finding: decision.finding.clone(), why }),
+            None => add(&mut ruleset.blocks, endpoint, decision),
+        }
+    }
+    (ruleset, withheld)
+}
+
+/// Two findings at one endpoint: the block wins over the count, then the smaller id, so that the order of decisions does not matter.
+fn add(blocks: &mut BTreeMap<Endpoint, Block>, endpoint: Endpoint, decision: &Decision) {
+    let new = Block { action: decision.action, finding: decision.finding.clone() };
+    let rank = |b: &Block| (b.action != Action::Block, b.finding.clone());
+    let kept = blocks.entry(endpoint).or_insert_with(|| new.clone());
+    if rank(&new) < rank(kept) {
+        *kept = new;
+    }
+}
+
+fn reason_to_withhold(endpoint: Endpoint, facts: &Facts, config: &Config) -> Option<&'static str> {
+    let Endpoint { address, port } = endpoint;
+    let judges_input = config.hooks.contains(&Hook::Input);
+    if always_kept().iter().any(|net| net.contains(&address)) {
+        Some("loopback, link-local or multicast: not reached through a network")
+    } else if INFRASTRUCTURE_PORTS.contains(&port) {
+        Some("a port of DNS, DHCP or NTP")
+    } else if facts.own.contains(&address) && !judges_input {
+        Some("an address of this host, which does not judge its input")
+    } else if facts.own.contains(&address) && config.ssh_ports.contains(&port) {
+        Some("this host's own SSH port")
+    } else if facts.gateways.contains(&address) {
+        Some("a default gateway of this host")
+    } else if facts.resolvers.contains(&address) {
+        Some("a resolver of this host")
+    } else if facts.ssh_peers.contains(&address) {
+        Some("somebody administers this host from there right now")
+    } else if config.protected_endpoints.contains(&endpoint) || config.protected.iter().any(|net| net.contains(&address)) {
+        Some("protected by this host's configuration")
+    } else {
+        None
+    }
+}
+
+fn never(set: &DecisionSet, facts: &Facts, config: &Config) -> BTreeSet<IpNet> {
+    let own = (!config.hooks.contains(&Hook::Input)).then_some(&facts.own).into_iter().flatten();
+    let hosts = own.chain(&facts.gateways).chain(&facts.resolvers).chain(&facts.ssh_peers).copied().map(IpNet::from);
+    aggregate(always_kept().into_iter().chain(hosts).chain(config.protected.iter().copied()).chain(set.protected.iter().copied()))
+}
+
+/// Loopback, link-local (DHCP, neighbour discovery), multicast, broadcast.
+fn always_kept() -> [IpNet; 7] {
+    let net = |address: IpAddr, len: u8| IpNet::new_assert(address, len);
+    [
+        net(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
+        net(Ipv4Addr::new(169, 254, 0, 0).into(), 16),
+        net(Ipv4Addr::new(224, 0, 0, 0).into(), 4),
+        net(Ipv4Addr::BROADCAST.into(), 32),
+        net(Ipv6Addr::LOCALHOST.into(), 128),
+        net(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10),
+        net(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0).into(), 8),
+    ]
+}
+
+/// Interval sets refuse overlaps, so what lies within another goes, and neighbours become one.
+fn aggregate(nets: impl Iterator<Item = IpNet>) -> BTreeSet<IpNet> {
+    IpNet::aggregate(&nets.map(|n| n.trunc()).collect()).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;

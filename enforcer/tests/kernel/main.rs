@@ -1,0 +1,8 @@
+//! What the kernel really does with our tables: real packets between namespaces, positive control first.
+
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod blocking;
+mod lab;
+mod talk;
+mod upkeep;
