@@ -2,6 +2,10 @@
 //!
 //! A bundle that cannot be trusted or read changes nothing: the last good one stays in force. Generations only grow.
 
+mod keep;
+
+pub(crate) use keep::Keep;
+
 use crate::{authenticate::hmac::Keyring, forward::Target};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ring::signature::{ED25519, UnparsedPublicKey};
@@ -159,28 +163,43 @@ pub fn judge(verifier: &Verifier, in_force: Option<&Book>, signed: &Signed) -> R
     }
 }
 
-/// Keeps the book in force up to date until `shutdown`. Every refusal is loud: somebody is signing what we cannot accept.
+/// Keeps the book in force up to date until `shutdown`, beginning with the one on disk. Every refusal is loud: somebody is signing what we
+/// cannot accept.
 pub(crate) async fn follow(
     verifier: Verifier,
     mut offered: watch::Receiver<Option<Arc<Signed>>>,
+    keep: Keep,
     books: watch::Sender<Option<Arc<Book>>>,
     refused: Arc<AtomicU64>,
     shutdown: CancellationToken,
 ) {
+    let consider = |signed: &Signed, from: &str| {
+        let in_force = books.borrow().clone();
+        match judge(&verifier, in_force.as_deref(), signed) {
+            Ok(None) => false,
+            Ok(Some(book)) => {
+                tracing::info!(generation = book.generation(), from, "a new bundle is in force");
+                books.send_replace(Some(book));
+                true
+            }
+            Err(why) => {
+                refused.fetch_add(1, Relaxed);
+                tracing::error!(%why, from, "a bundle was refused; the last good one stays in force");
+                false
+            }
+        }
+    };
+    match keep.read() {
+        Ok(kept) => drop(kept.map(|signed| consider(&signed, "disk"))),
+        Err(why) => tracing::error!(%why, "the bundle kept on disk cannot be read; waiting for the collector's"),
+    }
     loop {
         let signed = offered.borrow_and_update().clone();
-        if let Some(signed) = signed {
-            let in_force = books.borrow().clone();
-            match judge(&verifier, in_force.as_deref(), &signed) {
-                Ok(None) => {}
-                Ok(Some(book)) => {
-                    tracing::info!(generation = book.generation(), "a new bundle is in force");
-                    books.send_replace(Some(book));
-                }
-                Err(why) => {
-                    refused.fetch_add(1, Relaxed);
-                    tracing::error!(%why, "a bundle was refused; the last good one stays in force");
-                }
+        if let Some(signed) = signed.filter(|s| consider(s, "collector")) {
+            let keep = keep.clone();
+            let kept = tokio::task::spawn_blocking(move || keep.write(&signed)).await;
+            if let Ok(Err(why)) = kept {
+                tracing::error!(%why, "the bundle cannot be kept on disk: a restart without the collector would let nothing through");
             }
         }
         tokio::select! {

@@ -73,7 +73,7 @@ pub async fn start(config: Config, bundle: watch::Receiver<Option<Arc<Signed>>>,
 
     let (books, book) = watch::channel(None);
     let refused = Arc::new(AtomicU64::new(0));
-    let follow = bundle::follow(verifier, bundle, books, refused.clone(), shutdown.clone());
+    let follow = bundle::follow(verifier, bundle, bundle::Keep::new(&config.data), books, refused.clone(), shutdown.clone());
     let gateway = Arc::new(pipeline::Gateway {
         book,
         bundles_refused: refused,

@@ -248,6 +248,34 @@ async fn only_a_newer_bundle_with_the_right_signature_replaces_the_one_in_force(
 }
 
 #[tokio::test]
+async fn a_restart_without_the_collector_goes_by_the_last_good_bundle_and_by_no_older_one() {
+    let backend = Backend::echo().await;
+    let plan = |generation: u64| {
+        let mut plan = Plan::new().server("files", &backend).grant("acme/n1", "files", &["*"]);
+        plan.bundle.generation = generation;
+        plan
+    };
+    let mut site = plan(7).run().await;
+    site.stop().await;
+    let dir = site.into_dir();
+    let kept = dir.path().join("gateway/bundle.json");
+    assert_eq!(std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&kept).unwrap()) & 0o777, 0o600);
+    let mut site = plan(7).silent().run_in(dir).await;
+    assert_eq!(site.send(Ask::post(call("read")).key(&key("acme/n1"))).await.status, 200);
+    site.offer(sign(&plan(6).bundle));
+    while !site.send(Ask::bare("GET").at("/metrics")).await.text().contains("bundles_refused_total 1\n") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(site.generation().await, 7);
+    site.stop().await;
+    // What is on disk is trusted no more than what arrives.
+    let dir = site.into_dir();
+    std::fs::write(&kept, serde_json::to_vec(&sign_as(&plan(9).bundle, Signed::BUNDLE, &[8; 32])).unwrap()).unwrap();
+    let site = plan(0).silent().run_in(dir).await;
+    assert_eq!(site.send(Ask::post(call("read")).key(&key("acme/n1"))).await.status, 503);
+}
+
+#[tokio::test]
 async fn health_and_metrics_are_no_calls() {
     let backend = Backend::echo().await;
     let mut site = simple(&backend).await;

@@ -41,13 +41,15 @@ pub struct Site {
 pub struct Plan {
     pub bundle: Bundle,
     pub config: Config,
+    /// Whether a collector offers the bundle at the start.
+    offers: bool,
 }
 
 impl Plan {
     pub fn new() -> Plan {
         let bundle = Bundle { generation: 1, registry: Registry::default(), grants: Vec::new(), tenants: Vec::new() };
         let config = Config { listen: "127.0.0.1:0".parse().unwrap(), bundle_keys: vec![public_key()], ..Config::default() };
-        Plan { bundle, config }
+        Plan { bundle, config, offers: true }
     }
 
     pub fn server(self, slug: &str, backend: &Backend) -> Plan {
@@ -94,6 +96,11 @@ impl Plan {
         self
     }
 
+    pub fn silent(mut self) -> Plan {
+        self.offers = false;
+        self
+    }
+
     pub async fn run(self) -> Site {
         let dir = tempfile::tempdir().unwrap();
         self.run_in(dir).await
@@ -101,7 +108,7 @@ impl Plan {
 
     pub async fn run_in(self, dir: TempDir) -> Site {
         let config = Config { data: dir.path().to_owned(), ..self.config };
-        let (offered, bundle) = watch::channel(Some(Arc::new(sign(&self.bundle))));
+        let (offered, bundle) = watch::channel(self.offers.then(|| Arc::new(sign(&self.bundle))));
         let shutdown = CancellationToken::new();
         let running = gateway::start(config, bundle, shutdown.clone()).await.unwrap();
         let address = running.address();
