@@ -43,8 +43,11 @@ pub(super) fn plan(plan: &Plan, nft: bool) -> Result<(), Failure> {
 }
 
 pub(super) fn status(s: &Status) -> Result<(), Failure> {
-    let state = match (&s.agents, s.stopped) {
-        (_, true) => format!("{WARN}stopped by a person{WARN:#} (gnomon enforce resume)"),
+    let state = match (&s.agents, &s.stopped) {
+        (_, Some(why)) => format!("{WARN}stopped by a person{WARN:#}: {why} (gnomon enforce resume)"),
+        (None, _) if s.unavailable.is_some() => {
+            format!("{ERROR}enforcement is unavailable{ERROR:#}: {}", s.unavailable.as_deref().unwrap_or_default())
+        }
         (None, _) if s.desired == 0 => "nothing is to be blocked, and our table is not in the kernel".to_owned(),
         (None, _) => format!("{ERROR}our table is not in the kernel{ERROR:#}"),
         (Some(_), _) if s.enforced < s.desired => format!("{ERROR}{} of {} blocks are in the kernel{ERROR:#}", s.enforced, s.desired),
