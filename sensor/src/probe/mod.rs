@@ -22,6 +22,9 @@ pub mod targets;
 mod tls;
 pub mod words;
 
+#[cfg(test)]
+mod hostile;
+
 pub use config::{Config, ScanConfig, ScanError, ScanReport, TargetHint};
 pub use identify::Hint;
 pub use scan::{probe_one, scan};
