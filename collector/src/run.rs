@@ -124,6 +124,7 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
     // A collector must not have itself cut off.
     let own = intake.as_ref().and_then(|l| l.local_addr().ok()).filter(|a| !a.ip().is_unspecified());
     config.protect.extend(own.map(|a| Endpoint::new(a.ip(), a.port())));
+    secrets::close_to_others(&database(&config.data))?;
     let post = notify::Post::open(&config.notify).map_err(Error::Config)?;
     let signer = Signer::open(&config.data)?;
     let key = signer.public().clone();
@@ -152,7 +153,7 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
         let tls = TlsAcceptor::from(Arc::new(tls));
         running.part("the intake", api::listen::serve(intake, Some(tls), api::intake(api), most, stop.clone()));
     }
-    running.part("the timer", tick(config.judge_every.0, writer.clone(), stop.clone()));
+    running.part("the writer", tick(config.judge_every.0, writer.clone(), stop.clone()));
     running.part("the resolver", registry::refresh(writer.clone(), stop.clone()));
     running.part("the pruner", retention::run(writer.clone(), stop.clone()));
     let (wake, clock) = (shown.committed.clone(), config.clock.clone());
@@ -228,8 +229,11 @@ async fn tick(every: std::time::Duration, writer: Writer, stop: CancellationToke
             turn.state.touched.tick = true;
             Ok(())
         });
-        if let Err(why) = judged.await {
-            tracing::warn!(%why, "the clocks were not looked at");
+        match judged.await {
+            Ok(()) => {}
+            // The writer has ended: nothing works any more, and whoever waits for us must know.
+            Err(Unavailable::Stopping) => return,
+            Err(why) => tracing::warn!(%why, "the clocks were not looked at"),
         }
     }
 }

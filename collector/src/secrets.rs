@@ -5,13 +5,22 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::{
     fs::{self, OpenOptions},
     io::{ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
 /// Makes the directory with mode 0700, with its parents.
 pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| Error::Data { path: path.to_owned(), why: e.to_string() })
+}
+
+/// Makes the file, or makes it ours alone: what is beside it (a database's log) inherits its mode.
+pub(crate) fn close_to_others(path: &Path) -> Result<(), Error> {
+    let close = || {
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))
+    };
+    close().map_err(|e: std::io::Error| Error::Data { path: path.to_owned(), why: e.to_string() })
 }
 
 /// The file's text; made by `make` with mode 0600 and durable before it is used, when there is none.

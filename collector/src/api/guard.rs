@@ -92,7 +92,7 @@ fn is_loopback(host: &str) -> bool {
 
 pub(super) async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(PATIENCE, next.run(request)).await {
-        Ok(response) => response,
+        Ok(response) => super::problem::shaped(response),
         Err(_) => Problem::slow().into_response(),
     }
 }

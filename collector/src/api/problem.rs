@@ -64,6 +64,20 @@ impl IntoResponse for Problem {
     }
 }
 
+/// Refusals that the HTTP layer made before a handler ran, in our shape.
+pub(crate) fn shaped(response: Response) -> Response {
+    let status = response.status();
+    let plain = response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/plain"));
+    if !plain || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let error = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "the body is longer than this route takes".to_owned(),
+        other => format!("the request was refused: {other}"),
+    };
+    Problem::new(status, error, "send less at once, in well-formed HTTP").into_response()
+}
+
 pub(crate) async fn not_found(uri: Uri) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no {}", uri.path()), "README.md of the collector lists all routes")
 }

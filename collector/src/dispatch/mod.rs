@@ -11,7 +11,9 @@ use crate::{
 };
 use rules::{
     access::Grant,
-    decision::{Composition, DecisionSet, compose},
+    decision::{Action, Composition, DecisionSet, compose},
+    endpoint::Endpoint,
+    finding::FindingId,
     observation::Outcome as Applied,
     registry::Registry,
     wire::v1::{Bundle, Signed, Tenant},
@@ -21,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 pub(crate) use sign::Signer;
 pub use sign::VerifyingKey;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The set a site's enforcers have been shown last.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -68,15 +70,31 @@ pub(crate) fn issue_decisions(turn: &mut Turn<'_>, signer: &Signer, name: &str, 
     let issued = news.then(|| Issued { signed: Arc::new(signer.sign(Signed::DECISIONS, &set)), set });
     if let Some(issued) = &issued {
         keep(turn.db, Signed::DECISIONS, name, issued.set.generation, issued)?;
+        let detail = difference(turn.state.sites.get(name).and_then(|s| s.issued.as_ref()).map(|i| &i.set), &issued.set);
         let reason = format!("{} decisions, valid until {}", issued.set.decisions.len(), issued.set.not_after);
-        let subject = format!("generation {}", issued.set.generation);
-        journal::write(turn, "judge", "set-issued", &subject, &reason, json!({"site": name, "decisions": issued.set.decisions}))?;
+        journal::write(turn, "judge", "set-issued", &format!("generation {}", issued.set.generation), &reason, detail)?;
     }
     if let Some(site) = turn.state.sites.get_mut(name) {
         site.held = held;
         site.issued = issued.or(site.issued.take());
     }
     Ok(())
+}
+
+/// What a set says that the one before it did not, and the other way round: the journal holds changes, not states.
+fn difference(before: Option<&DecisionSet>, now: &DecisionSet) -> serde_json::Value {
+    /// Most that one row names; the rest is counted.
+    const NAMED: usize = 200;
+    let said = |set: Option<&DecisionSet>| -> BTreeSet<(Endpoint, Action, FindingId)> {
+        set.into_iter().flat_map(|s| &s.decisions).map(|d| (d.endpoint, d.action, d.finding.clone())).collect()
+    };
+    let (old, new) = (said(before), said(Some(now)));
+    let named = |some: Vec<&(Endpoint, Action, FindingId)>| {
+        let list: Vec<_> = some.iter().take(NAMED).map(|(e, a, f)| json!({"endpoint": e.to_string(), "action": a, "finding": f})).collect();
+        json!({"count": some.len(), "first": list})
+    };
+    let (added, removed) = (named(new.difference(&old).collect()), named(old.difference(&new).collect()));
+    json!({"site": now.site, "added": added, "removed": removed})
 }
 
 /// What an enforcer of the site says it has applied: this database may be older than that. A liar could make the numbers run

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 /// Failed so often, the journal has it; who is told instead is the ladder's business.
 const SAY_SO_AFTER: i64 = 5;
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 8;
+const AT_A_TIME: i64 = 64;
 
 struct Waiting {
     row: i64,
@@ -37,16 +38,21 @@ pub(crate) async fn run(post: Post, database: PathBuf, writer: Writer, clock: Cl
         }
         let (path, now) = (database.clone(), clock.now());
         let due = tokio::task::spawn_blocking(move || open_reader(&path).ok().and_then(|db| waiting(&db, now).ok())).await;
-        for one in due.ok().flatten().unwrap_or_default() {
+        let mut due = due.ok().flatten().unwrap_or_default().into_iter().peekable();
+        while due.peek().is_some() {
+            // A few at a time: a channel that hangs must not hold up the others for long.
+            let some: Vec<Waiting> = due.by_ref().take(AT_ONCE).collect();
+            let sending = futures_util::future::join_all(some.iter().map(|one| post.send(one, clock.now())));
             let sent = tokio::select! {
                 () = stop.cancelled() => return,
-                sent = post.send(&one, clock.now()) => sent,
+                sent = sending => sent,
             };
-            let counts = post.config.counts(&one);
-            // Not stored: it is sent again, with the same idempotency key. Twice is better than never.
-            if let Err(why) = writer.write(move |turn| note(turn, one, sent, counts)).await {
-                tracing::warn!(%why, "a delivery could not be noted");
-                break;
+            for (one, sent) in some.into_iter().zip(sent) {
+                let counts = post.config.counts(&one);
+                // Not stored: it is sent again, with the same idempotency key. Twice is better than never.
+                if let Err(why) = writer.write(move |turn| note(turn, one, sent, counts)).await {
+                    tracing::warn!(%why, "a delivery could not be noted");
+                }
             }
         }
     }
@@ -67,7 +73,7 @@ fn waiting(db: &Connection, now: Timestamp) -> Outcome<Vec<Waiting>> {
     let sql =
         "SELECT id, step, channel, attempts, body FROM outbox WHERE state = 'waiting' AND next_ms <= ?1 ORDER BY next_ms, id LIMIT ?2";
     let mut ask = db.prepare(sql)?;
-    let found = ask.query_map(params![now.as_millisecond(), AT_ONCE as i64], |r| {
+    let found = ask.query_map(params![now.as_millisecond(), AT_A_TIME], |r| {
         let letter = rows::decode(&r.get::<_, String>(4)?)?;
         Ok(Waiting { row: r.get(0)?, step: r.get(1)?, channel: r.get(2)?, attempts: r.get(3)?, letter })
     })?;

@@ -239,6 +239,36 @@ async fn what_the_network_says_is_text_on_the_page() {
 }
 
 #[tokio::test]
+async fn bodies_and_connections_are_bounded() {
+    use tokio::io::AsyncReadExt;
+    let data = tempfile::tempdir().unwrap();
+    let mut config = config(data.path());
+    config.limits.connections = 3;
+    let (running, stop) = run(&config).await;
+    let admin = Admin::of(&running, &config);
+    let (status, problem) = admin.ask("POST", "/v1/registry", json!("x".repeat(2 << 20))).await;
+    assert_eq!((status, problem["whose"].as_str()), (StatusCode::PAYLOAD_TOO_LARGE, Some("caller")), "{problem}");
+    drop(admin);
+    let mut open = Vec::new();
+    let refused = loop {
+        let mut stream = tokio::net::TcpStream::connect(running.admin_address()).await.unwrap();
+        // One that is served waits for our request; one beyond the limit is closed at once.
+        let mut byte = [0];
+        match tokio::time::timeout(std::time::Duration::from_millis(300), stream.read(&mut byte)).await {
+            Err(_) => open.push(stream),
+            Ok(read) => break read,
+        }
+        assert!(open.len() <= 3);
+    };
+    assert!(matches!(refused, Ok(0) | Err(_)));
+    let mode = |name: &str| std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(data.path().join(name)).unwrap()) & 0o777;
+    for secret in ["gnomon.db", "gnomon.db-wal", "admin.token", "signing.key", "ca.key"] {
+        assert_eq!(mode(secret), 0o600, "{secret}");
+    }
+    end(running, stop).await;
+}
+
+#[tokio::test]
 async fn a_busy_port_is_named_with_the_setting_that_changes_it() {
     let data = tempfile::tempdir().unwrap();
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
