@@ -50,6 +50,8 @@ pub struct Circumstances<'a> {
     pub veto: Option<&'a str>,
     /// Why no new block is made in this round, for example that there would be too many at once. What is blocked stays so.
     pub hold: Option<&'a str>,
+    /// How often the server was seen so far: [`crate::server::Server::sightings`].
+    pub sightings: u64,
     /// Whether anybody who could see the server is watching: silence before a deaf sensor says nothing.
     pub watched: bool,
     /// A probe found nothing there, and nothing was seen since.
@@ -64,7 +66,7 @@ pub fn step(case: &Case, now: Timestamp, c: &Circumstances<'_>) -> (Case, Vec<Ef
     match c.finding {
         None => next.close(c.closure, now),
         Some(finding) => {
-            next.case.look(finding.last_seen, if c.watched { elapsed } else { Duration::ZERO });
+            next.case.look(c.sightings, if c.watched { elapsed } else { Duration::ZERO });
             if finding.place.is_some() && is_gone(&next.case, c) {
                 next.close(Closure::Gone, now);
             } else {

@@ -150,6 +150,7 @@ impl Round {
             closure,
             veto: veto.as_deref(),
             hold: self.hold.as_deref(),
+            sightings: server.map_or(0, |s| s.sightings),
             watched: witnesses.any(|sensor| !seen.deaf.contains(sensor)),
             missed: server.is_some_and(Server::is_missed),
         };

@@ -55,9 +55,10 @@ pub struct Server {
     pub shares_endpoint_with: BTreeSet<String>,
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
-    /// Whether it ever answered, or only hints point here.
+    /// How often it was seen to be there. Zero: only hints point here. Unlike `last_seen`, no clock that was wrong for a
+    /// while spoils this.
     #[serde(default)]
-    pub answered: bool,
+    pub sightings: u64,
     /// When a probe last found that nothing answers here.
     pub gone_at: Option<Timestamp>,
     /// What did not fit the bounds below, by what it was.
@@ -88,7 +89,7 @@ impl Server {
             shares_endpoint_with: BTreeSet::new(),
             first_seen: at,
             last_seen: at,
-            answered: false,
+            sightings: 0,
             gone_at: None,
             dropped: BTreeMap::new(),
         }
@@ -110,12 +111,12 @@ impl Server {
             // Only what came from the server, or a process that listens, shows that it lives; until there is such a
             // thing, a hint is the best there is.
             let alive = pack.weigh(&evidence.mark).1 == Side::Server || evidence.facts.process.is_some();
-            if alive && !self.answered {
-                self.answered = true;
+            if alive && self.sightings == 0 {
                 self.last_seen = at;
-            } else if alive || !self.answered {
+            } else if alive || self.sightings == 0 {
                 self.last_seen = self.last_seen.max(at);
             }
+            self.sightings = self.sightings.saturating_add(u64::from(alive));
             if self.gone_at.is_some_and(|gone| alive && gone < at) {
                 self.gone_at = None;
             }

@@ -5,4 +5,5 @@ mod house;
 mod lab;
 mod scenarios;
 mod sdk;
+mod simulation;
 mod world;

@@ -11,6 +11,7 @@ pub(super) fn merge(into: &mut Server, from: Server) {
     let newer = from.last_seen > into.last_seen;
     into.first_seen = into.first_seen.min(from.first_seen);
     into.last_seen = into.last_seen.max(from.last_seen);
+    into.sightings = into.sightings.saturating_add(from.sightings);
     into.gone_at = into.gone_at.max(from.gone_at).filter(|gone| *gone >= into.last_seen);
     if into.place.host.is_none() {
         into.place.host = from.place.host;

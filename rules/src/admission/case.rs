@@ -83,8 +83,8 @@ pub struct Case {
     pub notified_at: Option<Timestamp>,
     /// How much of the time since then was lived through.
     pub waited: Period,
-    /// When the server was seen last, as far as this case was told.
-    pub seen: Timestamp,
+    /// How often the server had been seen, as far as this case was told.
+    pub seen: u64,
     /// How much of the time since then was lived through with somebody watching. Not what the wall clock says: after an
     /// outage of a month nothing was seen for a month, and all of it may be there.
     pub unseen: Period,
@@ -131,7 +131,7 @@ impl Case {
             asked: BTreeMap::new(),
             notified_at: None,
             waited: Period::default(),
-            seen: Timestamp::MIN,
+            seen: 0,
             unseen: Period::default(),
             why_not: None,
             reminded: Vec::new(),
@@ -227,12 +227,12 @@ impl Case {
         elapsed
     }
 
-    /// The server was seen last at `last_seen`; `counts` is what was lived through since the last step while somebody watched.
-    pub(super) fn look(&mut self, last_seen: Timestamp, counts: Duration) {
-        if last_seen == self.seen {
+    /// The server has been seen so often by now; `counts` is what was lived through since the last step while somebody watched.
+    pub(super) fn look(&mut self, sightings: u64, counts: Duration) {
+        if sightings == self.seen {
             self.unseen = Period(self.unseen.0.saturating_add(counts));
         } else {
-            self.seen = last_seen;
+            self.seen = sightings;
             self.unseen = Period::default();
         }
     }

@@ -13,6 +13,7 @@ struct World {
     closure: Closure,
     veto: Option<&'static str>,
     hold: Option<&'static str>,
+    sightings: u64,
     watched: bool,
     missed: bool,
     /// Whether the server goes on being seen.
@@ -32,6 +33,7 @@ fn world() -> World {
         closure: Closure::NotDetected,
         veto: None,
         hold: None,
+        sightings: 0,
         watched: true,
         missed: false,
         alive: true,
@@ -62,6 +64,7 @@ impl World {
     fn look(&mut self) -> &mut World {
         if let Some(finding) = self.finding.as_mut().filter(|_| self.alive) {
             finding.last_seen = self.now;
+            self.sightings = self.now.as_second().unsigned_abs();
         }
         let c = Circumstances {
             policy: &self.policy,
@@ -70,6 +73,7 @@ impl World {
             closure: self.closure,
             veto: self.veto,
             hold: self.hold,
+            sightings: self.sightings,
             watched: self.watched,
             missed: self.missed,
         };
