@@ -2,9 +2,9 @@
 
 use crate::{
     admin::{explain, findings, keys, registry, sensors, servers},
-    config, data, demo, doctor,
+    async_main, config, data, demo, doctor,
     failure::{Exit, Failure, Side},
-    out, scan, up, watch,
+    inventory, out, role, scan, up, watch,
 };
 use clap::{
     Args, CommandFactory, Parser, Subcommand,
@@ -60,10 +60,18 @@ impl Global {
 pub enum Command {
     /// Every role in one process, on defaults
     Up(Box<up::Options>),
+    /// One sensor, reporting to a collector elsewhere
+    Sensor(role::Sensor),
+    /// The collector by itself
+    Collector(role::Collector),
+    /// The gateway by itself, with bundles from a collector elsewhere
+    Gateway(role::Gateway),
     /// Ask the addresses that are named whether MCP servers answer there
     Scan(scan::Options),
     /// Listen for MCP servers on the wire, or read a capture
     Watch(watch::Options),
+    /// This host's listeners, and the servers its MCP clients are set up for
+    Inventory(inventory::Options),
     /// What the collector knows
     Servers(servers::Options),
     /// What is wrong, whose it is, and what happens when
@@ -118,6 +126,10 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     let global = &cli.global;
     match cli.command {
         Command::Up(options) => up::run(&options, global),
+        Command::Sensor(options) => async_main(role::sensor(&options, global)),
+        Command::Collector(options) => async_main(role::collector(&options, global)),
+        Command::Gateway(options) => async_main(role::gateway(&options, global)),
+        Command::Inventory(options) => inventory::run(&options, global),
         Command::Servers(options) => servers::run(&options, global),
         Command::Findings(options) => findings::run(&options, global),
         Command::Registry(options) => registry::run(&options, global),

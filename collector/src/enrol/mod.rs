@@ -59,7 +59,7 @@ pub(crate) enum Refusal {
     #[error("{0}")]
     Ask(&'static str),
     /// One text for what was never issued, is used up or was withdrawn: a guesser learns nothing.
-    #[error("the token is not one of this collector, or was used already; ask for a new one with `gnomon sensor token`")]
+    #[error("the token is not one of this collector, or was used already; ask for a new one with `gnomon tokens issue`")]
     Token,
     #[error("the token expired at {0}; ask for a new one")]
     Expired(Timestamp),
@@ -136,15 +136,21 @@ pub(crate) fn join(turn: &mut Turn<'_>, secret: &str, wanted: Option<&str>) -> A
         return Ok(Err(Refusal::Expired(token.expires_at)));
     }
     let bound = token.name.clone();
-    let name = match bound.clone().or_else(|| wanted.filter(|n| is_name(n)).map(str::to_owned)) {
-        Some(name) => name,
-        None => match secrets::random_hex(4) {
-            Ok(tail) => format!("{:?}-{tail}", token.role).to_ascii_lowercase(),
+    let wanted = wanted.filter(|n| is_name(n));
+    let free = |name: &str| turn.state.sensors.get(name).is_none_or(|s| s.revoked.is_some());
+    let name = match (&bound, wanted) {
+        // A name's place is taken over only with a token that names it, or after it was revoked.
+        (Some(bound), _) => bound.clone(),
+        (None, Some(wanted)) if free(wanted) => wanted.to_owned(),
+        // Hosts that share a name are common, and so are a sensor and a gateway on one host.
+        (None, wanted) => match secrets::random_hex(4) {
+            Ok(tail) => {
+                format!("{}-{tail}", wanted.map_or_else(|| format!("{:?}", token.role).to_ascii_lowercase(), |w| cut(w, 54).to_owned()))
+            }
             Err(why) => return Ok(Err(Refusal::Randomness(why))),
         },
     };
     let known = turn.state.sensors.get(&name);
-    // A name's place is taken over only with a token that names it, or after it was revoked.
     if known.is_some_and(|s| s.revoked.is_none()) && bound.is_none() {
         return Ok(Err(Refusal::Taken(name)));
     }
@@ -217,6 +223,11 @@ fn enlist(sensor: &mut Sensor, now: Timestamp) -> Result<String, String> {
 
 fn hash(secret: &str) -> String {
     crate::hex(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref())
+}
+
+/// At most so many bytes; names are ASCII.
+fn cut(name: &str, max: usize) -> &str {
+    name.get(..max).unwrap_or(name)
 }
 
 fn short(hash: &str) -> &str {

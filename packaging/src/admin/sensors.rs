@@ -75,11 +75,19 @@ pub enum Role {
 pub fn tokens(options: &Tokens, global: &Global) -> Result<Exit, Failure> {
     super::with(&options.access, global, async |api| {
         match &options.command {
-            TokenCommand::Issue { role, name, site, ttl, uses } => {
-                let role = role.to_possible_value().map(|v| v.get_name().to_owned());
+            TokenCommand::Issue { role: role_asked, name, site, ttl, uses } => {
+                let role = role_asked.to_possible_value().map(|v| v.get_name().to_owned());
                 let ask = json!({"role": role, "name": name, "site": site, "ttl": ttl, "uses": uses});
                 let answer = api.issue_token(&ask).await?;
-                if global.json { out::object(&answer)? } else { issued(&answer, *uses, *ttl)? }
+                if global.json {
+                    out::object(&answer)?;
+                } else {
+                    issued(&answer, *uses, *ttl)?;
+                    if !matches!(*role_asked, Role::Sensor) {
+                        let key = api.verifying_key().await?;
+                        out::note(format!("{DIM}it must trust the key that signs here:{DIM:#} --trust {key}"));
+                    }
+                }
             }
             TokenCommand::List => open(&api.tokens().await?, global.json)?,
             TokenCommand::Withdraw { hash } => {

@@ -151,6 +151,12 @@ impl Api {
         self.post(&["tokens"], ask).await
     }
 
+    /// The public key that decision sets and bundles are signed with, in base64.
+    pub async fn verifying_key(&self) -> Result<String, Failure> {
+        let answer: Value = self.get(&["verifying-key"], &[]).await?;
+        self.text(&answer, "public_key")
+    }
+
     pub async fn tokens(&self) -> Result<Vec<Value>, Failure> {
         self.get(&["tokens"], &[]).await
     }

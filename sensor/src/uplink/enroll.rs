@@ -120,9 +120,21 @@ async fn ask(url: &str, token: &str, csr: String, pin: Pin) -> Result<EnrollResp
     let request = EnrollRequest { token: token.trim().to_owned(), csr };
     match post(&client, &format!("{url}/v1/enroll"), &request).await {
         Ok(Reply { status: 200 | 201, body }) => serde_json::from_slice(&body).map_err(|e| EnrollError::Answer(e.to_string())),
-        Ok(Reply { status: 400..=499, body }) => Err(EnrollError::Refused(rules::printable::printable_bytes(&body, 200))),
+        Ok(Reply { status: 400..=499, body }) => Err(EnrollError::Refused(reason(&body))),
         Ok(Reply { status, body }) => Err(unreachable(format!("{status} {}", rules::printable::printable_bytes(&body, 200)))),
         Err(why) => Err(unreachable(why)),
+    }
+}
+
+/// The collector's own words, or what came instead of them.
+fn reason(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Problem {
+        error: String,
+    }
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(Problem { error }) => rules::printable::printable(&error, 300),
+        Err(_) => rules::printable::printable_bytes(body, 200),
     }
 }
 

@@ -22,20 +22,23 @@ pub struct HttpsUplink {
     url: String,
 }
 
+impl Enrolled {
+    /// TLS with our certificate, trusting the collector's root and no other: for whoever else of this machine speaks to it.
+    pub fn client_config(&self) -> Result<ClientConfig, EnrollError> {
+        let (chain, key, root) = self.credentials()?;
+        let bad = |why: rustls::Error| EnrollError::Answer(why.to_string());
+        let mut roots = RootCertStore::empty();
+        roots.add(root).map_err(bad)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(bad)?;
+        builder.with_root_certificates(roots).with_client_auth_cert(chain, key).map_err(bad)
+    }
+}
+
 impl HttpsUplink {
     pub fn new(enrolled: &Enrolled) -> Result<HttpsUplink, EnrollError> {
-        let (chain, key, root) = enrolled.credentials()?;
-        let bad = |why: String| EnrollError::Answer(why);
-        let mut roots = RootCertStore::empty();
-        roots.add(root).map_err(|e| bad(e.to_string()))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| bad(e.to_string()))?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .map_err(|e| bad(e.to_string()))?;
-        Ok(HttpsUplink { client: client(config).map_err(bad)?, url: enrolled.url.clone() })
+        let client = client(enrolled.client_config()?).map_err(EnrollError::Answer)?;
+        Ok(HttpsUplink { client, url: enrolled.url.clone() })
     }
 
     pub(super) async fn deliver(&self, batch: &Batch) -> Result<Ack, Undelivered> {

@@ -1,0 +1,195 @@
+//! One role in a process of its own, with just the privileges it needs: `gnomon sensor`, `collector`, `gateway`, `enforcer`,
+//! and `courier`, which fetches for an enforcer that has no network.
+
+use crate::{
+    cli::Global,
+    config::Config,
+    courier::{Courier, Goods},
+    data::Held,
+    failure::{Exit, Failure, Side},
+    out, stop, wiring,
+};
+use clap::Args;
+use sensor::{
+    Uplink,
+    uplink::{EnrollError, Enrolled, HttpsUplink, enroll},
+};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+/// What every role takes.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Settings; `gnomon config defaults` prints them all
+    #[arg(long, value_name = "FILE", env = "GNOMON_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+}
+
+/// How to become known to a collector elsewhere.
+#[derive(Debug, Args)]
+pub struct Join {
+    /// The collector's intake, such as https://collector.corp.example:7412
+    #[arg(long, value_name = "URL", env = "GNOMON_COLLECTOR", hide_env_values = true)]
+    pub collector: Option<Url>,
+    /// A join token from `gnomon tokens issue`; needed once, then the data directory holds a certificate
+    #[arg(long, value_name = "TOKEN", env = "GNOMON_JOIN_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+/// Sees packets and this host, asks what it was told to ask, and reports to a collector.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gnomon sensor --collector https://hq:7412 --token gnomon1.…    the first time
+  gnomon sensor                                                  from then on
+What was seen is kept on disk until the collector has it.")]
+pub struct Sensor {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(flatten)]
+    pub join: Join,
+    /// Ask these addresses, again and again: networks, ranges or names
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', env = "GNOMON_PROBE", hide_env_values = true)]
+    pub probe: Vec<String>,
+    /// Watch only this interface; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub interface: Vec<String>,
+}
+
+/// Keeps inventory, registry, clocks and journal, tells people, signs decisions.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  gnomon collector --listen 0.0.0.0:7412 --name collector.corp.example")]
+pub struct Collector {
+    #[command(flatten)]
+    pub common: Common,
+    /// Take in remote sensors, enforcers and gateways here, over HTTPS with client certificates [default: off]
+    #[arg(long, value_name = "ADDR", env = "GNOMON_INTAKE", hide_env_values = true)]
+    pub listen: Option<SocketAddr>,
+    /// A name or address they reach it by, for its certificate; may be given more than once
+    #[arg(long = "name", value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Admin API and status page, on loopback [default: 127.0.0.1:7411]
+    #[arg(long, value_name = "ADDR", env = "GNOMON_ADMIN", hide_env_values = true)]
+    pub admin: Option<SocketAddr>,
+}
+
+/// Lets tool calls through to registered servers, with a permit and a record of each.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  gnomon gateway --collector https://hq:7412 --token gnomon1.… --trust KEY --listen 0.0.0.0:7413")]
+pub struct Gateway {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(flatten)]
+    pub join: Join,
+    /// The collector's public key that signs bundles (`gnomon tokens issue --role gateway` prints it)
+    #[arg(long, value_name = "KEY")]
+    pub trust: Vec<String>,
+    /// Where clients connect [default: 127.0.0.1:7413]
+    #[arg(long, value_name = "ADDR", env = "GNOMON_GATEWAY", hide_env_values = true)]
+    pub listen: Option<SocketAddr>,
+}
+
+pub async fn sensor(options: &Sensor, global: &Global) -> Result<Exit, Failure> {
+    let held = Held::take(&global.data())?;
+    let shutdown = begin()?;
+    let mut config = Config::load(options.common.config.as_deref())?.sensor_at(held.path());
+    config.probe.scan.targets.extend(options.probe.iter().cloned());
+    config.capture.interfaces.extend(options.interface.iter().cloned());
+    let enrolled = join(&options.join, held.path()).await?;
+    config.name.clone_from(&enrolled.sensor);
+    let uplink = Uplink::Https(Box::new(HttpsUplink::new(&enrolled).map_err(enrolment_failed)?));
+    say(global, "sensor", &format!("`{}` of site `{}` reports to {}", enrolled.sensor, enrolled.site, enrolled.url))?;
+    let ended = sensor::run(config, uplink, shutdown).await;
+    let todo = "free or repair what it names, then start it again; nothing that was stored is lost";
+    ended.map(|()| Exit::Clear).map_err(|why| Failure::new(Side::Machine, why, todo))
+}
+
+pub async fn collector(options: &Collector, global: &Global) -> Result<Exit, Failure> {
+    let held = Held::take(&global.data())?;
+    let shutdown = begin()?;
+    let mut config = Config::load(options.common.config.as_deref())?.collector_at(held.path());
+    config.intake = options.listen.or(config.intake);
+    config.admin = options.admin.unwrap_or(config.admin);
+    config.names.extend(options.names.iter().cloned());
+    let running = collector::start(config, shutdown).await.map_err(wiring::collector_failed)?;
+    wiring::remember_key(held.path(), &running.handle().verifying_key().public_key)?;
+    let intake =
+        running.intake_address().map_or_else(|| "takes in nobody (--listen ADDR)".to_owned(), |a| format!("intake at https://{a}"));
+    let token = held.path().join("admin.token");
+    say(global, "collector", &format!("admin API at http://{} (token in {}); {intake}", running.admin_address(), token.display()))?;
+    running.wait().await.map(|()| Exit::Clear).map_err(wiring::collector_failed)
+}
+
+pub async fn gateway(options: &Gateway, global: &Global) -> Result<Exit, Failure> {
+    let held = Held::take(&global.data())?;
+    let shutdown = begin()?;
+    let mut config = Config::load(options.common.config.as_deref())?.gateway_at(held.path());
+    config.listen = options.listen.unwrap_or(config.listen);
+    config.bundle_keys.extend(options.trust.iter().cloned());
+    trusted(&config.bundle_keys, "gateway")?;
+    let enrolled = join(&options.join, held.path()).await?;
+    let (shown, bundle) = watch::channel(None);
+    tokio::spawn(Courier::new(&enrolled)?.fetch(Goods::Bundle, shown, shutdown.clone()));
+    let running = gateway::start(config, bundle, shutdown).await.map_err(wiring::gateway_failed)?;
+    say(global, "gateway", &format!("calls at http://{}/mcp/v1/tools/<slug>/rpc; bundles from {}", running.address(), enrolled.url))?;
+    running.wait().await.map(|()| Exit::Clear).map_err(wiring::gateway_failed)
+}
+
+fn begin() -> Result<CancellationToken, Failure> {
+    crate::install_crypto();
+    let shutdown = CancellationToken::new();
+    stop::on_signal(shutdown.clone())?;
+    Ok(shutdown)
+}
+
+fn say(global: &Global, role: &str, text: &str) -> Result<(), Failure> {
+    if global.json {
+        return out::object(&serde_json::json!({"event": "started", "role": role, "says": text, "pid": std::process::id()}));
+    }
+    out::line(format!("{role}: {text}"))
+}
+
+/// The identity this data directory holds, or a new one.
+async fn join(join: &Join, data: &Path) -> Result<Enrolled, Failure> {
+    let known = Enrolled::load(data).map_err(enrolment_failed)?;
+    let url = join.collector.as_ref().map(Url::as_str);
+    match (known, url, &join.token) {
+        (Some(known), None, _) => Ok(known),
+        (Some(known), Some(url), _) if known.url == url.trim_end_matches('/') => Ok(known),
+        (_, Some(url), Some(token)) => enroll(url, token, data).await.map_err(enrolment_failed),
+        _ => Err(Failure::new(
+            Side::CommandLine,
+            format!("{} holds no identity for this collector", data.display()),
+            "ask whoever runs it for a join token (gnomon tokens issue), then give --collector URL --token TOKEN",
+        )),
+    }
+}
+
+fn enrolment_failed(why: EnrollError) -> Failure {
+    let (side, todo) = match &why {
+        EnrollError::Token | EnrollError::Url(_) => (Side::CommandLine, "copy it whole; it is one word"),
+        EnrollError::Refused(_) => (Side::Collector, "ask whoever runs it for a new join token: gnomon tokens issue"),
+        EnrollError::Unreachable { .. } => (Side::Network, "`gnomon doctor --collector URL` tells whether it can be reached at all"),
+        EnrollError::File { .. } => (Side::Machine, "choose a directory you may write to: --data DIR"),
+        _ => (Side::Collector, "use a sensor and a collector of the same version"),
+    };
+    Failure::new(side, why, todo)
+}
+
+/// A role that trusts no key would refuse everything it is given; better to say so at once.
+fn trusted(keys: &[String], role: &str) -> Result<(), Failure> {
+    if keys.iter().any(|k| !k.trim().is_empty()) {
+        return Ok(());
+    }
+    let todo = format!("give --trust KEY; `gnomon tokens issue --role {role}` at the collector prints it");
+    Err(Failure::new(Side::CommandLine, format!("this {role} trusts nobody: no key is given that may sign for it"), todo))
+}

@@ -1,0 +1,145 @@
+//! The enforcer, and the courier that fetches for it: two processes, so that the one that may change the firewall opens no
+//! connection.
+
+use super::{Common, Join, begin, join, say, trusted};
+use crate::{
+    cli::Global,
+    config::Config,
+    courier::{Courier, Goods},
+    data::Held,
+    failure::{Exit, Failure, Side},
+};
+use clap::Args;
+use rules::{observation::Applied, wire::v1::Signed};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{mpsc, watch};
+
+/// Makes nftables match the signed sets that arrive in a file; it opens no connection.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gnomon enforcer --sets /run/gnomon/set.json --trust KEY             dry run
+  gnomon enforcer --sets /run/gnomon/set.json --trust KEY --enforce
+`gnomon courier` keeps the file up to date, without privileges.")]
+pub struct Enforcer {
+    #[command(flatten)]
+    pub common: Common,
+    /// The file in which signed sets arrive; what was applied is written beside it, to FILE.applied
+    #[arg(long, value_name = "FILE")]
+    pub sets: Option<PathBuf>,
+    /// The collector's public key that signs decision sets (`gnomon tokens issue --role enforcer` prints it)
+    #[arg(long, value_name = "KEY")]
+    pub trust: Vec<String>,
+    /// Change the firewall; otherwise plan and check only
+    #[arg(long)]
+    pub enforce: bool,
+}
+
+/// Fetches signed sets from a collector into a file, and carries the enforcer's reports back. Needs no privileges.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  gnomon courier --collector https://hq:7412 --token gnomon1.… --sets /run/gnomon/set.json")]
+pub struct CourierOptions {
+    #[command(flatten)]
+    pub join: Join,
+    /// The file that the enforcer reads
+    #[arg(long, value_name = "FILE")]
+    pub sets: PathBuf,
+}
+
+pub async fn enforcer(options: &Enforcer, global: &Global) -> Result<Exit, Failure> {
+    let held = Held::take(&global.data())?;
+    let shutdown = begin()?;
+    let mut config = Config::load(options.common.config.as_deref())?.enforcer_at(held.path());
+    config.trusted_keys.extend(options.trust.iter().cloned());
+    trusted(&config.trusted_keys, "enforcer")?;
+    let Some(file) = options.sets.clone().or_else(|| config.sets.clone()) else {
+        let what = "an enforcer needs the file in which signed sets arrive";
+        return Err(Failure::new(Side::CommandLine, what, "give --sets FILE, and let `gnomon courier --sets FILE` fill it"));
+    };
+    if options.enforce {
+        config.mode = enforcer::Mode::Enforce;
+    }
+    let mode = if config.mode == enforcer::Mode::Enforce { "enforces" } else { "dry run of" };
+    say(global, "enforcer", &format!("{mode} the sets in {}", file.display()))?;
+    let (shown, sets) = watch::channel(None);
+    let (reports, said) = mpsc::channel(64);
+    let following = tokio::spawn(enforcer::follow::follow(file.clone(), shown, Duration::from_millis(500)));
+    let writing = tokio::spawn(write_reports(said, beside(&file)));
+    let ended = enforcer::run(config, sets, reports, shutdown).await;
+    following.abort();
+    drop(writing.await);
+    let todo = "`gnomon doctor enforcer` says what this machine lacks";
+    ended.map(|()| Exit::Clear).map_err(|why| Failure::new(Side::Machine, why, todo))
+}
+
+pub async fn courier(options: &CourierOptions, global: &Global) -> Result<Exit, Failure> {
+    let held = Held::take(&global.data())?;
+    let shutdown = begin()?;
+    let enrolled = join(&options.join, held.path()).await?;
+    let courier = Courier::new(&enrolled)?;
+    say(global, "courier", &format!("sets from {} to {}", enrolled.url, options.sets.display()))?;
+    let (shown, mut sets) = watch::channel::<Option<Arc<Signed>>>(None);
+    let (reports, said) = mpsc::channel(4);
+    let reporting = tokio::spawn(courier.clone().report(said));
+    tokio::spawn(courier.fetch(Goods::Decisions, shown, shutdown.clone()));
+    let applied = beside(&options.sets);
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    let mut told = None;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Ok(()) = sets.changed() => {
+                let set = sets.borrow_and_update().clone();
+                if let Some(set) = set {
+                    replace(&options.sets, &*set).map_err(|why| unwritable(&options.sets, &why))?;
+                }
+            }
+            _ = look.tick() => {
+                if let Some(news) = read_report(&applied).filter(|r| told.as_ref() != Some(r)) {
+                    told = Some(news.clone());
+                    // One that waits already is older.
+                    drop(reports.try_send(news));
+                }
+            }
+        }
+    }
+    drop(reports);
+    drop(tokio::time::timeout(Duration::from_secs(1), reporting).await);
+    Ok(Exit::Clear)
+}
+
+fn beside(sets: &Path) -> PathBuf {
+    let mut name = sets.as_os_str().to_owned();
+    name.push(".applied");
+    name.into()
+}
+
+async fn write_reports(mut said: mpsc::Receiver<Applied>, file: PathBuf) {
+    while let Some(applied) = said.recv().await {
+        if let Err(why) = replace(&file, &applied) {
+            tracing::warn!(%why, file = %file.display(), "a report could not be written");
+        }
+    }
+}
+
+fn read_report(file: &Path) -> Option<Applied> {
+    serde_json::from_slice(&fs::read(file).ok()?).ok()
+}
+
+/// Whole or not at all: whoever reads it never sees half.
+fn replace(file: &Path, value: &impl serde::Serialize) -> io::Result<()> {
+    let fresh = file.with_extension(format!("new-{}", std::process::id()));
+    fs::write(&fresh, serde_json::to_vec(value)?)?;
+    fs::rename(&fresh, file)
+}
+
+fn unwritable(file: &Path, why: &io::Error) -> Failure {
+    Failure::new(Side::Machine, format!("cannot write {}: {why}", file.display()), "choose a file this user may write: --sets FILE")
+}
