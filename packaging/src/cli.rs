@@ -2,7 +2,7 @@
 
 use crate::{
     admin::{explain, findings, keys, registry, sensors, servers},
-    async_main, config, data, demo, doctor,
+    async_main, config, data, demo, doctor, enforce,
     failure::{Exit, Failure, Side},
     inventory, out, role, scan, up, watch,
 };
@@ -64,6 +64,10 @@ pub enum Command {
     Sensor(role::Sensor),
     /// The collector by itself
     Collector(role::Collector),
+    /// One enforcement point, with signed sets from a file
+    Enforcer(role::Enforcer),
+    /// Fetches signed sets for an enforcer, and carries its reports
+    Courier(role::CourierOptions),
     /// The gateway by itself, with bundles from a collector elsewhere
     Gateway(role::Gateway),
     /// Ask the addresses that are named whether MCP servers answer there
@@ -78,6 +82,8 @@ pub enum Command {
     Findings(findings::Options),
     /// What is allowed to exist
     Registry(registry::Options),
+    /// What one enforcement point does, and undoing it
+    Enforce(enforce::Options),
     /// From the bytes that were seen to the nftables element, and why
     Explain(explain::Options),
     /// Who may call registered servers through the gateway
@@ -128,6 +134,9 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Up(options) => up::run(&options, global),
         Command::Sensor(options) => async_main(role::sensor(&options, global)),
         Command::Collector(options) => async_main(role::collector(&options, global)),
+        Command::Enforcer(options) => async_main(role::enforcer(&options, global)),
+        Command::Courier(options) => async_main(role::courier(&options, global)),
+        Command::Enforce(options) => async_main(enforce::run(&options, global)),
         Command::Gateway(options) => async_main(role::gateway(&options, global)),
         Command::Inventory(options) => inventory::run(&options, global),
         Command::Servers(options) => servers::run(&options, global),

@@ -4,15 +4,17 @@
 mod print;
 
 use crate::{
+    api::{Access, Api},
     cli::Global,
     config::Config,
     failure::{Exit, Failure, Side},
     out, wiring,
 };
 use clap::{Args, Subcommand};
-use enforcer::operator::{self, Approval, Error};
-use rules::{observation::Outcome, period::Period, wire::v1::Signed};
-use std::path::PathBuf;
+use enforcer::operator::{self, Approval, Error, Plan};
+use rules::{endpoint::Endpoint, observation::Outcome, period::Period, wire::v1::Signed};
+use serde::{Deserialize, Serialize};
+use std::{net::IpAddr, path::PathBuf};
 
 /// Each block is a lease: if everything of ours dies, the kernel forgets it by itself.
 #[derive(Debug, Args)]
@@ -30,6 +32,8 @@ pub struct Options {
     /// Where the [enforcer] section is, when it is not all defaults
     #[arg(long, value_name = "FILE", env = "GNOMON_CONFIG", hide_env_values = true, global = true)]
     pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: Access,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -66,6 +70,7 @@ pub enum Command {
     /// What is in force, as the kernel tells it
     Status,
     /// Break glass: take our table away, and apply nothing until `resume`
+    #[command(visible_alias = "panic")]
     Stop { reason: String },
     /// Apply sets again after `stop`
     Resume,
@@ -82,10 +87,15 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
     match &options.command {
         Command::Plan { set, nft } => {
             let plan = operator::plan(&config, &chosen(set.as_deref(), &config).await?).await.map_err(explained)?;
+            let radius = blast(options, global, &plan).await;
             if global.json {
-                out::object(&plan)?
+                out::object(&WithRadius { plan: &plan, blast_radius: radius.as_deref().ok() })?;
             } else {
-                print::plan(&plan, *nft)?
+                print::plan(&plan, *nft)?;
+                match &radius {
+                    Ok(radius) => print::blast(radius)?,
+                    Err(_) => out::note("whom it breaks is not known: no collector answers here (--api URL, --token TOKEN)"),
+                }
             }
             Ok(Exit::found(!plan.objections.is_empty() || !plan.nft.is_empty()))
         }
@@ -120,6 +130,39 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
             said(global.json, "removed", "our table is gone and the last set forgotten")
         }
     }
+}
+
+/// A plan, and what the collector knows about it.
+#[derive(Serialize)]
+struct WithRadius<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    /// `null`: no collector answered.
+    blast_radius: Option<&'a [Broken]>,
+}
+
+/// One endpoint of the newest set, and who was seen talking to it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Broken {
+    endpoint: Endpoint,
+    /// In the agents' ranges: these a block cuts off.
+    breaks: Vec<Client>,
+    unaffected: Vec<IpAddr>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Client {
+    address: IpAddr,
+    software: Option<String>,
+}
+
+/// What the plan would block, with whom that breaks.
+async fn blast(options: &Options, global: &Global, plan: &Plan) -> Result<Vec<Broken>, Failure> {
+    let mut known = Api::open(&options.access, global)?.blast().await?;
+    let entries = known.get_mut("entries").map(serde_json::Value::take).unwrap_or_default();
+    let mut all = serde_json::from_value::<Vec<Broken>>(entries).unwrap_or_default();
+    all.retain(|b| plan.blocks.iter().any(|planned| planned.endpoint == b.endpoint));
+    Ok(all)
 }
 
 async fn chosen(file: Option<&std::path::Path>, config: &enforcer::Config) -> Result<Signed, Failure> {

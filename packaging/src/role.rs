@@ -1,6 +1,10 @@
 //! One role in a process of its own, with just the privileges it needs: `gnomon sensor`, `collector`, `gateway`, `enforcer`,
 //! and `courier`, which fetches for an enforcer that has no network.
 
+mod enforcement;
+
+pub use enforcement::{CourierOptions, Enforcer, courier, enforcer};
+
 use crate::{
     cli::Global,
     config::Config,

@@ -1,5 +1,6 @@
 //! Plans and states, for people.
 
+use super::Broken;
 use crate::{
     failure::Failure,
     out::{self, BOLD, DIM, ERROR, GOOD, WARN},
@@ -27,6 +28,9 @@ pub(super) fn plan(plan: &Plan, nft: bool) -> Result<(), Failure> {
     for w in &plan.withheld {
         out::line(format!("{WARN}withheld{WARN:#} {} ({}): {}", w.endpoint, w.finding, printable(&w.why, 300)))?;
     }
+    for unknown in &plan.unknown {
+        out::line(format!("{WARN}not known{WARN:#} {}", printable(unknown, 300)))?;
+    }
     for objection in &plan.objections {
         out::line(format!("{ERROR}objection{ERROR:#} {}", printable(objection, 300)))?;
     }
@@ -42,16 +46,33 @@ pub(super) fn plan(plan: &Plan, nft: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whom the blocks would break, as the collector saw it.
+pub(super) fn blast(radius: &[Broken]) -> Result<(), Failure> {
+    if radius.is_empty() {
+        return Ok(());
+    }
+    out::line(format!("\n{BOLD}Whom it breaks{BOLD:#}"))?;
+    for b in radius {
+        let whom = b.breaks.iter().map(|c| match &c.software {
+            Some(software) => format!("{} ({})", c.address, printable(software, 40)),
+            None => c.address.to_string(),
+        });
+        let whom = some(whom, 8);
+        let whom = if whom.is_empty() { "no agent was seen there".to_owned() } else { whom };
+        let others = if b.unaffected.is_empty() { String::new() } else { format!("; not bound: {}", some(&b.unaffected, 4)) };
+        out::line(format!("  {:<24} {whom}{others}", b.endpoint.to_string()))?;
+    }
+    Ok(())
+}
+
 pub(super) fn status(s: &Status) -> Result<(), Failure> {
-    let state = match (&s.agents, &s.stopped) {
-        (_, Some(why)) => format!("{WARN}stopped by a person{WARN:#}: {why} (gnomon enforce resume)"),
-        (None, _) if s.unavailable.is_some() => {
-            format!("{ERROR}enforcement is unavailable{ERROR:#}: {}", s.unavailable.as_deref().unwrap_or_default())
-        }
-        (None, _) if s.desired == 0 => "nothing is to be blocked, and our table is not in the kernel".to_owned(),
-        (None, _) => format!("{ERROR}our table is not in the kernel{ERROR:#}"),
-        (Some(_), _) if s.enforced < s.desired => format!("{ERROR}{} of {} blocks are in the kernel{ERROR:#}", s.enforced, s.desired),
-        (Some(agents), _) => format!("{GOOD}{} blocks in the kernel{GOOD:#}, for traffic from {}", s.enforced, some(agents, 8)),
+    let state = match (&s.agents, &s.stopped, &s.unavailable) {
+        (_, Some(why), _) => format!("{WARN}stopped by a person{WARN:#}: {} (gnomon enforce resume)", printable(why, 200)),
+        (_, _, Some(why)) => format!("{ERROR}the kernel could not be asked{ERROR:#}: {}", printable(why, 300)),
+        (None, ..) if s.desired == 0 => "nothing is to be blocked, and our table is not in the kernel".to_owned(),
+        (None, ..) => format!("{ERROR}our table is not in the kernel{ERROR:#}"),
+        (Some(_), ..) if s.enforced < s.desired => format!("{ERROR}{} of {} blocks are in the kernel{ERROR:#}", s.enforced, s.desired),
+        (Some(agents), ..) => format!("{GOOD}{} blocks in the kernel{GOOD:#}, for traffic from {}", s.enforced, some(agents, 8)),
     };
     out::line(format!("{BOLD}{}{BOLD:#}, generation {}: {state}", s.point, s.generation))?;
     if let Some(by) = s.confirm_by {
