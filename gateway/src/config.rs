@@ -80,20 +80,22 @@ impl Default for Bounds {
     }
 }
 
-/// A token bucket per principal.
+/// What one principal may ask of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limit {
     /// Requests a minute, and how many may come at once. 0 a minute: no limit.
     pub per_minute: u32,
     pub burst: u32,
+    /// Exchanges open at the same time, streams among them. 0: no limit.
+    pub open: u32,
     /// Principals remembered; the longest silent one makes room.
     pub principals: usize,
 }
 
 impl Default for Limit {
     fn default() -> Limit {
-        Limit { per_minute: 500, burst: 1000, principals: 10_000 }
+        Limit { per_minute: 500, burst: 1000, open: 256, principals: 10_000 }
     }
 }
 

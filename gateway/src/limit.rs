@@ -1,9 +1,10 @@
-//! How often may a principal ask? Token buckets, per principal and never per address.
+//! How often may a principal ask, and how much at once? Per principal and never per address.
 
 use crate::config::Limit;
 use rules::access::Principal;
 use std::{
     collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -77,6 +78,42 @@ impl Limiter {
     }
 }
 
+/// How many exchanges each principal has open: one key cannot take all connections by opening streams. As large as what is open.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Openings(Arc<Mutex<HashMap<Principal, u32>>>);
+
+/// One open exchange; dropped, it is over.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    all: Openings,
+    who: Principal,
+}
+
+impl Openings {
+    /// `None`: as many are open as may be. A bound of 0 is none.
+    pub(crate) fn open(&self, who: &Principal, bound: u32) -> Option<Opening> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = all.entry(who.clone()).or_default();
+        if bound > 0 && *open >= bound {
+            return None;
+        }
+        *open += 1;
+        Some(Opening { all: self.clone(), who: who.clone() })
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = all.get_mut(&self.who) {
+            *open -= 1;
+            if *open == 0 {
+                all.remove(&self.who);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,7 +123,7 @@ mod tests {
     }
 
     fn limiter(principals: usize) -> Limiter {
-        Limiter::new(&Limit { per_minute: 60, burst: 2, principals })
+        Limiter::new(&Limit { per_minute: 60, burst: 2, principals, ..Limit::default() })
     }
 
     #[test]
@@ -114,8 +151,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_open_is_counted_until_it_is_over() {
+        let openings = Openings::default();
+        let held: Vec<_> = (0..2).map(|_| openings.open(&who(1), 2).unwrap()).collect();
+        assert!(openings.open(&who(1), 2).is_none());
+        assert!(openings.open(&who(2), 2).is_some(), "another principal has its own");
+        drop(held);
+        assert!(openings.open(&who(1), 2).is_some());
+        assert!(openings.0.lock().unwrap().is_empty(), "nothing is remembered of what is over");
+    }
+
+    #[test]
     fn zero_a_minute_is_no_limit() {
-        let mut open = Limiter::new(&Limit { per_minute: 0, burst: 0, principals: 1 });
+        let mut open = Limiter::new(&Limit { per_minute: 0, burst: 0, principals: 1, ..Limit::default() });
         for _ in 0..100 {
             assert_eq!(open.draw(&who(1), Instant::now()), Ok(()));
         }

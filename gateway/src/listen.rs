@@ -68,6 +68,7 @@ pub(crate) async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
 async fn connection(stream: TcpStream, peer: SocketAddr, gateway: &Gateway, door: &Door) {
     let Ok(local) = stream.local_addr() else { return };
     let _ = stream.set_nodelay(true);
+    keep_alive(&stream);
     let bounds = &gateway.bounds;
     let service =
         service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(answer(gateway, door, peer, local, request).await) });
@@ -91,6 +92,18 @@ async fn connection(stream: TcpStream, peer: SocketAddr, gateway: &Gateway, door
         }
         Some(Err(why)) if why.is_timeout() => drop(door.silent.fetch_add(1, Relaxed)),
         _ => {}
+    }
+}
+
+/// A client that vanished without a word (RFC 9293 §3.8.4) must not hold its place behind a silent stream.
+fn keep_alive(stream: &TcpStream) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    let set = setsockopt(stream, sockopt::KeepAlive, &true)
+        .and_then(|()| setsockopt(stream, sockopt::TcpKeepIdle, &60))
+        .and_then(|()| setsockopt(stream, sockopt::TcpKeepInterval, &15))
+        .and_then(|()| setsockopt(stream, sockopt::TcpKeepCount, &4));
+    if let Err(why) = set {
+        tracing::debug!(%why, "keep-alive is not available on this socket");
     }
 }
 

@@ -9,11 +9,11 @@ use crate::{
     authenticate::authenticate,
     authorize,
     bundle::Book,
-    config::Bounds,
+    config::{Bounds, Limit},
     doorstep::{Doorstep, Misaddressed},
     forward::{Call, Forward, Reader, SESSION, Withdrawn, no_session, session::Sealer},
     lifecycle,
-    limit::Limiter,
+    limit::{Limiter, Openings},
     read::{self, Said},
     route::{Route, route},
     validate::era::{self, Era},
@@ -38,7 +38,9 @@ pub(crate) struct Gateway {
     pub(crate) book: watch::Receiver<Option<Arc<Book>>>,
     pub(crate) bundles_refused: Arc<AtomicU64>,
     pub(crate) doorstep: Doorstep,
+    pub(crate) limit: Limit,
     pub(crate) limiter: Mutex<Limiter>,
+    pub(crate) openings: Openings,
     pub(crate) forward: Forward,
     pub(crate) sealer: Sealer,
     pub(crate) log: Log,
@@ -143,19 +145,21 @@ impl Exchange<'_> {
         }
     }
 
-    fn limit(&self, who: &Principal) -> Result<(), Refusal> {
+    fn limit(&mut self, who: &Principal) -> Result<(), Refusal> {
+        let limited = |rule, error| Refusal::new(StatusCode::TOO_MANY_REQUESTS, Outcome::Limited, rule, Whose::Caller, error);
         let drawn = self.gateway.limiter.lock().unwrap_or_else(PoisonError::into_inner).draw(who, Instant::now());
         drawn.map_err(|wait| {
-            Refusal::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                Outcome::Limited,
-                "limit.principal",
-                Whose::Caller,
-                "too many requests with this key",
-            )
-            .what_to_do("slow down: Retry-After says when the next request is due")
-            .retry_after(wait)
-        })
+            let hint = "slow down: Retry-After says when the next request is due";
+            limited("limit.principal", "too many requests with this key").what_to_do(hint).retry_after(wait)
+        })?;
+        let opening = self.gateway.openings.open(who, self.gateway.limit.open).ok_or_else(|| {
+            let hint = "end some of them first: streams and unanswered calls count";
+            limited("limit.open", "too many exchanges are open with this key").what_to_do(hint).retry_after(Duration::from_secs(1))
+        })?;
+        if let Some(ticket) = &mut self.ticket {
+            ticket.opening = Some(opening);
+        }
+        Ok(())
     }
 
     async fn forward(&mut self, book: &Book, permit: &Permit, era: Era, said: Said) -> Result<Response<Body>, Refusal> {

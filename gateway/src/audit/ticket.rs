@@ -4,6 +4,7 @@ use super::{
     record::{Entry, Outcome, Record},
     writer::State,
 };
+use crate::limit::Opening;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::mpsc::OwnedPermit;
 
@@ -11,6 +12,8 @@ use tokio::sync::mpsc::OwnedPermit;
 #[derive(Debug)]
 pub(crate) struct Ticket {
     pub(crate) record: Box<Record>,
+    /// Counts as open for as long as the ticket lives.
+    pub(crate) opening: Option<Opening>,
     slot: Option<OwnedPermit<Entry>>,
     state: Arc<State>,
     started: Instant,
@@ -18,7 +21,7 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     pub(super) fn new(record: Record, slot: Option<OwnedPermit<Entry>>, state: Arc<State>, started: Instant) -> Ticket {
-        Ticket { record: Box::new(record), slot, state, started }
+        Ticket { record: Box::new(record), opening: None, slot, state, started }
     }
 
     /// The answer's head is ready.

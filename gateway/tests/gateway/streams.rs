@@ -164,6 +164,27 @@ async fn an_unrelated_change_of_policy_leaves_a_stream_open_and_a_shutdown_ends_
 }
 
 #[tokio::test]
+async fn one_key_cannot_take_all_connections_with_streams() {
+    let backend = Backend::start(|_| {
+        let (feed, fed) = mpsc::channel(1);
+        tokio::spawn(async move { feed.closed().await });
+        events(fed)
+    })
+    .await;
+    let plan = Plan::new().server("files", &backend).grant("acme/n1", "files", &["*"]).grant("acme/n2", "files", &["*"]);
+    let site = plan.config(|c| c.limit.open = 2).run().await;
+    let listen = |who: &str| Ask::bare("GET").key(&key(who)).open(site.address);
+    let (one, _two) = (listen("acme/n1").await, listen("acme/n1").await);
+    let got = site.send(Ask::post(call("read")).key(&key("acme/n1"))).await;
+    assert_eq!((got.status, got.rule().as_str(), got.header("retry-after")), (429, "limit.open", "1"));
+    assert_eq!(listen("acme/n2").await.response.status(), 200);
+    drop(one);
+    while listen("acme/n1").await.response.status() != 200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn lists_are_filtered_in_json_and_in_events_and_on_resumed_streams() {
     let list =
         json!({ "jsonrpc": "2.0", "id": 1, "result": { "tools": [{ "name": "read" }, { "name": "write" }], "cacheScope": "public" } });
