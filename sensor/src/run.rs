@@ -33,9 +33,14 @@ pub async fn run(config: Config, uplink: Uplink, shutdown: CancellationToken) ->
     if config.host.enabled {
         witnesses.spawn(until(shutdown.clone(), listeners(config.host, voice.clone())));
     }
-    if !config.probe.scan.targets.is_empty() {
-        witnesses.spawn(scans(config.probe, voice.clone(), shutdown.clone()));
-    }
+    let said = if config.probe.scan.targets.is_empty() {
+        said
+    } else {
+        // What the others say passes by the probe, which asks at once where they point.
+        let (tell, all) = mpsc::channel(WAITING);
+        witnesses.spawn(probe::run(config.probe, said, tell, shutdown.clone()));
+        all
+    };
     drop(voice);
 
     let delivered = uplink::run(config.name, config.uplink, uplink, said, shutdown.clone()).await;
@@ -71,26 +76,6 @@ async fn listeners(config: host::Config, voice: Voice) {
             if !tell(&voice, evidence).await {
                 return;
             }
-        }
-    }
-}
-
-async fn scans(config: probe::Config, voice: Voice, shutdown: CancellationToken) {
-    loop {
-        let (out, mut found) = mpsc::channel(64);
-        let scan = tokio::spawn(probe::scan(config.scan.clone(), out, shutdown.clone()));
-        while let Some(evidence) = found.recv().await {
-            if !tell(&voice, evidence).await {
-                return;
-            }
-        }
-        if let Ok(Err(why)) = scan.await {
-            tracing::warn!(%why, "the scan did not happen");
-            off(&voice, "probe", "failed").await;
-        }
-        tokio::select! {
-            () = time::sleep(config.every.0) => {}
-            () = shutdown.cancelled() => return,
         }
     }
 }

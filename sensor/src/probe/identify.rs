@@ -364,7 +364,8 @@ impl Interrogation {
                 self.get_only = Some(path.to_owned());
                 self.first(Ask::Routes, "/message", None);
             }
-            (Ask::Discover, path) if is_stream_path(path) && !takes("POST") => {
+            // Older fastapi-mcp opens its stream at /mcp itself.
+            (Ask::Discover, path) if is_stream_path(path) && !takes("POST") || path.ends_with("/mcp") && get_only => {
                 self.get_only = Some(path.to_owned());
                 if self.manner.legacy_get {
                     self.first(Ask::Stream, path, None);

@@ -10,6 +10,7 @@ pub mod config;
 pub mod dial;
 pub mod http1;
 pub mod identify;
+mod nominate;
 pub mod order;
 pub mod pace;
 pub mod question;
@@ -20,6 +21,7 @@ pub mod schedule;
 pub mod sse;
 pub mod targets;
 mod tls;
+mod witness;
 pub mod words;
 
 #[cfg(test)]
@@ -29,3 +31,4 @@ pub use config::{Config, ScanConfig, ScanError, ScanReport, TargetHint};
 pub use identify::Hint;
 pub use scan::{probe_one, scan};
 pub use targets::TargetError;
+pub use witness::run;

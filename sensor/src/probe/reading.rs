@@ -283,8 +283,11 @@ impl Reader<'_> {
             return self.spoken(about, &format!("\"{words}\" ({whose})"));
         }
         let html = self.answer.content_type().contains("html");
+        // Some SDKs answer 404 to a message without a session.
+        let session = body.len() < 500 && body.to_ascii_lowercase().contains("session");
         match (status, &self.question.ask) {
             (400 | 406 | 415 | 422 | 500, Ask::Discover) if !html => Kind::TryInitialize,
+            (404, Ask::Discover) if session && !html => Kind::TryInitialize,
             _ => self.plain(),
         }
     }

@@ -46,9 +46,11 @@ pub async fn scan(config: ScanConfig, out: mpsc::Sender<Evidence>, shutdown: Can
 pub async fn probe_one(target: Endpoint, hint: Hint, config: &ScanConfig) -> Vec<Evidence> {
     let dialer = dialer(config);
     let mut interrogation = Interrogation::new(target, hint, config.manner(), config.seed.unwrap_or_else(fresh_seed));
+    let pause = std::time::Duration::from_secs(1) / config.per_host_rate.max(1);
     while let Some(question) = interrogation.next_question() {
         let (outcome, _) = dialer.ask(&question).await;
         interrogation.absorb(&question, &outcome);
+        tokio::time::sleep(pause).await;
     }
     interrogation.evidence(Timestamp::now())
 }

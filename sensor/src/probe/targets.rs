@@ -17,6 +17,11 @@ pub const USUAL_PORTS: [u16; 24] = [
 const FRAGILE_PORTS: [u16; 19] =
     [102, 502, 515, 631, 789, 1911, 2404, 4840, 5900, 9100, 9101, 9102, 9103, 9104, 9105, 9106, 9107, 20000, 44818];
 
+/// Whether a port is left alone even when named.
+pub fn is_fragile(port: u16) -> bool {
+    FRAGILE_PORTS.contains(&port)
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     #[error("no target was named: a scan asks nobody by itself; name addresses, networks (CIDR), ranges or host names")]
@@ -141,11 +146,8 @@ impl Space {
             return Err(TargetError::TooLarge(total, limits.max_addresses));
         }
         let mut seen = BTreeSet::new();
-        let ports: Vec<u16> = ports
-            .iter()
-            .copied()
-            .filter(|p| *p != 0 && !FRAGILE_PORTS.contains(p) && !limits.exclude_ports.contains(p) && seen.insert(*p))
-            .collect();
+        let ports: Vec<u16> =
+            ports.iter().copied().filter(|p| *p != 0 && !is_fragile(*p) && !limits.exclude_ports.contains(p) && seen.insert(*p)).collect();
         if ports.is_empty() {
             return Err(TargetError::NoPort);
         }

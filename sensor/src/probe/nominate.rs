@@ -1,0 +1,174 @@
+//! What the other witnesses name is asked soon, what is known is asked again, and only what was allowed is asked. Pure.
+
+use super::{
+    config::{ScanConfig, TargetHint},
+    identify::Hint,
+    question::safe_target,
+    targets::{Target, is_fragile, parse},
+};
+use ipnet::IpNet;
+use rules::{
+    endpoint::Endpoint,
+    evidence::{Evidence, Witness},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+/// The same place is not asked for the same reason within this time.
+const AGAIN: Duration = Duration::from_secs(3600);
+const MAX_WAITING: usize = 256;
+const MAX_KNOWN: usize = 4096;
+const MAX_PATHS: usize = 8;
+
+/// Addresses that were named by the operator, less those excluded. Names are not resolved here: they allow nothing.
+#[derive(Clone, Debug, Default)]
+struct Allowed {
+    blocks: Vec<(IpAddr, IpAddr)>,
+    exclude: Vec<IpNet>,
+    exclude_ports: Vec<u16>,
+}
+
+impl Allowed {
+    fn contains(&self, endpoint: Endpoint) -> bool {
+        let named =
+            self.blocks.iter().any(|(a, b)| a.is_ipv4() == endpoint.address.is_ipv4() && *a <= endpoint.address && endpoint.address <= *b);
+        let excluded = self.exclude.iter().any(|n| n.contains(&endpoint.address)) || self.exclude_ports.contains(&endpoint.port);
+        named && !excluded && endpoint.port != 0 && !is_fragile(endpoint.port)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Nominations {
+    allowed: Allowed,
+    asked: BTreeMap<(Endpoint, Option<String>), Instant>,
+    waiting: VecDeque<(Endpoint, Hint)>,
+    /// Where a server is or was, and how to ask for it.
+    known: BTreeMap<Endpoint, Hint>,
+    /// Nominations and places that did not fit.
+    pub(super) lost: u64,
+}
+
+impl Nominations {
+    pub(super) fn new(config: &ScanConfig) -> Nominations {
+        let block = |text: &String| match parse(text) {
+            Ok(Target::Block(a, b)) => Some((a, b)),
+            _ => None,
+        };
+        let allowed = Allowed {
+            blocks: config.targets.iter().filter_map(block).collect(),
+            exclude: config.exclude.clone(),
+            exclude_ports: config.exclude_ports.clone(),
+        };
+        Nominations { allowed, asked: BTreeMap::new(), waiting: VecDeque::new(), known: BTreeMap::new(), lost: 0 }
+    }
+
+    /// Somebody said something about a place.
+    pub(super) fn hear(&mut self, evidence: &Evidence, now: Instant) {
+        let place = &evidence.place;
+        if !self.allowed.contains(place.endpoint) || evidence.mark == "probe.context.gone" {
+            return;
+        }
+        let path = place.path.as_deref().and_then(safe_target);
+        self.remember(place.endpoint, path.as_deref(), evidence);
+        if evidence.witness == Witness::Probe {
+            return;
+        }
+        self.asked.retain(|_, at| now.saturating_duration_since(*at) < AGAIN);
+        let key = (place.endpoint, path.clone());
+        if self.asked.contains_key(&key) {
+            return;
+        }
+        if self.waiting.len() >= MAX_WAITING || self.asked.len() >= MAX_KNOWN {
+            self.lost = self.lost.saturating_add(1);
+            return;
+        }
+        self.asked.insert(key, now);
+        let hint = Hint { host: place.host.clone(), paths: path.into_iter().collect(), tls: evidence.facts.tls, nominated: true };
+        self.waiting.push_back((place.endpoint, hint));
+    }
+
+    fn remember(&mut self, endpoint: Endpoint, path: Option<&str>, evidence: &Evidence) {
+        if !self.known.contains_key(&endpoint) && self.known.len() >= MAX_KNOWN {
+            self.lost = self.lost.saturating_add(1);
+            return;
+        }
+        let hint = self.known.entry(endpoint).or_insert_with(|| Hint { nominated: true, ..Hint::default() });
+        if let Some(path) = path
+            && !hint.paths.iter().any(|p| p == path)
+            && hint.paths.len() < MAX_PATHS
+        {
+            hint.paths.push(path.to_owned());
+        }
+        hint.host = evidence.place.host.clone().or_else(|| hint.host.take());
+        hint.tls = evidence.facts.tls.or(hint.tls);
+    }
+
+    /// The next endpoint to ask.
+    pub(super) fn next(&mut self) -> Option<(Endpoint, Hint)> {
+        self.waiting.pop_front()
+    }
+
+    /// What the next sweep should know: a known server that does not answer there any more is then said to be gone.
+    pub(super) fn hints(&self) -> Vec<TargetHint> {
+        let hint = |(endpoint, hint): (&Endpoint, &Hint)| TargetHint {
+            address: endpoint.address.to_string(),
+            port: Some(endpoint.port),
+            host: hint.host.clone(),
+            paths: hint.paths.clone(),
+            tls: hint.tls,
+        };
+        self.known.iter().map(hint).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rules::{Timestamp, endpoint::Place};
+
+    fn heard(place: &str, path: &str, witness: Witness) -> Evidence {
+        Evidence::new(Place::new(place.parse().unwrap()).with_target(path), witness, "wire.server.session-header", Timestamp::UNIX_EPOCH)
+    }
+
+    fn nominations() -> Nominations {
+        let config = ScanConfig {
+            targets: vec!["10.0.0.0/24".into(), "tools.corp".into()],
+            exclude: vec!["10.0.0.9/32".parse().unwrap()],
+            ..ScanConfig::default()
+        };
+        Nominations::new(&config)
+    }
+
+    #[test]
+    fn only_what_was_named_is_asked_and_once_an_hour() {
+        let mut n = nominations();
+        let start = Instant::now();
+        for second in [0, 10, 4000] {
+            for place in ["10.0.0.5:6274", "10.0.0.9:6274", "10.0.1.5:6274", "10.0.0.5:9100", "8.8.8.8:80", "10.0.0.5:0"] {
+                n.hear(&heard(place, "/finance/mcp", Witness::Wire), start + Duration::from_secs(second));
+            }
+        }
+        let asked: Vec<_> = std::iter::from_fn(|| n.next()).map(|(e, h)| (e.to_string(), h.paths)).collect();
+        assert_eq!(asked, vec![("10.0.0.5:6274".to_owned(), vec!["/finance/mcp".to_owned()]); 2]);
+    }
+
+    #[test]
+    fn what_a_probe_found_is_known_and_not_asked_at_once() {
+        let mut n = nominations();
+        n.hear(&heard("10.0.0.5:3001", "/mcp", Witness::Probe), Instant::now());
+        assert!(n.next().is_none());
+        assert_eq!(n.hints().iter().map(|h| (h.port, h.paths.len())).collect::<Vec<_>>(), [(Some(3001), 1)]);
+    }
+
+    #[test]
+    fn a_flood_of_places_is_bounded_and_counted() {
+        let mut n = nominations();
+        for port in 1..10_000u16 {
+            n.hear(&heard(&format!("10.0.0.5:{port}"), "/mcp", Witness::Wire), Instant::now());
+        }
+        assert!(n.waiting.len() <= MAX_WAITING && n.known.len() <= MAX_KNOWN && n.lost > 0);
+    }
+}
