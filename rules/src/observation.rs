@@ -40,6 +40,26 @@ pub struct Coverage {
 }
 
 impl Coverage {
+    /// Losses that are counted in messages and conversations, not in frames: their frames were seen, and their heads understood as
+    /// far as they go. They are reported, and make nobody blind.
+    const OF_MESSAGES: [&'static str; 9] = [
+        "answer-without-question",
+        "body-too-large",
+        "head-too-large",
+        "message-cut",
+        "parser-gave-up",
+        "questions-forgotten",
+        "requests-unanswered",
+        "undecodable-body",
+        "undecodable-dns",
+    ];
+
+    /// Frames that came by and were not seen, or not seen whole, by reason. A reason nobody knows counts.
+    pub fn unseen(&self) -> impl Iterator<Item = (&str, u64)> {
+        let of_frames = |why: &str| !Coverage::OF_MESSAGES.contains(&why);
+        self.lost.iter().map(|(why, n)| (why.as_str(), *n)).filter(move |(why, n)| *n > 0 && of_frames(why))
+    }
+
     /// What came in between an earlier report of the same capture point and this one. A capture that began anew (its
     /// counters fell) counts from its beginning.
     pub fn since(&self, earlier: &Coverage) -> Coverage {
@@ -74,4 +94,17 @@ pub enum Outcome {
     /// The kernel or nft could not do it.
     Failed,
     RolledBack,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_given_up_blinds_nobody_and_a_reason_nobody_knows_does() {
+        let lost = [("kernel-drop", 3), ("parser-gave-up", 9), ("body-too-large", 1), ("fell-off-the-table", 2), ("truncated", 0)];
+        let lost = lost.into_iter().map(|(why, n)| (why.to_owned(), n)).collect();
+        let coverage = Coverage { interface: "eth0".to_owned(), frames: 10, lost };
+        assert_eq!(coverage.unseen().collect::<Vec<_>>(), [("fell-off-the-table", 2), ("kernel-drop", 3)]);
+    }
 }

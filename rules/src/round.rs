@@ -113,8 +113,10 @@ impl<'a> Seen<'a> {
 }
 
 fn findings(site: &Site<'_>, servers: &[&Server], sights: &[Sight<'_>], now: Timestamp) -> BTreeMap<FindingId, Finding> {
-    let Site { name, policy, registry, pack, .. } = *site;
-    let shown = servers.iter().flat_map(|s| detect(s, registry, pack, now));
+    let Site { name, policy, registry, pack, ours, .. } = *site;
+    // Our own gateway speaks MCP too: it is the registered door, not a find.
+    let foreign = servers.iter().filter(|s| !ours.contains(&s.place.endpoint));
+    let shown = foreign.flat_map(|s| detect(s, registry, pack, now));
     let silent = registry.registrations.values().filter_map(|r| dead(name, r, servers.iter().copied(), policy, now));
     let unseeing = sights.iter().filter_map(|s| blind(name, s, policy, now));
     shown.chain(silent).chain(unseeing).map(|f| (f.id.clone(), f)).collect()

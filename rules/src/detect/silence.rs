@@ -64,12 +64,12 @@ pub fn blind(site: &str, sight: &Sight<'_>, policy: &Policy, now: Timestamp) -> 
         reasons.push(format!("nothing was heard of sensor `{}` since {}", sight.sensor, sight.last_heard));
     }
     for c in sight.coverage {
-        let lost: u64 = c.lost.values().fold(0, |sum, n| sum.saturating_add(*n));
+        let lost: u64 = c.unseen().fold(0, |sum, (_, n)| sum.saturating_add(n));
         let all = c.frames.saturating_add(lost);
         if all == 0 {
             reasons.push(format!("no frame was seen on `{}`", c.interface));
         } else if u128::from(lost) * 100 > u128::from(all) * u128::from(policy.max_loss_percent) {
-            let by: Vec<String> = c.lost.iter().filter(|(_, n)| **n > 0).map(|(why, n)| format!("{why} {n}")).collect();
+            let by: Vec<String> = c.unseen().map(|(why, n)| format!("{why} {n}")).collect();
             reasons.push(format!("`{}` lost {lost} of {all} frames: {}", c.interface, by.join(", ")));
         }
     }
