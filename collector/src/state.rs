@@ -55,7 +55,9 @@ pub(crate) struct Touched {
     pub(crate) doors: BTreeSet<(String, Endpoint)>,
     /// Site, old key, new key.
     pub(crate) renamed: Vec<(String, String, String)>,
-    /// Sites where a case or the policy changed.
+    /// Sites where a notice was delivered.
+    pub(crate) told: BTreeSet<String>,
+    /// Sites where a person changed a case or the policy.
     pub(crate) sites: BTreeSet<String>,
     /// Sites where a person said that all new blocks are meant.
     pub(crate) let_pass: BTreeSet<String>,

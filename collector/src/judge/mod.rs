@@ -26,7 +26,7 @@ use rusqlite::params;
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// A site with more servers than this is judged by the timer, not after every batch.
+/// A site with more servers than this is judged by the timer, not after every batch and every delivery.
 const AT_ONCE: usize = 500;
 /// Seconds. Time alone moves a case so often in the store; more often it moves in memory only. Well within [`Case::WATCH`], so that
 /// a crash costs no waiting.
@@ -53,7 +53,7 @@ fn due(state: &State, touched: &crate::state::Touched) -> BTreeSet<String> {
     let everywhere = touched.tick || touched.registry;
     let small = |name: &String| state.sites.get(name).is_some_and(|s| s.inventory.len() <= AT_ONCE);
     let all = state.sites.keys().filter(|_| everywhere).cloned();
-    let seen = touched.doors.iter().map(|(site, _)| site).filter(|s| small(s)).cloned();
+    let seen = touched.doors.iter().map(|(site, _)| site).chain(&touched.told).filter(|s| small(s)).cloned();
     all.chain(seen).chain(touched.sites.iter().cloned()).chain(touched.let_pass.iter().cloned()).collect()
 }
 
@@ -155,6 +155,22 @@ fn perform(turn: &mut Turn<'_>, site: &str, id: &FindingId, effect: Effect, poli
 
 /// Changes a case by somebody's word; the site is judged again in the same transaction. `None`: no such finding.
 pub(crate) fn amend<T>(turn: &mut Turn<'_>, id: &FindingId, change: impl FnOnce(&mut Case, &Policy, Timestamp) -> T) -> Outcome<Option<T>> {
+    let Some((site, result)) = alter(turn, id, change)? else { return Ok(None) };
+    turn.state.touched.sites.insert(site);
+    Ok(Some(result))
+}
+
+/// Notes that a notice reached somebody: the clock starts. False: it had, or the case is over.
+pub(crate) fn delivered(turn: &mut Turn<'_>, id: &FindingId) -> Outcome<bool> {
+    let now = turn.now;
+    let Some((site, started)) = alter(turn, id, |case, _, _| case.delivered(now))? else { return Ok(false) };
+    turn.state.touched.told.insert(site);
+    Ok(started)
+}
+
+type Altered<T> = Option<(String, T)>;
+
+fn alter<T>(turn: &mut Turn<'_>, id: &FindingId, change: impl FnOnce(&mut Case, &Policy, Timestamp) -> T) -> Outcome<Altered<T>> {
     let Some((name, site, matter)) = turn.state.matter(id) else { return Ok(None) };
     let (name, mut matter, start) = (name.to_owned(), matter.clone(), site.kept.first_used);
     let policy = turn.state.policy(site).clone();
@@ -163,6 +179,5 @@ pub(crate) fn amend<T>(turn: &mut Turn<'_>, id: &FindingId, change: impl FnOnce(
     if let Some(site) = turn.state.sites.get_mut(&name) {
         site.matters.insert(id.clone(), matter);
     }
-    turn.state.touched.sites.insert(name);
-    Ok(Some(result))
+    Ok(Some((name, result)))
 }

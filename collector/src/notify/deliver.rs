@@ -47,12 +47,11 @@ pub(crate) async fn run(post: Post, database: PathBuf, writer: Writer, clock: Cl
                 () = stop.cancelled() => return,
                 sent = sending => sent,
             };
-            for (one, sent) in some.into_iter().zip(sent) {
-                let counts = post.config.counts(&one);
-                // Not stored: it is sent again, with the same idempotency key. Twice is better than never.
-                if let Err(why) = writer.write(move |turn| note(turn, one, sent, counts)).await {
-                    tracing::warn!(%why, "a delivery could not be noted");
-                }
+            let some: Vec<_> = some.into_iter().zip(sent).map(|(one, sent)| (post.config.counts(&one), one, sent)).collect();
+            // Not stored: it is sent again, with the same idempotency key. Twice is better than never.
+            let noted = writer.write(|turn| some.into_iter().try_for_each(|(counts, one, sent)| note(turn, one, sent, counts)));
+            if let Err(why) = noted.await {
+                tracing::warn!(%why, "deliveries could not be noted");
             }
         }
     }
@@ -90,8 +89,7 @@ fn note(turn: &mut Turn<'_>, one: Waiting, sent: Result<(), String>, counts: boo
             let reason = format!("{} to {} by {}", one.letter.step, one.letter.to, one.channel);
             journal::write(turn, "notifier", "delivered", &one.letter.finding, &reason, json!({"step": one.step, "proof": counts}))?;
             if let Some(id) = id.filter(|_| counts) {
-                let now = turn.now;
-                judge::amend(turn, &id, |case, _, _| case.delivered(now))?;
+                judge::delivered(turn, &id)?;
             }
         }
         Err(why) => {
