@@ -9,7 +9,10 @@ use super::{
     sse,
 };
 use crate::moment::Moment;
-use rules::{endpoint::Endpoint, evidence::Transport};
+use rules::{
+    endpoint::Endpoint,
+    evidence::{Auth, Transport},
+};
 use std::net::IpAddr;
 
 /// Events without anything of ours, after which a stream is left alone.
@@ -191,11 +194,16 @@ impl Exchange {
 
     fn server_marks(&mut self, head: &ResponseHead, at: Moment, world: &mut World) {
         let d = &mut self.dialogue;
+        if head.status == 401 {
+            d.auth = head.challenge.or(d.auth).or(Some(Auth::Unknown));
+        }
         let good = (200..300).contains(&head.status);
         if good && (d.session.is_some() || d.only_notices()) {
             d.agree();
         }
-        if head.common.session.is_some() && (d.mcp || d.unheard || d.at_home) {
+        // One that only comes back may be an echo.
+        let given = head.common.session.is_some() && head.common.session != d.session;
+        if given && (d.mcp || d.unheard || d.at_home) {
             d.server_mark("wire.server.session-header", "gives a session", at, world);
         }
         if head.exposes_mcp && (d.mcp || d.unheard) {

@@ -65,6 +65,8 @@ pub struct Common {
     /// A digest of `Mcp-Session-Id`; the id itself is not kept.
     pub session: Option<u64>,
     pub websocket: bool,
+    /// `Upgrade: h2c`.
+    pub h2c: bool,
     /// A WebSocket may use permessage-deflate (RFC 7692).
     pub deflate: bool,
 }
@@ -94,6 +96,8 @@ pub struct ResponseHead {
     pub common: Common,
     /// `Access-Control-Expose-Headers` names one of MCP's. (`-Allow-Headers` often just repeats what was asked.)
     pub exposes_mcp: bool,
+    /// What `WWW-Authenticate` asks for.
+    pub challenge: Option<Auth>,
     /// `WWW-Authenticate` with RFC 9728's `resource_metadata`.
     pub resource_metadata: bool,
     /// A file with a date of its own or byte ranges: stored text, not an answer.
@@ -116,6 +120,7 @@ impl Common {
             self.session = Some(digest(value));
         } else if is(name, b"upgrade") {
             self.websocket = has_token(value, b"websocket");
+            self.h2c = has_token(value, b"h2c");
         } else if is(name, b"sec-websocket-extensions") {
             self.deflate = has_token(value, b"permessage-deflate");
         } else {
@@ -165,6 +170,7 @@ impl ResponseHead {
             self.exposes_mcp |= contains(value, b"mcp-session-id") || contains(value, b"mcp-protocol-version");
         } else if is(name, b"www-authenticate") {
             self.resource_metadata |= contains(value, b"resource_metadata");
+            self.challenge.get_or_insert(scheme(value));
         } else if is(name, b"last-modified") || is(name, b"accept-ranges") {
             self.stored = true;
         } else if is(name, b"sec-websocket-protocol") {

@@ -2,6 +2,7 @@
 
 use super::{
     dns,
+    exchange::Exchange,
     http1::{Role, begins_message},
     http2,
     jsonrpc::{self, Message},
@@ -149,6 +150,8 @@ pub(super) enum Next {
         dialogue: Box<Dialogue>,
         deflate: bool,
     },
+    /// HTTP/2 by upgrade (RFC 7540 §3.2); the answer to the last request comes there, on stream 1.
+    Http2(Box<Exchange>),
     /// A CONNECT tunnel: anything may come.
     Tunnel,
 }
@@ -202,9 +205,9 @@ impl Talk {
         };
         self.speech = match next {
             Next::Tunnel => Speech::Unknown,
+            Next::Http2(exchange) => Speech::Http2(Box::new(http2::Connection::upgraded(from.other(), *exchange))),
             Next::WebSocket { mut dialogue, deflate } => {
                 dialogue.transport = Some(Transport::WebSocket);
-                dialogue.at_home = true;
                 let readers = Both { low: websocket::Reader::new(deflate), high: websocket::Reader::new(deflate) };
                 Speech::Socket(Box::new(Socket { readers, client: from.other(), dialogue: *dialogue }))
             }
@@ -339,10 +342,13 @@ fn nominate_by_hello(hello: &tls::Hello, server: Endpoint, at: Moment, world: &m
     let facts = Facts { tls: Some(true), ..Facts::default() };
     if dns::names_mcp(name) {
         world.ledger.say(&place, "wire.context.tls-name", &format!("TLS to {name}"), at, facts);
-    } else if is_internal(server) && !hello.http2 {
-        world.ledger.say(&place, "wire.context.tls-program", "TLS inside the network, by a program that offers no HTTP/2", at, facts);
+    } else if is_internal(server) && !(hello.http2 && OTHERS.contains(&server.port)) {
+        world.ledger.say(&place, "wire.context.tls-program", "TLS inside the network, and not as a browser opens a site", at, facts);
     }
 }
+
+/// Ports where TLS by a client that offers HTTP/2 is most likely a browser's, and those of mail, directory and name service.
+const OTHERS: [u16; 9] = [443, 465, 563, 587, 636, 853, 990, 993, 995];
 
 fn is_internal(server: Endpoint) -> bool {
     match server.address {

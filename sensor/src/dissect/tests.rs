@@ -487,7 +487,7 @@ fn hellos_and_names_only_nominate() {
     check(
         &[hello("wiki.corp.example")],
         expect![[r#"
-        - wire.context.tls-program TLS inside the network, by a program that offers no HTTP/2
-    "#]],
+            - wire.context.tls-program TLS inside the network, and not as a browser opens a site
+        "#]],
     );
 }

@@ -181,8 +181,12 @@ impl Web {
         };
         exchange.dialogue.unheard |= self.out_of_step;
         let verb = exchange.verb;
+        if head.status == 101 && head.common.h2c {
+            self.next = Some(Next::Http2(Box::new(exchange)));
+            return;
+        }
         exchange.response_head(head, at, world);
-        if head.status == 101 && exchange.upgrade {
+        if head.status == 101 && (exchange.upgrade || head.common.websocket) {
             self.next = Some(Next::WebSocket { deflate: exchange.deflate, dialogue: Box::new(exchange.dialogue) });
             return;
         }

@@ -50,6 +50,13 @@ impl Connection {
         connection
     }
 
+    /// A connection that began as HTTP/1.1 with `exchange`.
+    pub(super) fn upgraded(client: End, exchange: Exchange) -> Connection {
+        let mut connection = Connection::new(client);
+        connection.streams.insert(1, exchange);
+        connection
+    }
+
     pub(super) fn joined(client: Option<End>) -> Connection {
         Connection { client, readers: Both::default(), headers: Both::default(), streams: BTreeMap::new(), joined: true }
     }

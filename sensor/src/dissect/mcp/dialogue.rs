@@ -176,6 +176,10 @@ impl Dialogue {
         let mut known = world.progress(server, self.client);
         match method {
             "initialize" => (known.initialized, known.discovered) = (true, false),
+            "tools/list" if !known.discovered => known.listed = true,
+            "tools/call" if known.listed => {
+                self.client_mark("wire.client.established", "calls a tool after it asked for the list", at, world)
+            }
             "server/discover" => known.discovered = true,
             "notifications/initialized" if known.initialized || self.session.is_some() => {
                 self.client_mark("wire.client.established", "initialized, after initialize", at, world);

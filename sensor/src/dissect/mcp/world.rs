@@ -31,6 +31,7 @@ pub struct Asked {
 pub struct Progress {
     pub initialized: bool,
     pub discovered: bool,
+    pub listed: bool,
 }
 
 #[derive(Debug)]
