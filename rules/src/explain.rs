@@ -156,3 +156,6 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

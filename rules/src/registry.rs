@@ -147,7 +147,11 @@ impl Registration {
             let u = &b.url;
             let plain = matches!(u.scheme(), "http" | "https") && u.has_host() && u.username().is_empty() && u.password().is_none();
             if !plain || u.fragment().is_some() {
-                return Err(RegistrationError::Backend(crate::printable::printable(u.as_str(), 200)));
+                // What is refused for holding a password does not go on to a log with it.
+                let mut shown = u.clone();
+                let hidden = shown.set_password(None).and_then(|()| shown.set_username("")).is_ok();
+                let shown = if hidden || u.username().is_empty() { shown.as_str() } else { "the URL" };
+                return Err(RegistrationError::Backend(crate::printable::printable(shown, 200)));
             }
         }
         Ok(())
@@ -191,4 +195,4 @@ impl Registry {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

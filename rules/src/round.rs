@@ -163,4 +163,4 @@ impl Round {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

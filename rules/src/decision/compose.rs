@@ -133,6 +133,3 @@ fn hold_excess(site: &Site<'_>, wanted: &mut BTreeMap<Endpoint, Decision>, previ
         decision.action = Action::Shadow;
     }
 }
-
-#[cfg(test)]
-mod tests;
