@@ -67,7 +67,7 @@ impl Api {
         Ok(Api { base, token: token.trim().to_owned(), client })
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, Failure> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, Failure> {
         self.ask(Method::GET, path, query, None::<&()>).await
     }
 
@@ -75,7 +75,7 @@ impl Api {
         self.ask(Method::POST, path, &[], Some(body)).await
     }
 
-    async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, Failure> {
+    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, Failure> {
         self.ask(Method::PUT, path, &[], Some(body)).await
     }
 

@@ -97,6 +97,8 @@ pub enum Command {
     /// Check a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Show the whole product in a network of its own, each claim checked
+    Demo(demo::Options),
     /// One process of the demo's cast
     #[command(hide = true)]
     DemoCast(demo::cast::Args),
@@ -158,6 +160,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             }
             Ok(Exit::Clear)
         }
+        Command::Demo(options) => demo::run(&options, global),
         Command::DemoCast(args) => demo::cast::run(args),
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn enter() -> Option<Lab> {
     Some(Lab { stage, _turn: turn })
 }
 
-fn asked_for() -> bool {
+pub(crate) fn asked_for() -> bool {
     std::env::var("GNOMON_NETNS").is_ok_and(|v| v == "1")
 }
 

@@ -1,1 +1,76 @@
-//! Real servers and clients of the official SDKs.
+//! Real servers and clients of the official SDKs, as people run them, in both eras.
+
+mod cast;
+mod rust;
+
+use crate::lab;
+use cast::{ALL, Real};
+use gnomon::demo::stage::{Stage, v4};
+use rules::{confidence::Confidence, evidence::Witness, wire::v1::ServerReport};
+use serde_json::Value;
+use std::{process::Command, time::Duration};
+
+/// What a command that prints one server per line found. Exit code 1 says that it found some.
+fn reports(command: &mut Command) -> Vec<ServerReport> {
+    let done = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(matches!(done.status.code(), Some(0 | 1)), "{:?}: {}\n{err}", command.get_args().collect::<Vec<_>>(), done.status);
+    out.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|why| panic!("{why}: {l}"))).collect()
+}
+
+fn found<'a>(reports: &'a [ServerReport], real: &Real) -> Option<&'a ServerReport> {
+    reports.iter().find(|r| r.address == v4(real.n) && r.port == real.port && r.path.as_deref() == Some(real.path))
+}
+
+/// Runs a real client against `url` and gives the line it printed.
+fn talk(stage: &Stage, client: &[String], url: &str, key: Option<&str>) -> Value {
+    let mut command = stage.agent.command("timeout");
+    command.arg("60").args(client).arg(url).args(key);
+    let done = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{client:?} {url}: {}\n{out}\n{err}", done.status);
+    serde_json::from_str(out.lines().last().unwrap_or_default()).unwrap_or_else(|why| panic!("{why}: {out}"))
+}
+
+#[test]
+fn each_witness_knows_each_real_server() {
+    let Some(mut lab) = lab::enter() else { return };
+    let stage = &mut lab.stage;
+    let reals: Vec<Real> = ALL.iter().map(|one| one.start(stage)).collect();
+
+    let heard = stage.path("watch.ndjson");
+    let mut watch = stage.gnomon(&stage.router);
+    watch.args(["--json", "watch", "--interface", "servers"]).stdout(std::fs::File::create(&heard).unwrap());
+    let watching = stage.world.spawn(&mut watch).unwrap();
+    // Its first words say that it listens; a frame before them proves nothing.
+    std::thread::sleep(Duration::from_millis(1500));
+    for real in &reals {
+        for client in real.clients() {
+            let said = talk(stage, &client, &real.url(), None);
+            assert_eq!(said["steps"].as_u64().unwrap_or(0) >= 1, real.counts(), "{}: {said}", real.name);
+            assert!(said["find"].as_str().unwrap().contains("ada"), "{}: {said}", real.name);
+        }
+    }
+    stage.world.end(watching);
+    let said = std::fs::read_to_string(&heard).unwrap();
+    let wire: Vec<ServerReport> = said.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+
+    let mut scan = stage.gnomon(&stage.hq);
+    let ports = reals.iter().map(|r| r.port.to_string()).collect::<Vec<_>>().join(",");
+    scan.args(["--json", "scan", "--ports", &ports]).args(reals.iter().map(|r| v4(r.n).to_string()));
+    let probe = reports(&mut scan);
+
+    for real in &reals {
+        let name = real.name;
+        for (witness, reports) in [(Witness::Wire, &wire), (Witness::Probe, &probe)] {
+            let report = found(reports, real).unwrap_or_else(|| panic!("{name} was not found by {witness:?}: {reports:#?}"));
+            assert_eq!(report.confidence, Confidence::Confirmed, "{name} by {witness:?}: {report:#?}");
+            assert!(report.witnesses.contains(&witness), "{name}");
+        }
+        let heard = found(&wire, real).unwrap();
+        assert!(heard.tools.iter().any(|t| t == real.tool()), "{name}: tools {:?}", heard.tools);
+        let host = reports(stage.gnomon(&real.host).args(["--json", "inventory"]));
+        let listening = host.iter().find(|r| r.port == real.port).unwrap_or_else(|| panic!("{name} was not seen on its host: {host:#?}"));
+        assert!(listening.processes.iter().any(|p| format!("{p:?}").contains(real.program)), "{name}: {:?}", listening.processes);
+    }
+}

@@ -84,7 +84,12 @@ impl Stage {
 
     /// The product's command on `host`.
     pub fn gnomon(&self, host: &Host) -> std::process::Command {
-        host.command(&self.gnomon)
+        let mut command = host.command(&self.gnomon);
+        // What is set outside means another network.
+        for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "GNOMON_DATA", "GNOMON_CONFIG"] {
+            command.env_remove(name);
+        }
+        command
     }
 
     /// Starts a process whose words go to `<state>/<name>.log`.

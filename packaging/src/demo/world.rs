@@ -20,7 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PREFIX: &str = "gnm";
+/// Names of our namespaces begin with it.
+pub const PREFIX: &str = "gnm";
 static WORLDS: AtomicU32 = AtomicU32::new(0);
 
 #[derive(Debug, thiserror::Error)]

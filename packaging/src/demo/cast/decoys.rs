@@ -15,7 +15,10 @@ use std::{convert::Infallible, time::Duration};
 
 /// A build monitor: `/sse` streams progress, `/message` takes comments.
 pub(super) fn events() -> Router {
-    Router::new().route("/sse", get(progress)).route("/message", post(async || Json(json!({"ok": true}))))
+    Router::new()
+        .route("/", get(async || "build monitor"))
+        .route("/sse", get(progress))
+        .route("/message", post(async || Json(json!({"ok": true}))))
 }
 
 async fn progress() -> Response {
@@ -29,7 +32,7 @@ async fn progress() -> Response {
 
 /// A JSON-RPC 2.0 service of its own kind; its `initialize` opens a till.
 pub(super) fn json_rpc() -> Router {
-    Router::new().route("/", post(till)).route("/rpc", post(till))
+    Router::new().route("/", get(async || "till").post(till)).route("/rpc", post(till))
 }
 
 async fn till(Json(body): Json<Value>) -> Response {
