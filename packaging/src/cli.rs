@@ -94,7 +94,7 @@ pub enum Command {
     Tokens(sensors::Tokens),
     /// Say what this machine lacks, and what to do about it
     Doctor(doctor::Options),
-    /// Check a configuration file
+    /// Check a configuration file, or print the defaults
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Show the whole product in a network of its own, each claim checked
@@ -108,6 +108,8 @@ pub enum Command {
 pub enum ConfigCommand {
     /// Read FILE as `gnomon up --config FILE` would, and say what is wrong with it
     Check { file: PathBuf },
+    /// Print every key with its default and what it means
+    Defaults,
 }
 
 /// Parses the arguments, runs the command, and turns the outcome into an exit code.
@@ -151,6 +153,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Scan(options) => scan::run(&options, global),
         Command::Watch(options) => watch::run(&options, global),
         Command::Doctor(options) => doctor::run(&options, global),
+        Command::Config(ConfigCommand::Defaults) => out::line(config::DEFAULTS.trim_end()).map(|()| Exit::Clear),
         Command::Config(ConfigCommand::Check { file }) => {
             config::Config::load(Some(&file))?;
             if global.json {

@@ -6,6 +6,9 @@ use rules::policy::Policy;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::path::{Path, PathBuf};
 
+/// Every key with its default and what it means, commented out.
+pub const DEFAULTS: &str = include_str!("../config/gnomon.toml");
+
 /// Everything a file may say.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -30,3 +30,52 @@ fn what_is_no_toml_at_all_still_has_a_line() {
     let why = refused("[policy]\nmode = hard\n");
     assert!(why.contains("gnomon.toml:2:8"), "{why}");
 }
+
+/// The shipped file with every key in force.
+fn uncommented() -> String {
+    let is_setting =
+        |l: &str| l.starts_with('[') || l.split_once(" = ").is_some_and(|(k, _)| k.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+    let lines = DEFAULTS.lines().map(|l| l.strip_prefix('#').filter(|rest| is_setting(rest)).unwrap_or(l));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_shipped_file_says_nothing_until_it_is_uncommented_and_then_the_defaults() {
+    let quiet = parse::<Config>(DEFAULTS, "gnomon.toml").unwrap();
+    assert!(quiet.policy.is_none());
+    let mut said = parse::<Config>(&uncommented(), "gnomon.toml").unwrap();
+    said.collector.policy = said.policy.take().expect("a [policy] section");
+    let json = |c: &Config| serde_json::to_value(c).unwrap();
+    assert_eq!(json(&said), json(&Config::default()));
+}
+
+#[test]
+fn the_shipped_file_has_every_key() {
+    fn keys(table: &toml::Table, path: &str, all: &mut Vec<String>) {
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(inner) => keys(inner, &format!("{path}{key}."), all),
+                _ => all.push(format!("{path}{key}")),
+            }
+        }
+    }
+    let keys_of = |text: &str| {
+        let mut all = Vec::new();
+        keys(&text.parse().unwrap(), "", &mut all);
+        all.sort();
+        all
+    };
+    // The policy stands in a section of its own there.
+    let known = toml::to_string(&Config::default()).unwrap().replace("[collector.policy]", "[policy]");
+    assert_eq!(keys_of(&uncommented()), keys_of(&known));
+}
+
+#[test]
+fn a_policy_is_said_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gnomon.toml");
+    std::fs::write(&file, "[policy]\ngrace = \"1d\"\n").unwrap();
+    assert_eq!(Config::load(Some(&file)).unwrap().collector.policy.grace.to_string(), "1d");
+    std::fs::write(&file, "[policy]\ngrace = \"1d\"\n[collector.policy]\ngrace = \"2d\"\n").unwrap();
+    assert!(Config::load(Some(&file)).unwrap_err().to_string().contains("both"));
+}
