@@ -26,7 +26,7 @@ impl Tally {
     pub fn take(&mut self, evidence: &Evidence) -> Vec<ServerReport> {
         self.inventory.observe("local", evidence, &self.pack);
         let Some(door) = self.inventory.door(evidence.place.endpoint) else { return Vec::new() };
-        let reports = door.servers().map(|s| ServerReport::new(s, &self.pack));
+        let reports = door.servers().filter(|s| !s.is_attempt(&self.pack)).map(|s| ServerReport::new(s, &self.pack));
         let news = reports.filter(|r| self.told.get(&r.key).is_none_or(|told| *told < r.confidence)).collect::<Vec<_>>();
         self.told.extend(news.iter().map(|r| (r.key.clone(), r.confidence)));
         news
@@ -34,7 +34,8 @@ impl Tally {
 
     /// All servers, the surest first.
     pub fn reports(&self) -> Vec<ServerReport> {
-        let mut all = self.inventory.servers().map(|s| ServerReport::new(s, &self.pack)).collect::<Vec<_>>();
+        let shown = self.inventory.servers().filter(|s| !s.is_attempt(&self.pack));
+        let mut all = shown.map(|s| ServerReport::new(s, &self.pack)).collect::<Vec<_>>();
         all.sort_by(|a, b| b.confidence.cmp(&a.confidence).then_with(|| (a.address, a.port, &a.path).cmp(&(b.address, b.port, &b.path))));
         all
     }

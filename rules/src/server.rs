@@ -223,6 +223,12 @@ impl Server {
         judge(self.testimonies.iter().map(|t| Heard { witness: t.witness, mark: &t.mark, last: t.last }), pack)
     }
 
+    /// Somebody asked here for MCP, and nothing that came from here, or is known of here, says more: no server to show to people.
+    pub fn is_attempt(&self, pack: &Pack) -> bool {
+        let of_client = |t: &Testimony| pack.weigh(&t.mark).1 == crate::pack::Side::Client;
+        self.testimonies.iter().all(of_client) && self.judgement(pack).confidence == crate::confidence::Confidence::Candidate
+    }
+
     pub fn witnesses(&self) -> BTreeSet<Witness> {
         self.testimonies.iter().map(|t| t.witness).collect()
     }

@@ -16,14 +16,18 @@ pub(super) struct Filter {
     /// At least this sure.
     confidence: Option<Confidence>,
     limit: Option<usize>,
+    /// Also places where somebody only tried.
+    #[serde(default)]
+    attempts: bool,
 }
 
 pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Vec<ServerReport>>, Problem> {
-    let Filter { site, confidence, limit } = query(&uri)?;
+    let Filter { site, confidence, limit, attempts } = query(&uri)?;
     let now = api.now();
     let reports = api.read(move |state| {
         let sites = state.sites.iter().filter(|(name, _)| site.as_ref().is_none_or(|s| s == *name));
         let servers = sites.flat_map(|(_, s)| s.inventory.servers());
+        let servers = servers.filter(|s| attempts || !s.is_attempt(&state.pack));
         let sure = servers.filter(|s| confidence.is_none_or(|least| s.judgement(&state.pack).confidence >= least));
         let report = |s| ServerReport::new(s, &state.pack).registered(s, &state.registry, now);
         sure.take(limit.unwrap_or(usize::MAX)).map(report).collect()

@@ -82,7 +82,7 @@ async fn gather(api: &Api) -> Result<View, Problem> {
             let open = site.matters.values().filter(|m| m.case.rung != Rung::Closed);
             findings.extend(open.map(|m| FindingReport::new(&m.finding, &m.case, policy, site.kept.first_used, now)));
             let report = |s| ServerReport::new(s, &state.pack).registered(s, &state.registry, now);
-            servers.extend(site.inventory.servers().map(report));
+            servers.extend(site.inventory.servers().filter(|s| !s.is_attempt(&state.pack)).map(report));
         }
         findings.sort_by(|a, b| (a.deadline.is_none(), a.deadline, &a.id).cmp(&(b.deadline.is_none(), b.deadline, &b.id)));
         servers.sort_by(|a, b| b.confidence.cmp(&a.confidence).then_with(|| a.key.cmp(&b.key)));
