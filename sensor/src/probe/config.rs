@@ -91,7 +91,7 @@ impl Default for ScanConfig {
             paths: USUAL_PATHS.iter().map(|p| (*p).to_owned()).collect(),
             rate: 200,
             per_host_rate: 10,
-            concurrency: 128,
+            concurrency: 384,
             exclude: Vec::new(),
             exclude_ports: Vec::new(),
             allow_public: false,

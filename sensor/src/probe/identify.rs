@@ -197,7 +197,9 @@ impl Interrogation {
             self.signs.push((stream.unwrap_or_else(|| todo.path.clone()), sign));
         }
         if matches!(todo.ask, Ask::EndSession(_)) {
-            self.sessions.1 = self.sessions.1.saturating_add(u16::from(matches!(outcome, Outcome::Answer(_))));
+            // 404: it is gone already.
+            let ended = matches!(outcome, Outcome::Answer(a) if matches!(a.head.status, 200..=299 | 404));
+            self.sessions.1 = self.sessions.1.saturating_add(u16::from(ended));
             return;
         }
         self.go_on(&todo, kind, foreign);

@@ -166,3 +166,61 @@ fn it_agrees_with_a_list_under_random_use() {
         }
     }
 }
+
+#[test]
+fn a_write_that_fails_stores_nothing_and_the_next_one_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    spool.append(&[said(1)]).unwrap();
+    spool.tail = Some(File::open(segment_path(dir.path(), 1)).unwrap());
+    assert!(spool.append(&[said(2)]).is_err());
+    assert_eq!(spool.append(&[said(3), said(4)]).unwrap(), 3);
+    assert_eq!(frames(&all(&mut spool)), [1, 3, 4]);
+    drop(spool);
+    assert_eq!(frames(&all(&mut open(dir.path()))), [1, 3, 4]);
+}
+
+/// Unmounts whatever happens.
+struct Tiny(tempfile::TempDir);
+
+impl Tiny {
+    /// A file system of 64 KiB; `None` where mounting is not allowed, which is said.
+    fn mount() -> Option<Tiny> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(dir.path()).output();
+        if mounted.is_ok_and(|o| o.status.success()) {
+            return Some(Tiny(dir));
+        }
+        eprintln!("skipped: a full disk needs the right to mount a small one");
+        None
+    }
+}
+
+impl Drop for Tiny {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn on_a_full_disk_nothing_stored_is_lost_and_room_is_made_by_the_oldest() {
+    let Some(disk) = Tiny::mount() else { return };
+    let limits = Limits { segment_bytes: 16 << 10, total_bytes: 1 << 20 };
+    let mut spool = Spool::open(disk.0.path(), limits, 1).unwrap();
+    let mut stored = 0;
+    let full = (0..2000).any(|n| match spool.append(&[said(n)]) {
+        Ok(last) => {
+            stored = last;
+            false
+        }
+        Err(_) => true,
+    });
+    assert!(full);
+    drop(spool);
+    let mut spool = Spool::open(disk.0.path(), limits, 1).unwrap();
+    assert_eq!(spool.peek(5000, 1 << 20, Timestamp::UNIX_EPOCH).unwrap().last().map(|r| r.seq), Some(stored));
+    assert!(spool.drop_oldest().unwrap());
+    assert_eq!(spool.append(&[said(1)]).unwrap(), stored + 1);
+    let records = spool.peek(5000, 1 << 20, Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!((gaps(&records).len(), records.last().map(|r| r.seq)), (1, Some(stored + 1)));
+}
