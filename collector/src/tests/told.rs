@@ -124,3 +124,28 @@ async fn a_path_learned_later_keeps_the_clock() {
     assert_eq!(open.await.unwrap(), [("10.0.0.5:3001/mcp".to_owned(), Some(before))]);
     end(running, stop).await;
 }
+
+#[tokio::test]
+async fn time_alone_is_not_worth_a_write() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = config(data.path());
+    config.policy.blind_after = Period::days(1);
+    let (running, stop) = run(&config).await;
+    running.handle().accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
+    notified(&running.handle(), &config).await;
+    // Past the clock's own boundary, so that what follows stays between two of them.
+    config.clock.set(Timestamp::from_second((config.clock.now().as_second() / 600 + 1) * 600).unwrap());
+    look(&running.handle()).await;
+    let db = rusqlite::Connection::open(crate::run::database(data.path())).unwrap();
+    let stored = || db.query_row("SELECT body FROM cases", [], |r| r.get::<_, String>(0)).unwrap();
+    let before = stored();
+    for _ in 0..9 {
+        config.clock.advance(std::time::Duration::from_secs(60));
+        look(&running.handle()).await;
+        assert_eq!(stored(), before);
+    }
+    config.clock.advance(std::time::Duration::from_secs(60));
+    look(&running.handle()).await;
+    assert_ne!(stored(), before, "but now and then it is");
+    end(running, stop).await;
+}
