@@ -12,6 +12,8 @@ mod sse;
 mod target;
 
 pub(crate) use headers::SESSION;
+#[cfg(test)]
+pub(crate) use lens::Lens;
 pub(crate) use list::Reader;
 pub(crate) use pool::Pools;
 pub(crate) use relay::Withdrawn;

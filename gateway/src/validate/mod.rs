@@ -6,3 +6,5 @@
 pub(crate) mod envelope;
 pub(crate) mod era;
 pub(crate) mod json;
+#[cfg(test)]
+mod tests;
