@@ -13,8 +13,22 @@ const ROLES: [&str; 4] = ["sensor", "collector", "enforcer", "gateway"];
 const ROOFS: [&str; 2] = ["gnomon", "tests"];
 
 /// Where bytes from strangers are touched. Each says itself that it cannot panic on them, or its crate says it for all.
-const STRANGERS: [&str; 6] =
-    ["sensor/src/decode", "sensor/src/flow", "sensor/src/dissect", "sensor/src/probe", "collector/src/intake", "rules/src/wire/v1/admit"];
+const STRANGERS: [&str; 14] = [
+    "sensor/src/decode",
+    "sensor/src/flow",
+    "sensor/src/dissect",
+    "sensor/src/probe",
+    "sensor/src/host",
+    "collector/src/intake",
+    "collector/src/api",
+    "collector/src/enrol",
+    "gateway/src/authenticate",
+    "gateway/src/forward",
+    "gateway/src/validate",
+    "enforcer/src/intake",
+    "enforcer/src/netlink",
+    "rules/src/wire/v1/admit",
+];
 const LINTS: [&str; 4] = ["clippy::unwrap_used", "clippy::expect_used", "clippy::panic", "clippy::indexing_slicing"];
 
 fn root() -> PathBuf {
@@ -153,5 +167,36 @@ fn only_one_crate_does_the_cryptography() {
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     for other in ["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls"] {
         assert!(!lock.contains(&format!("name = \"{other}\"")), "{other} came in beside ring");
+    }
+}
+
+#[test]
+fn nothing_goes_to_a_backend_without_a_permit() {
+    // Only `rules::access::decide` makes one: its fields are private there.
+    let door = code(&fs::read_to_string(root().join("gateway/src/forward/mod.rs")).unwrap());
+    let asking: Vec<&str> = door.split("pub(crate) async fn ").skip(1).collect();
+    assert!(!asking.is_empty(), "the way to a backend has moved: tell this test where");
+    for function in asking {
+        let signature = function.split('{').next().unwrap_or_default();
+        assert!(signature.contains("&Permit"), "reaches a backend without a permit: {signature}");
+    }
+    for inside in ["mod dial;", "mod pool;"] {
+        assert!(door.contains(&format!("\n{inside}")), "`{inside}` must stay private to forward");
+    }
+    for (path, text) in sources("gateway/src").iter().filter(|(p, _)| !is_test(p) && !p.to_string_lossy().contains("/forward/")) {
+        let code = code(text);
+        let shipped = code.split("#[cfg(test)]").next().unwrap_or_default();
+        for word in ["TcpStream::connect", "hyper::client", "legacy::Client", "reqwest"] {
+            assert!(!shipped.contains(word), "{}: {word} is a second way to a backend", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_room_has_a_readme_of_about_a_screen() {
+    for room in ROLES.iter().chain(&["rules", "rules/packs", "tests", "packaging"]) {
+        let text = fs::read_to_string(root().join(room).join("README.md")).unwrap_or_else(|e| panic!("{room}/README.md: {e}"));
+        let lines = text.lines().count();
+        assert!((5..=120).contains(&lines), "{room}/README.md has {lines} lines");
     }
 }

@@ -103,7 +103,7 @@ fn a_sensor_that_cannot_see_says_why() {
     assert_eq!(why(at(1), &[coverage(900, 100)]).as_deref(), Some("`eth0` lost 100 of 1000 frames: kernel-drop 100"));
     assert_eq!(why(at(1), &[coverage(0, 0)]).as_deref(), Some("no frame was seen on `eth0`"));
     assert_eq!(why(at(0), &[]).as_deref(), Some("nothing was heard of sensor `s1` since 1970-01-01T00:00:00Z"));
-    assert_eq!(why(at(1), &[coverage(u64::MAX, u64::MAX)]).is_some(), true);
+    assert!(why(at(1), &[coverage(u64::MAX, u64::MAX)]).is_some());
 }
 
 #[test]
