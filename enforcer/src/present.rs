@@ -80,6 +80,10 @@ impl Present {
     }
 
     fn take_set(&mut self, set: Set) {
+        if set.name.starts_with("pushed") {
+            // The packets' own notes: neither ours to compare, nor anything that blocks.
+            return;
+        }
         for elem in set.elem {
             let (value, left) = elem.parts();
             match (set.name.as_str(), value) {

@@ -11,7 +11,7 @@ const PRIORITY: i32 = -10;
 
 const HOOKS: [Hook; 3] = [Hook::Output, Hook::Input, Hook::Forward];
 
-const SETS: [&str; 8] = [
+const SETS: [&str; 10] = [
     "set {t} agents4 { type ipv4_addr; flags interval, timeout; }",
     "set {t} agents6 { type ipv6_addr; flags interval, timeout; }",
     "set {t} never4 { type ipv4_addr; flags interval; }",
@@ -21,6 +21,9 @@ const SETS: [&str; 8] = [
     // No `size`: it would be allocated at once.
     "map {t} blk4 { type ipv4_addr . inet_service : verdict; flags timeout; counter; }",
     "map {t} blk6 { type ipv6_addr . inet_service : verdict; flags timeout; counter; }",
+    // Connections in which a blocked server pushed lately; filled by packets. Full, it only means that a client is not told.
+    "set {t} pushed4 { type ipv4_addr . inet_service . ipv4_addr . inet_service; size 16384; flags dynamic, timeout; timeout 10s; }",
+    "set {t} pushed6 { type ipv6_addr . inet_service . ipv6_addr . inet_service; size 16384; flags dynamic, timeout; timeout 10s; }",
 ];
 
 /// Chains that packets are sent to, and their rules in order.
@@ -34,6 +37,11 @@ const CHAINS: [(&str, &[&str]); 3] = [
         &[
             "counter name blocked",
             "limit rate 10/second burst 20 packets log prefix \"gnomon-block \" group 5 snaplen 128",
+            // A reset goes to the sender only. So that both ends of a stream learn, the server's first pushes pass: the client
+            // acknowledges them, and that is reset; its host then resets the server's next one. Only towards ephemeral ports, so that
+            // where servers live among agents no request passes.
+            "tcp flags & (syn | fin | rst) == 0 tcp dport 32768-65535 ip daddr @agents4 add @pushed4 { ip saddr . tcp sport . ip daddr . tcp dport limit rate 1/minute burst 3 packets } accept",
+            "tcp flags & (syn | fin | rst) == 0 tcp dport 32768-65535 ip6 daddr @agents6 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept",
             "meta l4proto tcp reject with tcp reset",
             "reject with icmpx type admin-prohibited",
         ],
@@ -48,7 +56,7 @@ const CHAINS: [(&str, &[&str]); 3] = [
             // No rule here asks connection tracking: an established connection is judged like a new one.
             "ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport vmap @blk4",
             "ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport vmap @blk6",
-            // The other direction: a server that only pushes (SSE) learns it at its next push.
+            // The other direction, for streams in which only the server speaks (SSE).
             "ip daddr @agents4 ip saddr != @never4 ip saddr . th sport != @open4 ip saddr . th sport vmap @blk4",
             "ip6 daddr @agents6 ip6 saddr != @never6 ip6 saddr . th sport != @open6 ip6 saddr . th sport vmap @blk6",
         ],

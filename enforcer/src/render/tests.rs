@@ -46,6 +46,8 @@ fn the_first_transaction_is_the_whole_table() {
         add set inet gnomon open6 { type ipv6_addr . inet_service; }
         add map inet gnomon blk4 { type ipv4_addr . inet_service : verdict; flags timeout; counter; }
         add map inet gnomon blk6 { type ipv6_addr . inet_service : verdict; flags timeout; counter; }
+        add set inet gnomon pushed4 { type ipv4_addr . inet_service . ipv4_addr . inet_service; size 16384; flags dynamic, timeout; timeout 10s; }
+        add set inet gnomon pushed6 { type ipv6_addr . inet_service . ipv6_addr . inet_service; size 16384; flags dynamic, timeout; timeout 10s; }
         add counter inet gnomon shadowed
         add counter inet gnomon blocked
         add chain inet gnomon shadow
@@ -57,6 +59,8 @@ fn the_first_transaction_is_the_whole_table() {
         flush chain inet gnomon block
         add rule inet gnomon block counter name blocked
         add rule inet gnomon block limit rate 10/second burst 20 packets log prefix "gnomon-block " group 5 snaplen 128
+        add rule inet gnomon block tcp flags & (syn | fin | rst) == 0 tcp dport 32768-65535 ip daddr @agents4 add @pushed4 { ip saddr . tcp sport . ip daddr . tcp dport limit rate 1/minute burst 3 packets } accept
+        add rule inet gnomon block tcp flags & (syn | fin | rst) == 0 tcp dport 32768-65535 ip6 daddr @agents6 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept
         add rule inet gnomon block meta l4proto tcp reject with tcp reset
         add rule inet gnomon block reject with icmpx type admin-prohibited
         add chain inet gnomon judge

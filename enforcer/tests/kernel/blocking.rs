@@ -40,12 +40,12 @@ fn blocks_at(role: &str) {
             cut.push(at);
         }
     }
-    // And the client's end of the stream gets nothing more.
+    // And the client, which never says a word, is told as well.
     for (to, open) in &mut pushing {
         let mut rest = Vec::new();
         let end = open.read_to_end(&mut rest).unwrap_err().kind();
-        assert!(rest.len() < 10, "{to} still pushes");
-        assert!(matches!(end, ErrorKind::ConnectionReset | ErrorKind::WouldBlock), "{to}: {end}");
+        assert!(rest.len() < 100, "{to} still pushes: {}", rest.len());
+        assert_eq!(end, ErrorKind::ConnectionReset, "the client's end of {to}");
     }
     for to in shadow() {
         assert_blocked(&lab, to);
