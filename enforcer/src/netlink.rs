@@ -1,31 +1,29 @@
-//! Who changed the ruleset, and when: the kernel numbers each committed transaction and tells who made it.
+//! The kernel's ruleset without `nft`: who changed it, and what our table holds.
 //!
-//! Two questions only, over `NETLINK_NETFILTER`: which generation is it (4 us, asked every second), and the stream of `NEWGEN`
-//! events (within a millisecond of a commit). An overrun stream is not repaired; it only means "look".
+//! Three questions over `NETLINK_NETFILTER`: which generation is it (4 us), what is in our table ([`table`]), and the stream of `NEWGEN`
+//! events (within a millisecond of a commit), which name who committed. An overrun stream is not repaired; it only means "look".
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use nix::{
-    errno::Errno,
-    sys::{
-        socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket, sockopt},
-        time::{TimeVal, TimeValLike},
-    },
-};
-use rules::printable::printable_bytes;
-use std::{
-    io,
-    os::fd::{AsRawFd, OwnedFd},
-};
-use tokio::sync::mpsc;
+mod table;
+mod wire;
 
-/// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_*` (linux/netfilter/nf_tables.h).
-const NEWGEN: u16 = 10 << 8 | 15;
-const GETGEN: u16 = 10 << 8 | 16;
+use crate::present::Present;
+use nix::errno::Errno;
+use rules::printable::printable_bytes;
+use std::io;
+use tokio::sync::mpsc;
+use wire::{Attributes, Messages, Socket};
+
+/// `NFT_MSG_NEWGEN`, `NFT_MSG_GETGEN`
+const NEWGEN: u8 = 15;
+const GETGEN: u8 = 16;
 /// `NFNLGRP_NFTABLES` is group 7.
 const GROUP: u32 = 1 << 6;
 const BUFFER: usize = 256 << 10;
 /// A foreign batch of some 30,000 changes fits; beyond that the kernel says ENOBUFS.
 const RECEIVE_QUEUE: usize = 16 << 20;
+/// Commits that wait for the loop at most; beyond that it is told that some were lost.
+const QUEUE: usize = 256;
 
 /// One committed transaction, by whomever.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,26 +35,19 @@ pub struct Commit {
     pub ours: bool,
 }
 
-/// The stream of commits in the network namespace of the thread that opened it, and a way to ask for the newest.
+/// The kernel of the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Monitor {
-    questions: OwnedFd,
-    events: Option<OwnedFd>,
+    questions: Socket,
+    events: Option<Socket>,
 }
-
-/// What is listened to at most without being heard by the loop; beyond that it is told that some were lost.
-const QUEUE: usize = 256;
 
 impl Monitor {
     /// Needs CAP_NET_ADMIN.
     pub fn open() -> io::Result<Monitor> {
-        let events = open(GROUP)?;
-        // Without the privilege to exceed the host's limit the smaller queue has to do.
-        let _ = setsockopt(&events, sockopt::RcvBufForce, &RECEIVE_QUEUE);
-        let questions = open(0)?;
-        // The kernel answers at once or not at all.
-        setsockopt(&questions, sockopt::ReceiveTimeout, &TimeVal::seconds(1))?;
-        let monitor = Monitor { questions, events: Some(events) };
+        let events = Socket::open(GROUP)?;
+        events.enlarge(RECEIVE_QUEUE);
+        let monitor = Monitor { questions: Socket::open(0)?, events: Some(events) };
         monitor.generation()?;
         Ok(monitor)
     }
@@ -67,7 +58,6 @@ impl Monitor {
     /// within a second after the receiver is dropped.
     pub fn listen(&mut self) -> io::Result<mpsc::Receiver<Option<Commit>>> {
         let events = self.events.take().ok_or_else(|| io::Error::other("already listening"))?;
-        setsockopt(&events, sockopt::ReceiveTimeout, &TimeVal::seconds(1))?;
         let (tell, told) = mpsc::channel(QUEUE);
         std::thread::Builder::new().name("nft-monitor".to_owned()).spawn(move || listen(&events, &tell))?;
         Ok(told)
@@ -75,27 +65,25 @@ impl Monitor {
 
     /// The number of the newest transaction, now.
     pub fn generation(&self) -> io::Result<u32> {
-        let mut request = Vec::with_capacity(20);
-        request.extend_from_slice(&20u32.to_ne_bytes());
-        request.extend_from_slice(&GETGEN.to_ne_bytes());
-        // NLM_F_REQUEST; sequence, port; family, version, resource of nfgenmsg.
-        request.extend_from_slice(&1u16.to_ne_bytes());
-        request.extend_from_slice(&[0; 12]);
-        send(self.questions.as_raw_fd(), &request, MsgFlags::empty())?;
-        let mut answer = [0; 4096];
-        let length = recv(self.questions.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-        let mut ours = false;
-        newest(answer.get(..length).unwrap_or_default(), &mut ours)
+        let mut answer = vec![0; 4096];
+        let length = self.questions.ask(GETGEN, &mut answer)?;
+        newest(answer.get(..length).unwrap_or_default(), &mut false)
             .map(|commit| commit.generation)
             .ok_or_else(|| io::Error::other("the kernel did not tell its ruleset generation; CAP_NET_ADMIN is needed"))
     }
+
+    /// Our table as it is now; `None`: there is none.
+    pub fn table(&self) -> io::Result<Option<Present>> {
+        // A socket of its own: what an abandoned dump leaves behind goes with it.
+        table::read(&Socket::open(0)?)
+    }
 }
 
-fn listen(events: &OwnedFd, tell: &mpsc::Sender<Option<Commit>>) {
+fn listen(events: &Socket, tell: &mpsc::Sender<Option<Commit>>) {
     let mut buffer = vec![0; BUFFER];
     let (mut ours, mut lost) = (false, false);
     while !tell.is_closed() {
-        let heard = match recv(events.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+        let heard = match events.receive(&mut buffer) {
             Ok(length) => newest(buffer.get(..length).unwrap_or_default(), &mut ours).map(Some),
             Err(Errno::ENOBUFS) => Some(None),
             Err(Errno::EAGAIN | Errno::EINTR) => None,
@@ -110,81 +98,56 @@ fn listen(events: &OwnedFd, tell: &mpsc::Sender<Option<Commit>>) {
     }
 }
 
-fn open(groups: u32) -> io::Result<OwnedFd> {
-    let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkNetFilter)?;
-    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
-    Ok(fd)
-}
-
-/// The last `NEWGEN` in a datagram of netlink messages. `ours` carries over whether our table was named since the one before:
-/// every message about a table, chain, rule, set, element or object has the table's name as its attribute 1.
-fn newest(mut datagram: &[u8], ours: &mut bool) -> Option<Commit> {
+/// The last `NEWGEN` in a datagram. `ours` carries over whether our table was named since the one before: every message about a table,
+/// chain, rule, set, element or object has the table's name as its attribute 1.
+fn newest(datagram: &[u8], ours: &mut bool) -> Option<Commit> {
     let mut found: Option<Commit> = None;
-    while let Some((length, kind)) = header(datagram) {
-        let Some(message) = datagram.get(..length) else { break };
-        let body = message.get(20..).unwrap_or_default();
-        if kind == NEWGEN {
+    for message in Messages(datagram) {
+        let attributes = message.attributes();
+        if message.of_nftables() == Some(NEWGEN) {
             let earlier = found.as_ref().is_some_and(|c| c.ours);
-            found = Some(Commit { ours: *ours || earlier, ..commit(body) });
+            found = Some(Commit { ours: *ours || earlier, ..commit(attributes) });
             *ours = false;
-        } else if attribute(body).is_some_and(|(name, _)| name == b"gnomon\0") {
+        } else if attributes.get(1) == Some(b"gnomon\0") {
             *ours = true;
         }
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     found
 }
 
-/// `struct nlmsghdr`: length of the message with its header, type.
-fn header(bytes: &[u8]) -> Option<(usize, u16)> {
-    let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-    let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
-    (length >= 16).then_some((length, kind))
-}
-
-/// Attributes `NFTA_GEN_ID` (1), `NFTA_GEN_PROC_PID` (2), `NFTA_GEN_PROC_NAME` (3); numbers are big-endian.
-fn commit(mut attributes: &[u8]) -> Commit {
-    let (mut generation, mut pid, mut name) = (0, 0, String::new());
-    while let Some((value, length)) = attribute(attributes) {
-        let kind = attributes.get(2..4).and_then(|b| b.try_into().ok()).map_or(0, u16::from_ne_bytes);
-        let number = value.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
-        match kind {
-            1 => generation = number.unwrap_or(0),
-            2 => pid = number.unwrap_or(0),
-            3 => name = printable_bytes(value.strip_suffix(&[0]).unwrap_or(value), 32),
-            _ => {}
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    let actor = if pid == 0 && name.is_empty() { String::new() } else { format!("{name} (pid {pid})") };
-    Commit { generation, actor, ours: false }
-}
-
-fn attribute(bytes: &[u8]) -> Option<(&[u8], usize)> {
-    let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
-    Some((bytes.get(4..length)?, length))
+/// `NFTA_GEN_ID` (1), `NFTA_GEN_PROC_PID` (2), `NFTA_GEN_PROC_NAME` (3).
+fn commit(attributes: Attributes<'_>) -> Commit {
+    let name = attributes.get(3).map(|n| printable_bytes(n.strip_suffix(&[0]).unwrap_or(n), 32));
+    let actor = match (name, attributes.number32(2)) {
+        (Some(name), Some(pid)) => format!("{name} (pid {pid})"),
+        _ => String::new(),
+    };
+    Commit { generation: attributes.number32(1).unwrap_or(0), actor, ours: false }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use crate::fixtures::Chance;
+
+    fn message(kind: u8, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+        let body: Vec<u8> = attributes.iter().flat_map(|(kind, value)| wire::attribute(*kind, value)).collect();
+        let mut bytes = (20 + body.len() as u32).to_ne_bytes().to_vec();
+        bytes.extend_from_slice(&u16::from_be_bytes([10, kind]).to_ne_bytes());
+        bytes.extend_from_slice(&[0; 14]);
+        bytes.extend_from_slice(&body);
+        bytes
+    }
 
     #[test]
     fn reads_a_commit_and_survives_any_cut_of_it() {
-        let mut attributes = Vec::new();
-        for (kind, value) in [(1u16, 7u32.to_be_bytes().to_vec()), (2, 42u32.to_be_bytes().to_vec()), (3, b"nft\0".to_vec())] {
-            attributes.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
-            attributes.extend_from_slice(&kind.to_ne_bytes());
-            attributes.extend_from_slice(&value);
-        }
-        let mut message = (20 + attributes.len() as u32).to_ne_bytes().to_vec();
-        message.extend_from_slice(&NEWGEN.to_ne_bytes());
-        message.extend_from_slice(&[0; 14]);
-        message.extend_from_slice(&attributes);
-        assert_eq!(newest(&message, &mut true), Some(Commit { generation: 7, actor: "nft (pid 42)".to_owned(), ours: true }));
-        for cut in 0..message.len() {
-            assert_eq!(newest(&message[..cut], &mut false), None);
+        let element = message(12, &[(1, b"gnomon\0"), (2, b"blk4\0")]);
+        let end = message(NEWGEN, &[(1, &7u32.to_be_bytes()), (2, &42u32.to_be_bytes()), (3, b"nft\0")]);
+        let both = [element, end].concat();
+        assert_eq!(newest(&both, &mut false), Some(Commit { generation: 7, actor: "nft (pid 42)".to_owned(), ours: true }));
+        for cut in 0..both.len() - 3 {
+            assert_eq!(newest(&both[..cut], &mut false), None);
         }
     }
 
@@ -192,6 +155,11 @@ mod tests {
     fn lengths_that_lie_end_the_reading() {
         for bytes in [[0u8; 64], [0xff; 64], [1; 64]] {
             assert_eq!(newest(&bytes, &mut false), None);
+        }
+        let mut chance = Chance(1);
+        for _ in 0..10_000 {
+            let bytes: Vec<u8> = (0..chance.below(200)).map(|_| chance.pick(&[0, 4, 8, 10, 15, 16, 20, 255])).collect();
+            let _ = newest(&bytes, &mut false);
         }
     }
 }

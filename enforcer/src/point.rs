@@ -179,7 +179,10 @@ impl Point {
     async fn read(&mut self) -> Result<Option<Present>, Error> {
         self.memory = None;
         let (before, read_at) = (self.generation(), Instant::now());
-        let present = self.nft.list().await?;
+        let present = match &self.monitor {
+            Some(kernel) => kernel.table().map_err(|why| Error::Unavailable(format!("reading our table: {why}")))?,
+            None => self.nft.list().await?,
+        };
         if let (Some(generation), Some(present)) = (before, &present)
             && self.generation() == before
         {
@@ -254,7 +257,7 @@ impl Point {
     pub async fn remove(&mut self, _held: &Guard) -> Result<(), Error> {
         self.memory = None;
         // Without a table there is nothing to commit, and no generation to burn.
-        match self.nft.list().await {
+        match self.read().await {
             Ok(None) => Ok(()),
             _ => Ok(self.nft.remove().await?),
         }

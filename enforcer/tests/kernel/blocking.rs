@@ -90,3 +90,38 @@ fn shadow_mode_counts_and_lets_pass() {
         assert!(element.packets >= 6, "{element:?}");
     }
 }
+
+/// The kernel's own words by netlink, and nft's JSON: two readers that share nothing must see the same table.
+#[test]
+fn what_netlink_reads_is_what_nft_lists() {
+    let Some(lab) = lab() else { return };
+    let mut set = blocking(1, 600);
+    for agents in ["10.200.0.1/32", "10.200.0.2/32", "10.200.0.3/32", "255.255.255.254/31", "fd00:ffff::/127"] {
+        set.agents.push(agents.parse().unwrap());
+    }
+    for protected in ["10.201.0.0/16", "10.202.0.1/32", "ffff::/16"] {
+        set.protected.push(protected.parse().unwrap());
+    }
+    for endpoint in ["10.203.0.1:443", "[fd03::1]:65535"] {
+        set.protected_endpoints.push(endpoint.parse().unwrap());
+    }
+    set.decisions.extend((1..300).map(|n| decision(&format!("10.204.{}.{}", n / 250, n % 250), 1000 + n, Action::Shadow)));
+    apply(&lab, "router", sign(&set));
+    let config = lab.config("router");
+    let (kernel, nft) = lab.run("router", move || async move {
+        let kernel = enforcer::netlink::Monitor::open().unwrap().table().unwrap().unwrap();
+        let nft = enforcer::nft::Nft { path: config.nft, timeout: Duration::from_secs(10) }.list().await.unwrap().unwrap();
+        (kernel, nft)
+    });
+    assert_eq!(kernel.agents, nft.agents);
+    assert_eq!(kernel.never, nft.never);
+    assert_eq!(kernel.open, nft.open);
+    assert_eq!((&kernel.foreign, &nft.foreign), (&vec![], &vec![]));
+    let what = |p: &enforcer::present::Present| p.blocks.iter().map(|(e, h)| (*e, h.action, h.finding.clone())).collect::<Vec<_>>();
+    assert_eq!(what(&kernel).len(), 301);
+    assert!(what(&kernel) == what(&nft), "the readers differ");
+    assert!(kernel.blocks.values().all(|h| h.left > Duration::from_secs(590) && h.left <= Duration::from_secs(600)));
+    for present in [kernel, nft] {
+        assert!(enforcer::render::skeleton::is_whole(&present, &[enforcer::Hook::Forward].into()), "{}", present.skeleton);
+    }
+}
