@@ -1,7 +1,7 @@
 //! The straight line: a frame goes in, evidence comes out.
 
 use crate::{
-    decode::{self, Link, Transport},
+    decode::{self, Link, Packet, Transport, fragments::Assembler},
     dissect::{Talk, dns, mcp::World},
     flow::{Bounds, Table},
     moment::Moment,
@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// One capture point's memory: connections, names, open questions. Bounded; not shared.
 #[derive(Debug)]
 pub struct Watch {
+    fragments: Assembler,
     table: Table<Talk>,
     world: World,
     frames: u64,
@@ -23,6 +24,7 @@ pub struct Watch {
 impl Watch {
     pub fn new(bounds: Bounds) -> Watch {
         Watch {
+            fragments: Assembler::default(),
             table: Table::new(bounds),
             world: World::default(),
             frames: 0,
@@ -45,7 +47,19 @@ impl Watch {
                 return;
             }
         };
+        self.packet(packet, at);
+    }
+
+    fn packet(&mut self, packet: Packet<'_>, at: Moment) {
         match packet.transport {
+            Transport::Fragment(fragment) => {
+                let whole = self.fragments.add(packet.source, packet.destination, &fragment, at);
+                // Pieces of pieces (in tunnels) are given up on.
+                let inner = whole.as_ref().and_then(|whole| decode::decode_whole(whole).ok());
+                if let Some(inner) = inner.filter(|p| !matches!(p.transport, Transport::Fragment(_))) {
+                    self.packet(inner, at);
+                }
+            }
             Transport::Tcp(segment) => {
                 if segment.payload.missing > 0 {
                     *self.lost.entry("truncated").or_default() += 1;
@@ -90,7 +104,8 @@ impl Watch {
             ("reassembly-full", flow.held_full),
             ("gap", flow.gaps),
             ("out-of-window", flow.strays),
-            ("ambiguous", flow.ambiguous),
+            ("ambiguous", flow.ambiguous + self.fragments.ambiguous),
+            ("fragment", self.fragments.lost),
         ];
         let all = counted.into_iter().chain(self.lost.iter().map(|(k, v)| (*k, *v))).chain(self.world.lost().iter().map(|(k, v)| (*k, *v)));
         let lost = all.filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)).collect();

@@ -100,6 +100,7 @@ fn payloads(frames: &[(Link, Vec<u8>)]) -> Vec<Vec<u8>> {
     let payload = |(link, bytes): &(Link, Vec<u8>)| match decode(*link, bytes, bytes.len()).ok()?.transport {
         Transport::Tcp(s) => Some(s.payload.bytes.to_vec()),
         Transport::Udp(d) => Some(d.payload.bytes.to_vec()),
+        Transport::Fragment(_) => None,
     };
     frames.iter().filter_map(payload).filter(|p| !p.is_empty()).collect()
 }

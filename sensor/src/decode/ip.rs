@@ -1,7 +1,7 @@
 //! IPv4, IPv6 with its extension headers, TCP, UDP, and the tunnels that ride on them.
 
 use super::{
-    Cut, Datagram, GiveUp, MAX_DEPTH, Packet, Segment, Transport,
+    Cut, Datagram, Fragment, GiveUp, MAX_DEPTH, Packet, Segment, Transport,
     link::{self, Link},
 };
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice, TcpHeaderSlice, UdpHeaderSlice, err};
@@ -28,10 +28,17 @@ pub(super) fn v4(packet: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
         total => total,
     };
     let payload = packet.limit(total).skip(length).ok_or(GiveUp::Truncated)?;
-    if header.is_fragmenting_payload() {
-        return Err(GiveUp::Fragment);
-    }
     let ends = (IpAddr::V4(header.source_addr()), IpAddr::V4(header.destination_addr()));
+    if header.is_fragmenting_payload() {
+        let fragment = Fragment {
+            id: u32::from(header.identification()),
+            protocol: header.protocol().0,
+            offset: usize::from(header.fragments_offset().value()) * 8,
+            more: header.more_fragments(),
+            payload,
+        };
+        return Ok(Packet { source: ends.0, destination: ends.1, transport: Transport::Fragment(fragment) });
+    }
     transport(header.protocol().0, payload, ends, depth)
 }
 
@@ -54,9 +61,10 @@ pub(super) fn v6(packet: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
             // authentication (RFC 4302 §2.2)
             51 => (usize::from(*payload.bytes.get(1).ok_or(GiveUp::Truncated)?) + 2) * 4,
             44 => {
-                // Offset or more-fragments; an atomic fragment (RFC 6946) has neither and is whole.
-                if payload.u16_at(2).ok_or(GiveUp::Truncated)? & 0xfff9 != 0 {
-                    return Err(GiveUp::Fragment);
+                let place = payload.u16_at(2).ok_or(GiveUp::Truncated)?;
+                // An atomic fragment (RFC 6946) has neither offset nor more to come, and is whole.
+                if place & 0xfff9 != 0 {
+                    return fragment(&header, place, payload);
                 }
                 8
             }
@@ -71,7 +79,20 @@ pub(super) fn v6(packet: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
     Err(GiveUp::Malformed)
 }
 
-fn transport(protocol: u8, payload: Cut<'_>, ends: (IpAddr, IpAddr), depth: u8) -> Result<Packet<'_>, GiveUp> {
+fn fragment<'a>(header: &Ipv6HeaderSlice<'a>, place: u16, payload: Cut<'a>) -> Result<Packet<'a>, GiveUp> {
+    let id = payload.bytes.get(4..).and_then(|b| b.first_chunk()).ok_or(GiveUp::Truncated)?;
+    let fragment = Fragment {
+        id: u32::from_be_bytes(*id),
+        protocol: *payload.bytes.first().ok_or(GiveUp::Truncated)?,
+        offset: usize::from(place & 0xfff8),
+        more: place & 1 == 1,
+        payload: payload.skip(8).ok_or(GiveUp::Truncated)?,
+    };
+    let (source, destination) = (header.source_addr().into(), header.destination_addr().into());
+    Ok(Packet { source, destination, transport: Transport::Fragment(fragment) })
+}
+
+pub(super) fn transport(protocol: u8, payload: Cut<'_>, ends: (IpAddr, IpAddr), depth: u8) -> Result<Packet<'_>, GiveUp> {
     if depth > MAX_DEPTH {
         return Err(GiveUp::TooDeep);
     }

@@ -5,6 +5,7 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod fragments;
 mod ip;
 mod link;
 #[cfg(test)]
@@ -53,6 +54,8 @@ pub struct Packet<'a> {
 pub enum Transport<'a> {
     Tcp(Segment<'a>),
     Udp(Datagram<'a>),
+    /// A part of something: see [`fragments`].
+    Fragment(Fragment<'a>),
 }
 
 /// RFC 9293 §3.1.
@@ -76,6 +79,17 @@ pub struct Datagram<'a> {
     pub payload: Cut<'a>,
 }
 
+/// RFC 791 §3.1, RFC 8200 §4.5.
+#[derive(Clone, Copy, Debug)]
+pub struct Fragment<'a> {
+    pub id: u32,
+    pub protocol: u8,
+    /// In bytes.
+    pub offset: usize,
+    pub more: bool,
+    pub payload: Cut<'a>,
+}
+
 /// Why a frame gave nothing. `Foreign` is not a loss: it is not for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GiveUp {
@@ -85,8 +99,6 @@ pub enum GiveUp {
     Truncated,
     /// A header contradicts itself.
     Malformed,
-    /// A part of a datagram that came in pieces.
-    Fragment,
     /// Tunnels in tunnels in tunnels.
     TooDeep,
 }
@@ -98,10 +110,15 @@ impl GiveUp {
             GiveUp::Foreign => None,
             GiveUp::Truncated => Some("truncated"),
             GiveUp::Malformed => Some("malformed"),
-            GiveUp::Fragment => Some("fragment"),
             GiveUp::TooDeep => Some("tunnel-too-deep"),
         }
     }
+}
+
+/// Decodes what was in a datagram that came in pieces.
+pub fn decode_whole(whole: &fragments::Whole) -> Result<Packet<'_>, GiveUp> {
+    let payload = Cut { bytes: &whole.bytes, missing: 0 };
+    ip::transport(whole.protocol, payload, (whole.source, whole.destination), 1)
 }
 
 /// Decodes one frame of which `bytes` were captured and `wire_length` were on the wire.

@@ -16,6 +16,7 @@ fn shown(link: Link, frame: &[u8], wire_length: usize) -> String {
             let (kind, a, b, cut) = match p.transport {
                 Transport::Tcp(s) => ("tcp", s.source_port, s.destination_port, s.payload),
                 Transport::Udp(d) => ("udp", d.source_port, d.destination_port, d.payload),
+                Transport::Fragment(_) => return "Fragment".to_owned(),
             };
             let text = String::from_utf8_lossy(cut.bytes);
             format!("{kind} {}:{a} > {}:{b} `{text}` +{}", p.source, p.destination, cut.missing)
@@ -130,6 +131,34 @@ fn ipv6_extension_headers_are_walked_and_fragments_told() {
     assert_eq!(shown(Link::Raw, &first, first.len()), "Fragment");
     let endless = ipv6(0, &[0; 8 * 9]);
     assert_eq!(shown(Link::Raw, &endless, endless.len()), "Malformed");
+}
+
+#[test]
+fn pieces_in_any_order_make_a_datagram_and_contradictions_none() {
+    let whole = &tcp_frame(b"0123456789abcdef")[34..];
+    let ends = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+    let piece = |from: usize, to: usize| Fragment {
+        id: 7,
+        protocol: 6,
+        offset: from,
+        more: to < whole.len(),
+        payload: Cut { bytes: &whole[from..to], missing: 0 },
+    };
+    let (a, b, c) = (piece(0, 16), piece(16, 24), piece(24, whole.len()));
+    for order in [[a, b, c], [c, b, a], [b, a, c], [c, a, b]] {
+        let mut assembler = fragments::Assembler::default();
+        let given: Vec<_> =
+            order.iter().flat_map(|f| [f, f]).filter_map(|f| assembler.add(ends.0, ends.1, f, Default::default())).collect();
+        assert_eq!(given.len(), 1, "once, though every piece came twice");
+        let inner = decode_whole(&given[0]).unwrap().transport;
+        assert!(matches!(inner, Transport::Tcp(segment) if segment.payload.bytes == b"0123456789abcdef"));
+    }
+    let mut assembler = fragments::Assembler::default();
+    let lie = Fragment { payload: Cut { bytes: &[0; 16], missing: 0 }, ..b };
+    for f in [a, lie, b, c] {
+        assert_eq!(assembler.add(ends.0, ends.1, &f, Default::default()), None);
+    }
+    assert_eq!(assembler.ambiguous, 1);
 }
 
 #[test]
