@@ -73,6 +73,10 @@ fn merged(options: &Options) -> Result<Config, Failure> {
     config.collector.admin = options.admin.unwrap_or(config.collector.admin);
     config.collector.intake = options.intake.or(config.collector.intake);
     config.gateway.listen = options.gateway.unwrap_or(config.gateway.listen);
+    if options.config.is_none() {
+        // Nobody set anything up: whoever runs this reads its lines and answers for this machine, so a line is a notice.
+        config.collector.notify.log.counts = true;
+    }
     // What is ours is neither a finding nor ever blocked.
     let ours = [Some(config.gateway.listen), Some(config.collector.admin), config.collector.intake];
     config.collector.protect.extend(ours.into_iter().flatten().map(|a| Endpoint::new(a.ip(), a.port())));

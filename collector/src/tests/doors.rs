@@ -116,6 +116,23 @@ async fn a_finding_is_registered_by_its_own_draft_and_closes() {
 }
 
 #[tokio::test]
+async fn names_of_backends_become_addresses_and_two_slugs_cannot_have_one_backend() {
+    let data = tempfile::tempdir().unwrap();
+    let config = config(data.path());
+    let (running, stop) = run(&config).await;
+    let admin = Admin::of(&running, &config);
+    let draft = |slug: &str, url: &str| json!({"slug": slug, "name": slug, "version": "1.0.0", "owner": "ada", "contact": "ada@corp.example", "backends": [{"url": url}]});
+    let (_, made) = admin.ask("POST", "/v1/registry", draft("a", "http://localhost:3001/mcp")).await;
+    let addresses = made["backends"][0]["addresses"].as_array().unwrap();
+    assert!(addresses.contains(&json!("127.0.0.1")) || addresses.contains(&json!("::1")), "{made}");
+    assert_eq!(admin.ask("POST", "/v1/registry", draft("b", "http://localhost:3001/mcp")).await.0, StatusCode::CONFLICT);
+    for (slug, url) in [("Not A Slug", "http://a.example/"), ("c", "http://user:secret@a.example/"), ("c", "ftp://a.example/")] {
+        assert_eq!(admin.ask("POST", "/v1/registry", draft(slug, url)).await.0, StatusCode::BAD_REQUEST, "{slug} {url}");
+    }
+    end(running, stop).await;
+}
+
+#[tokio::test]
 async fn an_exemption_has_another_approver_and_bodies_are_checked() {
     let data = tempfile::tempdir().unwrap();
     let config = config(data.path());
