@@ -11,7 +11,10 @@ use crate::{
     bundle::Book,
     config::{Bounds, Limit},
     doorstep::{Doorstep, Misaddressed},
-    forward::{Call, Forward, Reader, SESSION, Withdrawn, no_session, session::Sealer},
+    forward::{
+        Call, Forward, Reader, SESSION, Withdrawn, no_session,
+        session::{Kind, Sealer, Session},
+    },
     lifecycle,
     limit::{Limiter, Openings},
     read::{self, Said},
@@ -42,7 +45,7 @@ pub(crate) struct Gateway {
     pub(crate) limiter: Mutex<Limiter>,
     pub(crate) openings: Openings,
     pub(crate) forward: Forward,
-    pub(crate) sealer: Sealer,
+    pub(crate) sealer: Arc<Sealer>,
     pub(crate) log: Log,
     pub(crate) bounds: Bounds,
     pub(crate) closing: CancellationToken,
@@ -55,6 +58,8 @@ struct Exchange<'a> {
     local: SocketAddr,
     call: &'a str,
     now: Timestamp,
+    /// Where a client of 2024-11-05 was told to post.
+    token: Option<&'a str>,
     book: Option<Arc<Book>>,
     /// Moves into the answer's body when that streams.
     ticket: Option<Ticket>,
@@ -65,28 +70,29 @@ pub(crate) async fn serve(gateway: &Gateway, peer: SocketAddr, local: SocketAddr
     let call = call_id(now);
     let (parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().map_or("", |t| t.as_str());
-    let slug = match route(target) {
-        Route::Server(slug) => Some(slug.to_owned()),
-        _ => None,
+    let (slug, token) = match route(target) {
+        Route::Server(slug) => (Some(slug), None),
+        Route::Message { slug, token } => (Some(slug), Some(token)),
+        _ => (None, None),
     };
     let record = Record {
         call: call.clone(),
         at: now,
         peer: Some(peer),
         http: printable(parts.method.as_str(), 16),
-        slug: slug.clone(),
+        slug: slug.map(str::to_owned),
         ..Record::default()
     };
     let mut response = match gateway.log.ticket(record, started).await {
         Err(_) => no_record().response(&call),
         Ok(ticket) => {
             let book = gateway.book.borrow().clone();
-            let mut exchange = Exchange { gateway, parts: &parts, local, call: &call, now, book, ticket: Some(ticket) };
-            let answer = match pass(&mut exchange, slug.as_deref(), body).await {
+            let mut exchange = Exchange { gateway, parts: &parts, local, call: &call, now, token, book, ticket: Some(ticket) };
+            let answer = match pass(&mut exchange, slug, body).await {
                 Ok(answer) => answer,
                 Err(refusal) => exchange.refuse(refusal),
             };
-            exchange.announced(answer, slug.as_deref())
+            exchange.announced(answer, slug)
         }
     };
     if let Ok(call) = HeaderValue::try_from(call) {
@@ -165,6 +171,7 @@ impl Exchange<'_> {
     async fn forward(&mut self, book: &Book, permit: &Permit, era: Era, said: Said) -> Result<Response<Body>, Refusal> {
         let headers = &self.parts.headers;
         let session = self.session(permit, era)?;
+        let endpoint = self.endpoint(permit, era, &said)?;
         let who = permit.principal();
         let reader = Reader {
             who: who.clone(),
@@ -180,12 +187,13 @@ impl Exchange<'_> {
             body: said.body.clone(),
             era,
             id,
-            expects_answer: envelope.is_some_and(|e| e.request_ids().next().is_some()),
+            expects_answer: endpoint.is_none() && envelope.is_some_and(|e| e.request_ids().next().is_some()),
             lists_tools: envelope.is_some_and(|e| e.lists_tools()),
             targets: book.targets(permit.slug()),
             reader,
             sealer: &self.gateway.sealer,
             session,
+            endpoint,
             call: self.call,
         };
         let (book, closing) = (self.gateway.book.clone(), self.gateway.closing.clone());
@@ -195,7 +203,7 @@ impl Exchange<'_> {
     }
 
     /// The modern era has no sessions: an id left over from another is of no meaning.
-    fn session(&self, permit: &Permit, era: Era) -> Result<Option<(HeaderValue, crate::forward::session::Session)>, Refusal> {
+    fn session(&self, permit: &Permit, era: Era) -> Result<Option<(HeaderValue, Session)>, Refusal> {
         if era == Era::Modern {
             return Ok(None);
         }
@@ -203,11 +211,20 @@ impl Exchange<'_> {
         match (presented.next(), presented.next()) {
             (None, _) => Ok(None),
             (Some(token), None) => {
-                let session = token.to_str().ok().and_then(|t| self.gateway.sealer.open(permit, t)).ok_or_else(no_session)?;
+                let session =
+                    token.to_str().ok().and_then(|t| self.gateway.sealer.open(permit, Kind::Session, t)).ok_or_else(no_session)?;
                 Ok(Some((token.clone(), session)))
             }
             _ => Err(no_session()),
         }
+    }
+
+    /// What the token in the path stands for: only messages of the legacy era are posted there.
+    fn endpoint(&self, permit: &Permit, era: Era, said: &Said) -> Result<Option<Session>, Refusal> {
+        let Some(token) = self.token else { return Ok(None) };
+        let fits = era == Era::Legacy && said.http == Method::POST;
+        let session = fits.then(|| self.gateway.sealer.open(permit, Kind::Endpoint, token)).flatten();
+        session.map(Some).ok_or_else(no_session)
     }
 
     fn refuse(&mut self, refusal: Refusal) -> Response<Body> {

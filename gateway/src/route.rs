@@ -6,6 +6,11 @@ use rules::registry::is_slug;
 pub(crate) enum Route<'a> {
     /// `/mcp/v1/tools/<slug>/rpc`
     Server(&'a str),
+    /// `/mcp/v1/tools/<slug>/rpc/<token>`: where a client of 2024-11-05 was told to post, see [`crate::forward::session`].
+    Message {
+        slug: &'a str,
+        token: &'a str,
+    },
     Health,
     Metrics,
     Unknown,
@@ -18,8 +23,14 @@ pub(crate) fn route(target: &str) -> Route<'_> {
         "/metrics" => return Route::Metrics,
         _ => {}
     }
-    let slug = target.strip_prefix("/mcp/v1/tools/").and_then(|rest| rest.strip_suffix("/rpc"));
-    slug.filter(|s| is_slug(s)).map_or(Route::Unknown, Route::Server)
+    let Some((slug, rest)) = target.strip_prefix("/mcp/v1/tools/").and_then(|t| t.split_once("/rpc")) else { return Route::Unknown };
+    let plain = |t: &&str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    match rest.strip_prefix('/').filter(plain) {
+        _ if !is_slug(slug) => Route::Unknown,
+        None if rest.is_empty() => Route::Server(slug),
+        None => Route::Unknown,
+        Some(token) => Route::Message { slug, token },
+    }
 }
 
 #[cfg(test)]
@@ -29,6 +40,7 @@ mod tests {
     #[test]
     fn only_the_exact_spelling_leads_to_a_server() {
         assert_eq!(route("/mcp/v1/tools/files-2/rpc"), Route::Server("files-2"));
+        assert_eq!(route("/mcp/v1/tools/files/rpc/A-_9"), Route::Message { slug: "files", token: "A-_9" });
         for odd in [
             "/mcp/v1/tools//rpc",
             "/mcp/v1/tools/rpc",
@@ -43,6 +55,10 @@ mod tests {
             "/mcp/v2/tools/files/rpc",
             "/mcp/v1/tools/files/rpc?x=1",
             "/mcp/v1/tools/files/rpc?",
+            "/mcp/v1/tools/files/rpc/a/b",
+            "/mcp/v1/tools/files/rpc/a?b",
+            "/mcp/v1/tools/files/rpc/%41",
+            "/mcp/v1/tools/files/rpcx",
             "/mcp/v1/tools/-a/rpc",
             "/mcp/v1/tools/a_b/rpc",
             "/mcp/v1/tools/*/rpc",

@@ -1,6 +1,6 @@
 //! What has to be looked at in a stream of events while it passes.
 
-use super::{list::Reader, sse};
+use super::{endpoint::Endpoint, list::Reader, sse};
 use bytes::Bytes;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
@@ -14,6 +14,8 @@ pub(crate) struct Lens {
     reader: Option<Reader>,
     /// The request that this stream has to answer: the modern era has no other stream on which the answer could come.
     owed: Option<Value>,
+    /// On a stream opened by GET: the first event may say where to post.
+    endpoint: Option<Endpoint>,
     call: String,
 }
 
@@ -23,9 +25,9 @@ pub(crate) struct Opaque(pub(crate) String);
 
 impl Lens {
     /// `None`: nothing has to be looked at, bytes pass as they are.
-    pub(crate) fn new(reader: Option<Reader>, owed: Option<Value>, bound: usize, call: &str) -> Option<Lens> {
-        let needed = reader.is_some() || owed.is_some();
-        needed.then(|| Lens { splitter: sse::Splitter::new(), bound, reader, owed, call: call.to_owned() })
+    pub(crate) fn new(reader: Option<Reader>, owed: Option<Value>, endpoint: Option<Endpoint>, bound: usize, call: &str) -> Option<Lens> {
+        let needed = reader.is_some() || owed.is_some() || endpoint.is_some();
+        needed.then(|| Lens { splitter: sse::Splitter::new(), bound, reader, owed, endpoint, call: call.to_owned() })
     }
 
     /// What may go on to the client; empty until an event is complete.
@@ -35,7 +37,7 @@ impl Lens {
             out.append(&mut self.event(event)?);
         }
         if self.splitter.held() > self.bound {
-            if self.reader.is_some() {
+            if self.reader.is_some() || self.endpoint.is_some() {
                 return Err(Opaque(format!("an event of the stream is larger than {} bytes, too large to be checked", self.bound)));
             }
             // Only the end of the stream is of interest, and an event this long is an answer.
@@ -63,6 +65,9 @@ impl Lens {
         let data = sse::data(&event);
         if data.is_empty() {
             return Ok(event);
+        }
+        if let Some(told) = self.endpoint.take().and_then(|e| e.translate(&event)) {
+            return told.map_err(Opaque);
         }
         if self.owed.as_ref().is_some_and(|id| answers(&data, id)) {
             self.owed = None;

@@ -2,6 +2,7 @@
 
 mod address;
 mod dial;
+mod endpoint;
 mod headers;
 mod lens;
 mod list;
@@ -26,6 +27,7 @@ use crate::{
     validate::era::Era,
 };
 use bytes::Bytes;
+use endpoint::Endpoint;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
@@ -65,9 +67,11 @@ pub(crate) struct Call<'a> {
     pub(crate) lists_tools: bool,
     pub(crate) targets: &'a [Arc<Target>],
     pub(crate) reader: Reader,
-    pub(crate) sealer: &'a Sealer,
+    pub(crate) sealer: &'a Arc<Sealer>,
     /// What the client presented, and what it stands for.
     pub(crate) session: Option<(HeaderValue, Session)>,
+    /// Where a client of 2024-11-05 posts: the answer comes on the stream it opened.
+    pub(crate) endpoint: Option<Session>,
     pub(crate) call: &'a str,
 }
 
@@ -112,7 +116,7 @@ impl Forward {
             *response.body_mut() = full(view);
             return Ok(response);
         }
-        let lens = events.then(|| self.lens(&call)).flatten();
+        let lens = events.then(|| self.lens(permit, &call, &target)).flatten();
         let terms = Terms { lens, withdrawn: events.then(withdrawn), idle: self.config.idle_stream.map(|p| p.0), events };
         if let Some(mut ticket) = ticket.take() {
             ticket.answered(parts.status.as_u16());
@@ -128,7 +132,10 @@ impl Forward {
             let session = call.session.as_ref().map(|(_, s)| s.id.as_str());
             let mut request = Request::new(Full::new(call.body.clone()));
             *request.method_mut() = call.http.clone();
-            *request.uri_mut() = target.path.clone();
+            *request.uri_mut() = match &call.endpoint {
+                None => target.path.clone(),
+                Some(endpoint) => endpoint.id.parse().map_err(|_| no_session())?,
+            };
             *request.headers_mut() =
                 headers::to_backend(call.headers, call.era, &self.config.headers, &target.authority, session, call.call);
             match self.pools.send(&target, request).await {
@@ -141,7 +148,7 @@ impl Forward {
     }
 
     fn candidates(&self, call: &Call<'_>) -> Result<Vec<Arc<Target>>, Refusal> {
-        if let Some((_, session)) = &call.session {
+        if let Some(session) = call.session.as_ref().map(|(_, s)| s).or(call.endpoint.as_ref()) {
             let has_it = call.targets.iter().find(|t| t.url == session.backend);
             return has_it.map(|t| vec![t.clone()]).ok_or_else(no_session);
         }
@@ -158,7 +165,7 @@ impl Forward {
         if let Some((presented, _)) = call.session.as_ref().filter(|(_, s)| s.id == minted) {
             return Ok(Some(presented.clone()));
         }
-        let session = Session { backend: target.url.clone(), id: minted.to_owned() };
+        let session = Session { kind: session::Kind::Session, backend: target.url.clone(), id: minted.to_owned() };
         let sealed = call.sealer.seal(permit, &session).and_then(|s| HeaderValue::try_from(s).ok());
         match sealed {
             Some(sealed) => Ok(Some(sealed)),
@@ -182,10 +189,12 @@ impl Forward {
     }
 
     /// A reader who may see everything needs no filter but on the list itself, whose `cacheScope` is set.
-    fn lens(&self, call: &Call<'_>) -> Option<lens::Lens> {
+    fn lens(&self, permit: &Permit, call: &Call<'_>, target: &Arc<Target>) -> Option<lens::Lens> {
         let reader = (call.lists_tools || !call.reader.sees_all()).then(|| call.reader.clone());
         let owed = (call.era == Era::Modern).then(|| call.id.cloned()).flatten();
-        lens::Lens::new(reader, owed, self.config.list_bytes, call.call)
+        let opened = call.http == Method::GET;
+        let endpoint = opened.then(|| Endpoint { sealer: call.sealer.clone(), permit: permit.clone(), target: target.clone() });
+        lens::Lens::new(reader, owed, endpoint, self.config.list_bytes, call.call)
     }
 }
 
@@ -230,7 +239,8 @@ fn judge(response: &Response<Incoming>, call: &Call<'_>) -> Result<Kind, Refusal
         }
         _ => {}
     }
-    let looked_at = call.lists_tools || (kind == Kind::Events && (!call.reader.sees_all() || call.era == Era::Modern));
+    let looked_at =
+        call.lists_tools || (kind == Kind::Events && (!call.reader.sees_all() || call.era == Era::Modern || call.http == Method::GET));
     let encoding = text(CONTENT_ENCODING);
     if looked_at && kind != Kind::Other && !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
         return Err(backend("forward.encoding", "the backend compressed an answer that has to be read, though it was asked not to".into()));

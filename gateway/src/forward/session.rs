@@ -1,6 +1,6 @@
 //! Session ids of the legacy era, sealed: what a client holds is of no use to anybody else, nor anywhere else.
 //!
-//! A token is base64url of a nonce and AES-256-GCM over slug, tenant, subject, backend and the backend's own session id. Nothing
+//! A token is base64url of a nonce and AES-256-GCM over kind, slug, tenant, subject, backend and the backend's own session id. Nothing
 //! is stored: a replica with the same key opens it, and whoever presents another's token learns that there is no such session.
 
 use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -27,12 +27,31 @@ impl std::fmt::Debug for Sealer {
     }
 }
 
+/// What a token stands for: one kind is never taken for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The value of `Mcp-Session-Id`.
+    Session,
+    /// Path and query to which a client of the 2024-11-05 transport posts.
+    Endpoint,
+}
+
 /// A session as its backend knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Session {
+    pub(crate) kind: Kind,
     /// URL of the backend that has it.
     pub(crate) backend: String,
     pub(crate) id: String,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Session => "session",
+            Kind::Endpoint => "endpoint",
+        }
+    }
 }
 
 impl Sealer {
@@ -60,13 +79,14 @@ impl Sealer {
         let mut nonce = [0; NONCE_LEN];
         self.chance.fill(&mut nonce).ok()?;
         let who = permit.principal();
-        let mut text = [permit.slug(), &who.tenant, &who.subject, &session.backend, &session.id].join("\0").into_bytes();
+        let mut text =
+            [session.kind.word(), permit.slug(), &who.tenant, &who.subject, &session.backend, &session.id].join("\0").into_bytes();
         self.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(DOMAIN), &mut text).ok()?;
         Some(BASE64_URL_SAFE_NO_PAD.encode([nonce.as_slice(), &text].concat()))
     }
 
     /// `None`: no such session, for this principal and this server.
-    pub(crate) fn open(&self, permit: &Permit, token: &str) -> Option<Session> {
+    pub(crate) fn open(&self, permit: &Permit, kind: Kind, token: &str) -> Option<Session> {
         if token.len() > MAX_TOKEN {
             return None;
         }
@@ -77,11 +97,11 @@ impl Sealer {
         let text = self.key.open_in_place(nonce, Aad::from(DOMAIN), &mut sealed).ok()?;
         let mut parts = std::str::from_utf8(text).ok()?.split('\0');
         let who = permit.principal();
-        for ours in [permit.slug(), &who.tenant, &who.subject] {
+        for ours in [kind.word(), permit.slug(), &who.tenant, &who.subject] {
             if parts.next()? != ours {
                 return None;
             }
         }
-        Some(Session { backend: parts.next()?.to_owned(), id: parts.next()?.to_owned() })
+        Some(Session { kind, backend: parts.next()?.to_owned(), id: parts.next()?.to_owned() })
     }
 }

@@ -63,6 +63,11 @@ pub(crate) fn data(event: &[u8]) -> Vec<u8> {
     data
 }
 
+/// The event's name; most have none, which means `message`.
+pub(crate) fn name(event: &[u8]) -> Option<&[u8]> {
+    lines(event).filter_map(|l| l.strip_prefix(b"event:")).last().map(<[u8]>::trim_ascii)
+}
+
 /// The same event with other data, which must be one line.
 pub(crate) fn with_data(event: &[u8], data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 64);

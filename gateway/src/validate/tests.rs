@@ -83,13 +83,13 @@ proptest! {
 
     #[test]
     fn a_stream_of_any_bytes_passes_whole_or_is_cut(pieces: Vec<Vec<u8>>) {
-        let mut plain = Lens::new(None, Some(json!(1)), 1 << 20, "c").unwrap();
+        let mut plain = Lens::new(None, Some(json!(1)), None, 1 << 20, "c").unwrap();
         let mut out = Vec::new();
         for piece in &pieces {
             out.extend_from_slice(&plain.pass(&Bytes::from(piece.clone())).unwrap());
         }
         prop_assert!(pieces.concat().starts_with(&out));
-        let mut cut = Lens::new(Some(reader("a")), None, 64, "c").unwrap();
+        let mut cut = Lens::new(Some(reader("a")), None, None, 64, "c").unwrap();
         for piece in pieces {
             if cut.pass(&Bytes::from(piece)).is_err() {
                 break;
@@ -106,7 +106,7 @@ proptest! {
             stream = stream.replace('\n', "\r\n");
         }
         let (a, b) = stream.as_bytes().split_at(cut.min(stream.len()));
-        let mut lens = Lens::new(Some(reader("a")), None, 1 << 20, "c").unwrap();
+        let mut lens = Lens::new(Some(reader("a")), None, None, 1 << 20, "c").unwrap();
         let mut out = lens.pass(&Bytes::copy_from_slice(a)).unwrap().to_vec();
         out.extend_from_slice(&lens.pass(&Bytes::copy_from_slice(b)).unwrap());
         let text = String::from_utf8(out).unwrap();

@@ -195,6 +195,78 @@ async fn a_backends_impossible_id_is_not_passed_on() {
     assert_eq!((got.status, got.rule(), got.header("mcp-session-id")), (502, "forward.session".into(), ""));
 }
 
+/// The path a client of 2024-11-05 is told to post to, and the stream it was told on.
+async fn told(site: &Site, who: &str) -> (String, crate::client::Open) {
+    let mut open = Ask::bare("GET").key(&key(who)).open(site.address).await;
+    let event = open.next().await.unwrap().unwrap();
+    let path = event.trim_end().strip_prefix("event: endpoint\ndata: ").expect("an endpoint").to_owned();
+    (path, open)
+}
+
+#[tokio::test]
+async fn a_client_of_the_first_transport_posts_where_it_is_told_and_nobody_else_can() {
+    let (feed, fed) = mpsc::channel(4);
+    feed.try_send(Ok("event: endpoint\r\ndata: /messages/?session_id=abc\r\n\r\n".into())).unwrap();
+    let fed = std::sync::Mutex::new(Some(fed));
+    let backend = Backend::start(move |asked| match (&asked.method, asked.target.as_str()) {
+        (&Method::GET, "/mcp") => events(fed.lock().unwrap().take().unwrap()),
+        (&Method::POST, "/messages/?session_id=abc") => {
+            let list =
+                json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": { "tools": [{ "name": "read" }, { "name": "write" }] } });
+            feed.try_send(Ok(format!("event: message\r\ndata: {list}\r\n\r\n"))).unwrap();
+            let mut accepted = crate::backend::typed("text/plain", "Accepted");
+            *accepted.status_mut() = hyper::StatusCode::ACCEPTED;
+            accepted
+        }
+        _ => status(404),
+    })
+    .await;
+    let plan = Plan::new().server("files", &backend).server("mail", &backend).grant("acme/a", "files", &["read"]);
+    let mut site = plan.grant("acme/a", "mail", &["*"]).grant("acme/b", "files", &["*"]).run().await;
+    let (path, mut open) = told(&site, "acme/a").await;
+    assert!(path.starts_with("/mcp/v1/tools/files/rpc/") && !path.contains("abc"), "{path}");
+    let list = || Ask::post(rpc(1, "tools/list", json!({})));
+    let token = path.rsplit('/').next().unwrap().to_owned();
+    no_session(&site.send(list().at(&path).key(&key("acme/b"))).await);
+    no_session(&site.send(list().at(&format!("/mcp/v1/tools/mail/rpc/{token}")).key(&key("acme/a"))).await);
+    no_session(&site.send(list().at(&format!("{path}A")).key(&key("acme/a"))).await);
+    no_session(&site.send(list().with("mcp-session-id", &token).key(&key("acme/a"))).await);
+    no_session(&site.send(Ask::bare("GET").at(&path).key(&key("acme/a"))).await);
+    let denied = site.send(Ask::post(call("write")).at(&path).key(&key("acme/a"))).await;
+    assert_eq!(denied.json()["error"]["message"], "Unknown tool: write");
+    assert_eq!(backend.asked().len(), 1, "so far only the stream was opened");
+
+    let got = site.send(list().at(&path).key(&key("acme/a"))).await;
+    assert_eq!((got.status, got.text().as_str()), (202, "Accepted"));
+    let event = open.next().await.unwrap().unwrap();
+    assert!(event.contains("\"read\"") && !event.contains("\"write\""), "the list is cut on the stream: {event}");
+    assert_eq!(site.outcome(&got).await, Outcome::Answered);
+}
+
+#[tokio::test]
+async fn a_backend_cannot_send_its_clients_messages_elsewhere() {
+    let backend = Backend::start(|asked| {
+        let (feed, fed) = mpsc::channel(1);
+        let lure = asked.header("user-agent").to_owned();
+        feed.try_send(Ok(format!("event: endpoint\ndata: {lure}\n\n"))).unwrap();
+        events(fed)
+    })
+    .await;
+    let site = site(&backend).await;
+    for lure in [
+        "http://evil.test/messages",
+        "//evil.test/messages",
+        "https://127.0.0.1/",
+        "file:///etc/passwd",
+        "http://u:p@127.0.0.1/",
+        "javascript:x",
+    ] {
+        let mut open = Ask::bare("GET").with("user-agent", lure).key(&key("acme/a")).open(site.address).await;
+        let text = open.rest().await;
+        assert!(!text.contains("event: endpoint") && text.contains("ended by the gateway"), "{lure}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn the_modern_era_has_neither_get_nor_delete() {
     let backend = Backend::start(stateful).await;
