@@ -140,3 +140,69 @@ fn what_was_stored_comes_back_the_same() {
     assert_eq!(again.door(endpoint), inventory.door(endpoint));
     assert_eq!(again.len(), 1);
 }
+
+/// Whatever comes in whatever order: the count is right, a key that was given out leads to a server that is there, and what is
+/// stored comes back.
+mod any_order {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn any_evidence() -> impl Strategy<Value = Evidence> {
+        let marks = [
+            "wire.server.initialize-result",
+            "wire.server.endpoint-event",
+            "wire.server.accepted",
+            "wire.client.initialize",
+            "wire.context.port",
+            "wire.server.against-jsonrpc",
+            "host.context.sdk-process",
+        ];
+        let targets = [None, Some("/mcp"), Some("/sse"), Some("/messages"), Some("/a/sse"), Some("/a/messages/1"), Some("/")];
+        let hosts = ["", "dev1", "dev1.corp.example", "wiki.example", "localhost"];
+        let infos = [None, Some("one"), Some("two")];
+        let transports = [None, Some(Transport::HttpSse), Some(Transport::StreamableHttp)];
+        (
+            prop::sample::select(marks.to_vec()).prop_map(str::to_owned),
+            0..targets.len(),
+            0..hosts.len(),
+            0..infos.len(),
+            0..transports.len(),
+            1u16..3,
+        )
+            .prop_map(move |(mark, target, host, info, transport, port)| {
+                let mut e = named(said(&mark, targets[target], 0), hosts[host], infos[info]);
+                e.place.endpoint.port = port;
+                e.facts.transport = transports[transport];
+                e
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn keys_lead_to_servers(all in prop::collection::vec(any_evidence(), 1..40)) {
+            let (mut inventory, pack) = (Inventory::new("lab"), Pack::shipped());
+            let (mut given, mut renamed) = (Vec::new(), BTreeMap::new());
+            for (n, mut evidence) in all.into_iter().enumerate() {
+                evidence.at = at(n as i64);
+                renamed.extend(inventory.observe("s1", &evidence, &pack).renamed);
+                given.extend(inventory.servers().map(Server::key));
+                // A key that is there again is itself.
+                renamed.retain(|old, _| inventory.find(old).is_none());
+            }
+            prop_assert_eq!(inventory.len(), inventory.servers().count());
+            for mut key in given {
+                for _ in 0..10 {
+                    key = renamed.get(&key).cloned().unwrap_or(key);
+                }
+                prop_assert!(inventory.find(&key).is_some(), "{} leads nowhere", key);
+            }
+            for server in inventory.servers() {
+                let door = inventory.door(server.place.endpoint).unwrap();
+                let text = serde_json::to_string(door).unwrap();
+                prop_assert_eq!(&serde_json::from_str::<Door>(&text).unwrap(), door);
+                prop_assert!(server.shares_endpoint_with.iter().all(|s| Some(s) != server.place.path.as_ref()));
+            }
+        }
+    }
+}
