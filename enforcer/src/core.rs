@@ -137,6 +137,11 @@ impl Core {
         self.state.highest
     }
 
+    /// The set that should be in force.
+    pub fn current(&self) -> Option<Arc<DecisionSet>> {
+        self.current.clone()
+    }
+
     /// What we wrote ourselves: nothing to look at.
     pub fn handle_state(&mut self, state: &State, current: Arc<DecisionSet>) {
         self.state = state.clone();

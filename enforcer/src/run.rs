@@ -1,8 +1,9 @@
 //! The loop: wait for something to happen, let [`Core`] think, do what it says.
 
 use crate::{
-    config::Config,
+    config::{Config, Mode},
     core::{Candidate, Cause, Core, Effect, Event, Now},
+    intake::Refused,
     netlink::Commit,
     point::{Enacted, Error, Manner, Point, lease},
     state::State,
@@ -38,6 +39,11 @@ pub async fn run(
     // A damaged state is an error of the installation: better not to start than to forget what was applied.
     hands.point.store.load()?;
     hands.look_at_state().await;
+    if hands.point.config.mode == Mode::Enforce
+        && let Err(why) = hands.point.nft.probe(&hands.point.config.hooks).await
+    {
+        hands.happen(Event::Trouble(format!("enforcement is unavailable on this host: {why}"))).await;
+    }
     hands.finish_what_was_begun().await;
     sets.mark_changed();
     let mut tick = tokio::time::interval(TICK);
@@ -164,15 +170,19 @@ impl Hands {
         if let Some(by) = state.confirm_by.filter(|_| state.trial(now)) {
             return Err(Error::TrialRunning(by));
         }
-        let set = self.point.verify(&candidate.signed, state.highest, now)?;
-        let before = state.current.and_then(|g| self.point.stored(g, now).ok());
-        let how = Manner { now, trial: None, many_new: false, before: before.as_ref(), new_this_hour: state.new_this_hour(now) };
+        let set = &candidate.set;
+        // The signature was verified when it arrived; what may have changed since is looked at again.
+        if set.generation < state.highest {
+            return Err(Refused::Older { theirs: set.generation, ours: state.highest }.into());
+        }
+        let before = self.core.current();
+        let how = Manner { now, trial: None, many_new: false, before: before.as_deref(), new_this_hour: state.new_this_hour(now) };
         state.highest = set.generation;
         self.point.store.save(&held, &state)?;
-        let enacted = self.point.enact(&held, &set, how, &mut self.trusted).await?;
-        state.adopt(&set, enacted.new, None, now);
+        let enacted = self.point.enact(&held, set, how, &mut self.trusted).await?;
+        state.adopt(set, enacted.new, None, now);
         self.point.store.save(&held, &state)?;
-        self.core.handle_state(&state, Arc::new(set));
+        self.core.handle_state(&state, set.clone());
         self.seen = Some(state);
         Ok(enacted)
     }
@@ -215,11 +225,17 @@ impl Hands {
             Ok(state) => state,
             Err(why) => return self.happen(Event::Trouble(why.to_string())).await,
         };
-        let current = state.current.and_then(|g| {
-            self.point.stored(g, Timestamp::now()).inspect_err(|why| tracing::warn!(%why, generation = g, "the last set is void")).ok()
-        });
+        let current = match state.current.map(|g| (g, self.point.stored(g, Timestamp::now()))) {
+            Some((_, Ok(set))) => Some(Arc::new(set)),
+            Some((generation, Err(why))) => {
+                let why = format!("generation {generation}, applied here last, is void and lapses: {why}");
+                self.happen(Event::Trouble(why)).await;
+                None
+            }
+            None => None,
+        };
         self.seen = Some(state.clone());
-        self.happen(Event::State(state, current.map(Arc::new))).await;
+        self.happen(Event::State(state, current)).await;
     }
 
     /// A set that had arrived when the process before us died, perhaps between the kernel and the record of it.

@@ -1,1 +1,223 @@
+use super::*;
+use crate::fixtures::{set, signed, t0};
+use expect_test::{Expect, expect};
+use rules::period::Period;
 
+/// A core with a clock that the test moves, and a transcript of what it did.
+struct Play {
+    core: Core,
+    begin: Instant,
+    at: Duration,
+    said: String,
+}
+
+impl Play {
+    fn new(mode: Mode) -> Play {
+        Play { core: Core::new("p", mode), begin: Instant::now(), at: Duration::ZERO, said: String::new() }
+    }
+
+    fn event(&mut self, event: Event) -> &mut Self {
+        let now = Now { mono: self.begin + self.at, wall: t0() + self.at };
+        for effect in self.core.handle(event, now) {
+            let line = match effect {
+                Effect::Keep(c) => format!("keep {}", c.set.generation),
+                Effect::Adopt(c) => format!("adopt {}", c.set.generation),
+                Effect::Uphold(set, cause) => format!("uphold {} {cause:?}", set.generation),
+                Effect::Rehearse(set) => format!("rehearse {}", set.generation),
+                Effect::RollBack => "roll back".to_owned(),
+                Effect::Report(a) => format!("report {:?} {} {}", a.outcome, a.generation, a.reason),
+            };
+            self.said += &format!("{:>5} s  {line}\n", self.at.as_secs());
+        }
+        self
+    }
+
+    fn wait(&mut self, seconds: u64) -> &mut Self {
+        for _ in 0..seconds {
+            self.at += Duration::from_secs(1);
+            self.event(Event::Tick);
+        }
+        self
+    }
+
+    fn arrives(&mut self, generation: u64) -> &mut Self {
+        self.event(Event::Set(Ok(candidate(generation))))
+    }
+
+    fn holds(&mut self, generation: u64, state: State) -> &mut Self {
+        let state = State { current: Some(generation), highest: generation, ..state };
+        self.event(Event::State(state, Some(candidate(generation).set)))
+    }
+
+    fn done(&mut self, generation: u64, cause: Cause, changed: bool) -> &mut Self {
+        let enacted = Enacted { elements: 1, withheld: vec![], new: 0, changed, lease: Duration::from_secs(900) };
+        self.event(Event::Enacted { generation, cause, result: Ok(enacted), kernel: Some(10) })
+    }
+
+    fn fails(&mut self, generation: u64, cause: Cause, why: Error) -> &mut Self {
+        self.event(Event::Enacted { generation, cause, result: Err(why), kernel: Some(10) })
+    }
+
+    fn foreign(&mut self, generation: u32) -> &mut Self {
+        self.event(Event::Commit(Some(Commit { generation, actor: "nft (pid 9)".into(), ours: true })))
+    }
+
+    fn expect(&self, expected: Expect) {
+        expected.assert_eq(&self.said);
+    }
+}
+
+fn candidate(generation: u64) -> Candidate {
+    let set = set(generation, &["10.0.0.5:3001"]);
+    Candidate { signed: Arc::new(signed(&set)), set: Arc::new(set) }
+}
+
+#[test]
+fn a_set_is_kept_adopted_and_renewed_at_a_third_of_its_lease() {
+    let mut play = Play::new(Mode::Enforce);
+    play.event(Event::State(State::default(), None)).arrives(1).done(1, Cause::New, true).holds(1, State::default());
+    play.done(1, Cause::Look { actor: String::new() }, false).wait(300);
+    play.done(1, Cause::Renewal, true).wait(299);
+    play.expect(expect![[r#"
+            0 s  keep 1
+            0 s  adopt 1
+            0 s  report Applied 1 
+            0 s  uphold 1 Look { actor: "" }
+          300 s  uphold 1 Renewal
+    "#]]);
+}
+
+#[test]
+fn dry_run_rehearses_and_leaves_what_a_person_confirmed_alive() {
+    let mut play = Play::new(Mode::DryRun);
+    play.holds(1, State::default()).done(1, Cause::Start, true).arrives(2).wait(300);
+    play.expect(expect![[r#"
+            0 s  uphold 1 Start
+            0 s  report Applied 1 
+            0 s  keep 2
+            0 s  rehearse 2
+          300 s  uphold 1 Renewal
+    "#]]);
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_said_once() {
+    let mut play = Play::new(Mode::Enforce);
+    play.event(Event::State(State::default(), None)).arrives(1);
+    for _ in 0..3 {
+        play.core.try_again(candidate(1), Now { mono: play.begin + play.at, wall: t0() });
+        play.fails(1, Cause::New, Error::Unavailable("no nft".into())).wait(5);
+    }
+    play.expect(expect![[r#"
+            0 s  keep 1
+            0 s  adopt 1
+            0 s  report Failed 1 enforcement is unavailable on this host: no nft
+            5 s  adopt 1
+           10 s  adopt 1
+           15 s  adopt 1
+    "#]]);
+}
+
+#[test]
+fn drift_is_mended_until_it_is_a_fight() {
+    let mut play = Play::new(Mode::Enforce);
+    play.holds(1, State::default()).done(1, Cause::Start, true);
+    // Of our own, and of others about others: nothing.
+    play.foreign(10).event(Event::Commit(Some(Commit { generation: 11, actor: "dockerd (pid 1)".into(), ours: false }))).foreign(11);
+    for generation in 12..17 {
+        play.wait(1).foreign(generation).done(1, Cause::Look { actor: "nft (pid 9)".into() }, true);
+    }
+    play.foreign(20).wait(600);
+    play.expect(expect![[r#"
+            0 s  uphold 1 Start
+            0 s  report Applied 1 
+            1 s  uphold 1 Look { actor: "nft (pid 9)" }
+            1 s  report Applied 1 restored after nft (pid 9) changed table inet gnomon
+            2 s  uphold 1 Look { actor: "nft (pid 9)" }
+            2 s  report Applied 1 restored after nft (pid 9) changed table inet gnomon
+            3 s  uphold 1 Look { actor: "nft (pid 9)" }
+            3 s  report Applied 1 restored after nft (pid 9) changed table inet gnomon
+            4 s  uphold 1 Look { actor: "nft (pid 9)" }
+            4 s  report Applied 1 restored after nft (pid 9) changed table inet gnomon
+            5 s  uphold 1 Look { actor: "nft (pid 9)" }
+            5 s  report Applied 1 restored after nft (pid 9) changed table inet gnomon
+            5 s  report Failed 1 table inet gnomon was changed 5 times within 10 minutes, last by nft (pid 9): no more repairs for 10 minutes; find out who it is
+          605 s  uphold 1 Look { actor: "" }
+    "#]]);
+}
+
+#[test]
+fn missed_events_make_it_look() {
+    let mut play = Play::new(Mode::Enforce);
+    play.holds(1, State::default()).done(1, Cause::Start, true).event(Event::Commit(None));
+    play.expect(expect![[r#"
+            0 s  uphold 1 Start
+            0 s  report Applied 1 
+            0 s  uphold 1 Look { actor: "" }
+    "#]]);
+}
+
+#[test]
+fn an_unconfirmed_trial_is_rolled_back_and_nothing_newer_comes_in_between() {
+    let mut play = Play::new(Mode::Enforce);
+    play.holds(2, State { confirm_by: Some(t0() + Duration::from_secs(10)), previous: Some(1), ..State::default() });
+    play.arrives(3).wait(10);
+    play.event(Event::RolledBack { from: 2, result: Err(Error::Unavailable("no nft".into())) }).wait(6);
+    play.event(Event::RolledBack { from: 2, result: Ok(1) });
+    play.holds(1, State { highest: 2, rolled_back: Some(2), ..State::default() }).arrives(2).wait(6);
+    play.expect(expect![[r#"
+            0 s  keep 3
+            0 s  report Refused 3 a trial is running on this host until 2026-11-21T00:00:10Z
+           10 s  roll back
+           10 s  report Failed 2 generation 2 was not confirmed and could not be rolled back (its blocks lapse): enforcement is unavailable on this host: no nft
+           15 s  roll back
+           16 s  roll back
+           16 s  report RolledBack 1 generation 2 was not confirmed in time
+           16 s  uphold 1 Look { actor: "" }
+           16 s  keep 2
+           16 s  report Refused 2 generation 2 was rolled back on this host; the next one will be applied
+    "#]]);
+}
+
+#[test]
+fn a_set_that_expires_is_said_once_and_not_renewed() {
+    let mut play = Play::new(Mode::Enforce);
+    play.holds(1, State::default()).done(1, Cause::Start, true);
+    play.at = Period::days(7).0;
+    play.wait(3).foreign(11).arrives(2);
+    play.expect(expect![[r#"
+            0 s  uphold 1 Start
+            0 s  report Applied 1 
+        604801 s  report Failed 1 the set expired at 2026-11-28T00:00:00Z and no newer one came: its blocks have lapsed, the network is open
+        604803 s  keep 2
+        604803 s  adopt 2
+    "#]]);
+}
+
+#[test]
+fn a_person_who_stops_it_is_obeyed() {
+    let mut play = Play::new(Mode::Enforce);
+    play.holds(1, State::default()).done(1, Cause::Start, true);
+    play.holds(1, State { stopped: Some("outage".into()), ..State::default() });
+    play.arrives(2).foreign(12).wait(400);
+    play.holds(1, State::default()).wait(1);
+    play.expect(expect![[r#"
+            0 s  uphold 1 Start
+            0 s  report Applied 1 
+            0 s  report RolledBack 1 stopped by a person: outage
+            0 s  keep 2
+            0 s  report Refused 2 enforcement was stopped on this host: outage
+          400 s  uphold 1 Look { actor: "" }
+          401 s  adopt 2
+    "#]]);
+}
+
+#[test]
+fn a_clock_that_jumps_renews_by_the_monotonic_one() {
+    let mut play = Play::new(Mode::Enforce);
+    play.holds(1, State::default()).done(1, Cause::Start, true);
+    let back = Now { mono: play.begin + Duration::from_secs(299), wall: Period::days(1).before(t0()) };
+    assert!(play.core.handle(Event::Tick, back).is_empty());
+    let due = Now { mono: play.begin + Duration::from_secs(300), wall: Period::days(1).before(t0()) };
+    assert!(matches!(play.core.handle(Event::Tick, due)[..], [Effect::Uphold(_, Cause::Renewal)]));
+}

@@ -10,7 +10,8 @@ use std::{io::ErrorKind, io::Read, time::Duration};
 
 pub fn apply(lab: &Lab, role: &str, signed: Signed) -> rules::observation::Applied {
     let config = lab.config(role);
-    lab.run(role, move || async move { enforcer::apply(&config, &signed, Approval::default()).await }).unwrap()
+    let meant = Approval { many_new: true, ..Approval::default() };
+    lab.run(role, move || async move { enforcer::apply(&config, &signed, meant).await }).unwrap()
 }
 
 fn blocks_at(role: &str) {

@@ -5,5 +5,6 @@
 mod blocking;
 mod cost;
 mod lab;
+mod reload;
 mod talk;
 mod upkeep;
