@@ -2,6 +2,7 @@
 
 use super::{
     answer::{Answer, Outcome, TlsFacts, pick},
+    echo::Echoes,
     http1::{Broken, Caps, Progress, Reader},
     question::{Ask, Identity, Question, safe_target},
     sse::{Event, Events},
@@ -9,7 +10,12 @@ use super::{
 };
 use rules::printable::printable;
 use rustls::pki_types::ServerName;
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -37,6 +43,8 @@ pub struct Dialer {
     pub identity: Identity,
     pub patience: Patience,
     pub caps: Caps,
+    /// Where our questions are noted, so that the wire does not take us for a client.
+    pub echoes: Arc<Echoes>,
 }
 
 /// What a question cost.
@@ -46,6 +54,8 @@ pub struct Cost {
     pub requests: u32,
     pub sent: u64,
     pub received: u64,
+    /// Our address on the last connection.
+    pub from: Option<IpAddr>,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -60,6 +70,9 @@ impl Dialer {
             Ask::Stream => self.ask_stream(question, &mut cost).await,
             _ => self.ask_once(question, &mut cost).await,
         };
+        if let Some(here) = cost.from {
+            self.echoes.note(question.endpoint, here, Instant::now().into_std());
+        }
         (outcome.unwrap_or_else(|failed| failed), cost)
     }
 
@@ -84,6 +97,10 @@ impl Dialer {
             _ => return Err(Outcome::Unreachable),
         };
         let _ = stream.set_nodelay(true);
+        if let Ok(here) = stream.local_addr() {
+            cost.from = Some(here.ip());
+            self.echoes.note(question.endpoint, here.ip(), Instant::now().into_std());
+        }
         if !question.tls {
             return Ok((Box::new(stream), None));
         }

@@ -52,6 +52,7 @@ fn dialer() -> Dialer {
         identity: Identity { contact: String::new() },
         patience: Patience { connect: quick, answer: quick, slow_answer: quick },
         caps: CAPS,
+        echoes: Default::default(),
     }
 }
 

@@ -101,6 +101,8 @@ pub struct Interrogation {
     seed: u64,
     tls: bool,
     switched: bool,
+    /// An HTTP answer came, in the scheme in use.
+    spoke_http: bool,
     todo: VecDeque<Todo>,
     current: Option<Todo>,
     traits: Traits,
@@ -137,6 +139,7 @@ impl Interrogation {
             seed,
             tls,
             switched: false,
+            spoke_http: false,
             todo,
             current: None,
             traits: Traits::default(),
@@ -202,14 +205,14 @@ impl Interrogation {
             self.sessions.1 = self.sessions.1.saturating_add(u16::from(ended));
             return;
         }
-        self.go_on(&todo, kind, foreign);
+        self.go_on(&todo, kind, foreign, outcome);
         if let Some(session) = session {
             self.sessions.0 = self.sessions.0.saturating_add(1);
             self.first(Ask::EndSession(session), &todo.path, todo.host.clone());
         }
     }
 
-    fn go_on(&mut self, todo: &Todo, kind: Kind, foreign: bool) {
+    fn go_on(&mut self, todo: &Todo, kind: Kind, foreign: bool, outcome: &Outcome) {
         match kind {
             Kind::Good => self.good(todo),
             Kind::TryInitialize => self.first(Ask::Initialize, &todo.path, todo.host.clone()),
@@ -225,6 +228,10 @@ impl Interrogation {
             Kind::NotFound => self.not_found(todo),
             Kind::Page if todo.ask == Ask::Discover => self.maybe_stream(&todo.path),
             Kind::Page | Kind::Refused => {}
+            Kind::WantsTls if matches!(outcome, Outcome::Answer(_)) => {
+                self.spoke_http = false;
+                self.other_scheme(todo, false);
+            }
             Kind::WantsTls | Kind::TlsFailed => self.other_scheme(todo, kind == Kind::TlsFailed),
             Kind::Silent => {
                 self.silent = self.silent.saturating_add(1);
@@ -244,6 +251,7 @@ impl Interrogation {
         match outcome {
             Outcome::Answer(answer) => {
                 self.reached = true;
+                self.spoke_http = true;
                 let head = &answer.head;
                 let text = String::from_utf8_lossy(answer.body.get(..512).unwrap_or(&answer.body)).into_owned();
                 let express = head.get("x-powered-by").is_some_and(|v| v.eq_ignore_ascii_case("express"));
@@ -409,6 +417,14 @@ impl Interrogation {
     }
 
     fn other_scheme(&mut self, todo: &Todo, failed: bool) {
+        if self.spoke_http {
+            // It did speak HTTP this way: what ended is the connection, or the server.
+            self.silent = self.silent.saturating_add(1);
+            if self.silent >= 2 {
+                self.drop_rest();
+            }
+            return;
+        }
         let wants_ours = self.certificate.as_ref().is_some_and(|c| c.wants_certificate);
         if std::mem::replace(&mut self.switched, true) || self.hint.tls.is_some() || (failed && wants_ours) {
             return self.drop_rest();

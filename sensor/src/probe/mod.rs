@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod config;
 pub mod dial;
+mod echo;
 pub mod http1;
 pub mod identify;
 mod nominate;

@@ -4,6 +4,7 @@ use super::{
     answer::Outcome,
     config::{ScanConfig, ScanError, ScanReport},
     dial::{Cost, Dialer},
+    echo::Echoes,
     http1::Caps,
     identify::{Hint, Interrogation},
     question::{Ask, Identity, Question},
@@ -19,6 +20,15 @@ use tokio_util::sync::CancellationToken;
 ///
 /// Stops within a second of `shutdown`. Errors only before the first question.
 pub async fn scan(config: ScanConfig, out: mpsc::Sender<Evidence>, shutdown: CancellationToken) -> Result<ScanReport, ScanError> {
+    scan_with(config, Arc::default(), out, shutdown).await
+}
+
+pub(super) async fn scan_with(
+    config: ScanConfig,
+    echoes: Arc<Echoes>,
+    out: mpsc::Sender<Evidence>,
+    shutdown: CancellationToken,
+) -> Result<ScanReport, ScanError> {
     let begun = Instant::now();
     let mut report = ScanReport::default();
     let (space, names) = resolve(&config, &mut report).await?;
@@ -37,14 +47,18 @@ pub async fn scan(config: ScanConfig, out: mpsc::Sender<Evidence>, shutdown: Can
         let address = hint.address.parse().map_err(|_| ScanError::Hint(rules::printable::printable(&hint.address, 80)))?;
         sweep.hint(address, hint.port, hint.hint());
     }
-    run(sweep, dialer(&config), &out, shutdown, &mut report).await;
+    run(sweep, dialer(&config, echoes), &out, shutdown, &mut report).await;
     report.elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(report)
 }
 
 /// Asks one endpoint: to confirm a passive nomination, to check a known server again, or that it is gone.
 pub async fn probe_one(target: Endpoint, hint: Hint, config: &ScanConfig) -> Vec<Evidence> {
-    let dialer = dialer(config);
+    probe_one_with(target, hint, config, Arc::default()).await
+}
+
+pub(super) async fn probe_one_with(target: Endpoint, hint: Hint, config: &ScanConfig, echoes: Arc<Echoes>) -> Vec<Evidence> {
+    let dialer = dialer(config, echoes);
     let mut interrogation = Interrogation::new(target, hint, config.manner(), config.seed.unwrap_or_else(fresh_seed));
     let pause = std::time::Duration::from_secs(1) / config.per_host_rate.max(1);
     while let Some(question) = interrogation.next_question() {
@@ -55,9 +69,9 @@ pub async fn probe_one(target: Endpoint, hint: Hint, config: &ScanConfig) -> Vec
     interrogation.evidence(Timestamp::now())
 }
 
-fn dialer(config: &ScanConfig) -> Arc<Dialer> {
+fn dialer(config: &ScanConfig, echoes: Arc<Echoes>) -> Arc<Dialer> {
     let identity = Identity { contact: config.contact.clone() };
-    Arc::new(Dialer { identity, patience: config.patience(), caps: Caps::default() })
+    Arc::new(Dialer { identity, patience: config.patience(), caps: Caps::default(), echoes })
 }
 
 fn fresh_seed() -> u64 {

@@ -1,12 +1,17 @@
 //! The probe as a witness of the sensor: sweeps the named targets now and then, and asks at once where another witness points.
 
-use super::{Config, nominate::Nominations, probe_one, scan};
+use super::{
+    Config,
+    echo::Echoes,
+    nominate::Nominations,
+    scan::{probe_one_with, scan_with},
+};
 use rules::{
     Timestamp,
     evidence::Evidence,
     observation::{Coverage, Said},
 };
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tokio::{sync::mpsc, task::JoinHandle, time};
 use tokio_util::sync::CancellationToken;
 
@@ -24,16 +29,18 @@ pub async fn run(
     let mut sweeping: Option<JoinHandle<bool>> = None;
     let mut sweep_at = time::Instant::now();
     let mut open = true;
+    let echoes = Arc::<Echoes>::default();
     loop {
         if confirming.is_none() && !shutdown.is_cancelled() {
             confirming = nominations.next().map(|(endpoint, hint)| {
-                let scan = config.scan.clone();
-                tokio::spawn(async move { probe_one(endpoint, hint, &scan).await })
+                let (scan, echoes) = (config.scan.clone(), echoes.clone());
+                tokio::spawn(async move { probe_one_with(endpoint, hint, &scan, echoes).await })
             });
         }
         let mut say: Vec<(Timestamp, Said)> = Vec::new();
         tokio::select! {
             said = heard.recv(), if open => match said {
+                Some((_, Said::Evidence(evidence))) if echoes.is_ours(&evidence, Instant::now()) => {}
                 Some((at, said)) => {
                     if let Said::Evidence(evidence) = &said {
                         nominations.hear(evidence, Instant::now());
@@ -63,7 +70,7 @@ pub async fn run(
             () = time::sleep_until(sweep_at), if sweeping.is_none() && !shutdown.is_cancelled() => {
                 let mut sweep = config.scan.clone();
                 sweep.hints.extend(nominations.hints());
-                sweeping = Some(tokio::spawn(one_sweep(sweep, out.clone(), shutdown.clone())));
+                sweeping = Some(tokio::spawn(one_sweep(sweep, echoes.clone(), out.clone(), shutdown.clone())));
             }
         }
         for one in say {
@@ -75,8 +82,8 @@ pub async fn run(
 }
 
 /// False when it did not happen.
-async fn one_sweep(sweep: super::ScanConfig, out: mpsc::Sender<Evidence>, shutdown: CancellationToken) -> bool {
-    match scan(sweep, out, shutdown).await {
+async fn one_sweep(sweep: super::ScanConfig, echoes: Arc<Echoes>, out: mpsc::Sender<Evidence>, shutdown: CancellationToken) -> bool {
+    match scan_with(sweep, echoes, out, shutdown).await {
         Ok(report) => {
             tracing::info!(endpoints = report.endpoints, requests = report.requests, found = report.evidence, "the sweep is over");
             true
