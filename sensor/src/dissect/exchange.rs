@@ -142,7 +142,7 @@ impl Exchange {
             d.session = Some(session);
             d.transport = Some(Transport::HttpSse);
             match stream {
-                Some(Stream { place }) => {
+                Some(Stream { place, .. }) => {
                     d.place = place;
                     (d.mcp, d.at_home) = (true, true);
                 }
@@ -214,9 +214,6 @@ impl Exchange {
         }
         if head.status == 101 && head.mcp_subprotocol {
             d.server_mark("wire.server.websocket", "switches to the subprotocol mcp", at, world);
-        }
-        if good && d.transport == Some(Transport::HttpSse) && d.mcp && d.place.path.is_some() && (d.has_questions() || d.only_notices()) {
-            d.server_mark("wire.server.endpoint-event", "takes a message at the address its stream gave", at, world);
         }
     }
 
@@ -364,7 +361,8 @@ fn take_event(
         let Some(session) = std::str::from_utf8(event.data).ok().filter(|_| opened).and_then(session_of_uri) else { return false };
         dialogue.transport = Some(Transport::HttpSse);
         dialogue.session = Some(session);
-        let stream = Stream { place: dialogue.place.clone() };
+        dialogue.offered = true;
+        let stream = Stream { place: dialogue.place.clone(), waiting: Vec::new(), software: None };
         world.stream_opened(dialogue.place.endpoint, session, stream);
         dialogue.server_mark("wire.server.endpoint-offer", "an event stream that begins with the address for messages", at, world);
         return true;

@@ -28,16 +28,20 @@ fn peers(client_port: u16, opener: Option<End>) -> Peers {
 
 /// Listens to connections one after the other; each turn comes in pieces of `step` bytes.
 fn listen(connections: &[(&[Turn], Option<End>)], step: usize) -> String {
+    let turns = connections.iter().enumerate().flat_map(|(n, (turns, _))| turns.iter().map(move |turn| (n, turn)));
+    let openers: Vec<_> = connections.iter().map(|(_, opener)| *opener).collect();
+    hear(&openers, turns, step)
+}
+
+/// Listens to connections side by side: each turn names its own.
+fn hear<'a>(openers: &[Option<End>], turns: impl Iterator<Item = (usize, &'a Turn)>, step: usize) -> String {
     let mut world = World::default();
     let at = Moment::new(1_700_000_000, 0);
-    let mut talks = Vec::new();
-    for (n, (turns, opener)) in connections.iter().enumerate() {
-        let peers = peers(4000 + u16::try_from(n).unwrap(), *opener);
-        let mut talk = Talk::default();
-        for Turn(from, bytes) in *turns {
-            bytes.chunks(step).for_each(|piece| talk.bytes(&peers, *from, piece, at, &mut world));
-        }
-        talks.push((talk, peers));
+    let talk = |(n, opener): (usize, &Option<End>)| (Talk::default(), peers(4000 + u16::try_from(n).unwrap(), *opener));
+    let mut talks: Vec<_> = openers.iter().enumerate().map(talk).collect();
+    for (n, Turn(from, bytes)) in turns {
+        let (talk, peers) = &mut talks[n];
+        bytes.chunks(step).for_each(|piece| talk.bytes(peers, *from, piece, at, &mut world));
     }
     for (mut talk, peers) in talks {
         for end in [End::Low, End::High] {
@@ -45,19 +49,16 @@ fn listen(connections: &[(&[Turn], Option<End>)], step: usize) -> String {
         }
         talk.closed(&peers, at, &mut world);
     }
-    let lines: BTreeSet<String> =
-        world.told().map(|e| format!("{} {} {}\n", e.place.path.unwrap_or_else(|| "-".to_owned()), e.mark, e.detail)).collect();
+    let line = |e: rules::evidence::Evidence| format!("{} {} {}\n", e.place.path.unwrap_or_else(|| "-".to_owned()), e.mark, e.detail);
+    let lines: BTreeSet<String> = world.told().map(line).collect();
     lines.into_iter().collect()
 }
 
 fn check(turns: &[Turn], expected: Expect) {
-    check_all(&[(turns, Some(End::Low))], expected);
-}
-
-fn check_all(connections: &[(&[Turn], Option<End>)], expected: Expect) {
-    let whole = listen(connections, usize::MAX);
+    let connections = [(turns, Some(End::Low))];
+    let whole = listen(&connections, usize::MAX);
     for step in [1, 2, 3, 7, 64] {
-        assert_eq!(listen(connections, step), whole, "in steps of {step}");
+        assert_eq!(listen(&connections, step), whole, "in steps of {step}");
     }
     expected.assert_eq(&whole);
 }
@@ -173,25 +174,45 @@ fn a_bomb_is_given_up_on() {
     assert!(heard.contains("wire.context.truncated") && !heard.contains("wire.server."), "{heard}");
 }
 
+/// The HTTP+SSE transport: a stream on one connection, messages on another.
+fn first_revision(accepted: &str, answer: &str, step: usize) -> String {
+    let turns = [
+        (0, client("GET /sse HTTP/1.1\r\nHost: tools\r\nAccept: text/event-stream\r\n\r\n")),
+        (
+            0,
+            server(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nevent: endpoint\r\ndata: /messages/?session_id=3304abcd\r\n\r\n",
+            ),
+        ),
+        (1, client(http("POST /messages/?session_id=3304abcd HTTP/1.1\nHost: tools\nContent-Type: application/json", INITIALIZE))),
+        (1, server(http(&format!("HTTP/1.1 {accepted}"), "Accepted"))),
+        (0, server(answer)),
+    ];
+    hear(&[Some(End::Low), Some(End::Low)], turns.iter().map(|(n, turn)| (*n, turn)), step)
+}
+
 #[test]
 fn answers_of_the_first_revision_arrive_on_another_connection() {
-    let stream = [
-        client("GET /sse HTTP/1.1\r\nHost: tools\r\nAccept: text/event-stream\r\n\r\n"),
-        server("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nevent: endpoint\r\ndata: /messages/?session_id=3304abcd\r\n\r\n"),
-    ];
-    let message = [
-        client(http("POST /messages/?session_id=3304abcd HTTP/1.1\nHost: tools\nContent-Type: application/json", INITIALIZE)),
-        server(http("HTTP/1.1 202 Accepted", "Accepted")),
-    ];
-    check_all(
-        &[(&stream, Some(End::Low)), (&message, Some(End::Low))],
-        expect![[r#"
-            /sse wire.client.initialize initialize by desk, revision 2025-11-25
-            /sse wire.client.message-path a session in the query of a POST
-            /sse wire.server.endpoint-event takes a message at the address its stream gave
-            /sse wire.server.endpoint-offer an event stream that begins with the address for messages
-        "#]],
-    );
+    let answer = format!("event: message\r\ndata: {INITIALIZED}\r\n\r\n");
+    let whole = first_revision("202 Accepted", &answer, usize::MAX);
+    for step in [1, 3, 64] {
+        assert_eq!(first_revision("202 Accepted", &answer, step), whole, "in steps of {step}");
+    }
+    expect![[r#"
+        /sse wire.client.initialize initialize by desk, revision 2025-11-25
+        /sse wire.client.message-path a session in the query of a POST
+        /sse wire.server.endpoint-event answers on its stream what was asked at the address it gave there
+        /sse wire.server.endpoint-offer an event stream that begins with the address for messages
+        /sse wire.server.initialize-result an answer to initialize by everything 2.0, 2025-11-25
+    "#]].assert_eq(&whole);
+}
+
+#[test]
+fn a_stream_that_only_offers_an_address_is_no_server() {
+    let offer = "/sse wire.server.endpoint-offer an event stream that begins with the address for messages\n";
+    for refused in ["404 Not Found", "200 OK", "202 Accepted"] {
+        assert_eq!(first_revision(refused, "event: tick\r\ndata: 1\r\n\r\n", usize::MAX), offer, "{refused}");
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) struct Web {
     requests: Reader,
     responses: Reader,
     /// Oldest first. The request whose body is being read is the last one, if `asking`.
-    open: VecDeque<Exchange>,
+    open: VecDeque<Box<Exchange>>,
     asking: bool,
     /// The exchange whose response is being read.
     answering: Option<Box<Exchange>>,
@@ -95,7 +95,7 @@ impl Web {
                     self.out_of_step = true;
                 }
                 let server = peers.endpoint(self.client.other());
-                self.open.push_back(Exchange::new(&head, server, peers.endpoint(self.client).address, at, world));
+                self.open.push_back(Box::new(Exchange::new(&head, server, peers.endpoint(self.client).address, at, world)));
                 self.asking = true;
             }
             Piece::Body(bytes) => {
@@ -177,12 +177,12 @@ impl Web {
         }
         let mut exchange = match self.open.pop_front() {
             Some(exchange) => exchange,
-            None => Exchange::unasked(peers.endpoint(self.client.other()), peers.endpoint(self.client).address),
+            None => Box::new(Exchange::unasked(peers.endpoint(self.client.other()), peers.endpoint(self.client).address)),
         };
         exchange.dialogue.unheard |= self.out_of_step;
         let verb = exchange.verb;
         if head.status == 101 && head.common.h2c {
-            self.next = Some(Next::Http2(Box::new(exchange)));
+            self.next = Some(Next::Http2(exchange));
             return;
         }
         exchange.response_head(head, at, world);
@@ -195,7 +195,7 @@ impl Web {
             return;
         }
         self.responses.begin(response_body(head, verb));
-        self.answering = Some(Box::new(exchange));
+        self.answering = Some(exchange);
         if self.open.is_empty() && !self.asking {
             self.out_of_step = false;
         }

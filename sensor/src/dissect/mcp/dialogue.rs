@@ -64,6 +64,8 @@ pub struct Dialogue {
     pub mcp: bool,
     /// The client accepts what MCP requires it to accept, or shook hands here.
     pub at_home: bool,
+    /// The server began its stream with an address for messages.
+    pub offered: bool,
     /// Not everything the client said is in the capture.
     pub unheard: bool,
     software: Option<Implementation>,
@@ -89,6 +91,7 @@ impl Dialogue {
             session: None,
             mcp: false,
             at_home: false,
+            offered: false,
             unheard: false,
             software: None,
             open: Vec::new(),
@@ -220,7 +223,10 @@ impl Dialogue {
             Message::Result { id, result } => self.result(*id, result, stored, at, world),
             Message::Error { id, code, message, data } => {
                 let asked = id.is_some_and(|id| self.take(id, world).is_some());
-                if let Some(mark) = shapes::error(*code, message, data).filter(|_| asked || self.mcp || (self.unheard && !stored)) {
+                let in_session = self.session.is_some();
+                if let Some(mark) =
+                    shapes::error(*code, message, data, in_session).filter(|_| asked || self.mcp || (self.unheard && !stored))
+                {
                     self.server_mark(mark, &format!("error {code}: {message}"), at, world);
                 }
             }
@@ -257,6 +263,9 @@ impl Dialogue {
             self.revision = told.revisions.first().cloned();
         }
         self.agreed |= told.mark.is_some();
+        if self.agreed {
+            self.stop_waiting(world);
+        }
         told.tools.extend(call.asked.tool.clone());
         let detail = describe(&told, &format!("an answer to {}", call.asked.method));
         match told.mark {
@@ -264,6 +273,9 @@ impl Dialogue {
             Some("wire.server.answered") if !self.at_home => {}
             Some(mark) => self.prove(mark, &detail, &told, at, world),
             None => {}
+        }
+        if self.offered && told.mark.is_some() {
+            self.server_mark("wire.server.endpoint-event", "answers on its stream what was asked at the address it gave there", at, world);
         }
         if shapes::has_meta(result) && told.mark != Some("wire.server.meta") {
             self.prove("wire.server.meta", &detail, &told, at, world);
@@ -303,6 +315,7 @@ impl Dialogue {
         }
         let tell = match outcome {
             _ if world.ledger.proven(&self.place) => true,
+            Outcome::Answered if self.transport == Some(Transport::HttpSse) => return self.wait(world),
             Outcome::Challenged if self.mcp => {
                 let facts = self.facts(&Told::default());
                 world.ledger.say(&self.place, "wire.server.auth-gate", "asks an MCP client for credentials", at, facts);
@@ -323,6 +336,27 @@ impl Dialogue {
             self.tell_held(at, world);
         } else {
             self.held.clear();
+        }
+    }
+
+    /// The message was taken; the answer is to come on the stream of its session.
+    fn wait(&mut self, world: &mut World) {
+        let held = std::mem::take(&mut self.held);
+        let server = self.place.endpoint;
+        let Some(session) = self.session else { return };
+        let Some(mut stream) = world.take_waiting(server, session) else { return };
+        stream.waiting.extend(held);
+        stream.waiting.truncate(MAX_HELD);
+        stream.software = self.software.clone().or(stream.software);
+        world.stream_opened(server, session, stream);
+    }
+
+    /// What waited for this stream to speak.
+    fn stop_waiting(&mut self, world: &mut World) {
+        let stream = self.session.filter(|_| self.offered).and_then(|session| world.take_waiting(self.place.endpoint, session));
+        if let Some(stream) = stream {
+            self.held.extend(stream.waiting);
+            self.software = stream.software.or(self.software.take());
         }
     }
 

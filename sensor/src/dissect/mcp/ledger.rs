@@ -16,6 +16,15 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// Places and marks remembered.
 const REMEMBERED: usize = 32_768;
 
+/// Marks of the server's side that do not show that it speaks MCP.
+const UNPROVEN: [&str; 5] = [
+    "wire.server.endpoint-offer",
+    "wire.server.auth-gate",
+    "wire.server.auth-challenge",
+    "wire.server.websocket",
+    "wire.server.against-jsonrpc",
+];
+
 /// A bounded map that forgets what was not touched longest, by halves: cheap, and good enough for what is only a hint.
 #[derive(Debug)]
 pub(super) struct Recent<V> {
@@ -64,7 +73,7 @@ impl Ledger {
             return;
         }
         self.said.insert(key, (at, content));
-        if mark.starts_with("wire.server.") && !mark.contains("against") {
+        if mark.starts_with("wire.server.") && !UNPROVEN.contains(&mark) {
             self.proven.insert(digest(place), ());
         }
         self.out.push(Evidence::new(place.clone(), Witness::Wire, mark, at.timestamp()).detail(detail).facts(facts));

@@ -143,32 +143,33 @@ pub(super) fn short(text: &str) -> String {
     rules::printable::printable(text, MAX_TEXT)
 }
 
-/// The mark of an error, if it is one of MCP's own.
-pub(super) fn error(code: i64, message: &str, data: &Value) -> Option<&'static str> {
+/// The mark of an error, if it is one of MCP's own. The codes alone are free for any server to use (JSON-RPC 2.0 §5.1), so the
+/// words or the data must fit as well.
+pub(super) fn error(code: i64, message: &str, data: &Value, in_session: bool) -> Option<&'static str> {
+    let message = message.to_ascii_lowercase();
     let dated = |v: &Value| v.as_str().is_some_and(is_revision);
     let modern = match code {
-        -32020 => true,
-        -32021 => data.get("requiredCapabilities").is_some() || message.to_ascii_lowercase().contains("capabilit"),
+        -32020 => message.contains("header") || message.contains("mcp-"),
+        -32021 => data.get("requiredCapabilities").is_some(),
         -32022 => data.get("supported").and_then(Value::as_array).is_some_and(|list| list.iter().any(dated)),
         _ => false,
     };
     if modern {
         return Some("wire.server.modern-error");
     }
-    const WORDS: [&str; 12] = [
+    const WORDS: [&str; 9] = [
         "missing session id",
         "mcp-session-id",
         "no valid session id",
-        "session not found",
-        "server not initialized",
-        "session has been terminated",
+        "bad request: server not initialized",
         "must accept both application/json and text/event-stream",
         "must accept text/event-stream",
-        "unsupported protocol version",
         "required envelope key",
         "invalid _meta envelope",
         "io.modelcontextprotocol/",
     ];
-    let message = message.to_ascii_lowercase();
-    WORDS.iter().any(|words| message.contains(words)).then_some("wire.server.sdk-error")
+    // Others say these as well; an MCP server says them of a session, or with the dates it supports.
+    let of_session = in_session && (message.contains("session not found") || message.contains("session has been terminated"));
+    let of_version = message.contains("unsupported protocol version") && message.contains("202");
+    (of_session || of_version || WORDS.iter().any(|words| message.contains(words))).then_some("wire.server.sdk-error")
 }

@@ -5,7 +5,7 @@ use super::ledger::{Ledger, Recent};
 use crate::dissect::{body::Budget, digest, dns::Names, jsonrpc::Id};
 use rules::{
     endpoint::{Endpoint, Place},
-    evidence::Evidence,
+    evidence::{Evidence, Implementation},
 };
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -16,6 +16,9 @@ const BODIES: usize = 24 << 20;
 #[derive(Clone, Debug)]
 pub struct Stream {
     pub place: Place,
+    /// Marks of messages that were taken, until the stream shows what the server makes of them; and who sent them.
+    pub waiting: Vec<(&'static str, String)>,
+    pub software: Option<Implementation>,
 }
 
 /// A question that is answered on another connection.
@@ -80,6 +83,15 @@ impl World {
 
     pub fn stream(&self, server: Endpoint, session: u64) -> Option<&Stream> {
         self.streams.get(key(server, None, session))
+    }
+
+    /// What was waiting on a stream, once.
+    pub fn take_waiting(&mut self, server: Endpoint, session: u64) -> Option<Stream> {
+        let stream = self.stream(server, session)?.clone();
+        if !stream.waiting.is_empty() {
+            self.stream_opened(server, session, Stream { waiting: Vec::new(), ..stream.clone() });
+        }
+        Some(stream)
     }
 
     /// Notes a question whose answer may come elsewhere: under its session if it has one, and under its client.
