@@ -9,8 +9,9 @@ use crate::{
 use axum::{
     Extension, Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{StatusCode, Uri},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -18,19 +19,27 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use rules::wire::v1::{Ack, Batch, EnrollRequest, EnrollResponse, Signed};
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// How long a question for news waits for some.
 const LONG_POLL: Duration = Duration::from_secs(25);
 const MAX_ENROLL: usize = 64 << 10;
 
+/// Batches that are read, checked and stored at the same time: what they may hold in memory together.
+const BATCHES: usize = 32;
+const TURN: Duration = Duration::from_secs(2);
+
 type Certified = Extension<Option<Peer>>;
 
 pub(crate) fn routes(api: Api) -> Router {
+    let turns = Arc::new(Semaphore::new(BATCHES));
     Router::new()
         .route("/v1/enroll", post(enroll).layer(DefaultBodyLimit::max(MAX_ENROLL)))
         .route("/v1/renew", post(renew).layer(DefaultBodyLimit::max(MAX_ENROLL)))
-        .route("/v1/observations", post(observations).layer(DefaultBodyLimit::max(Batch::MAX_BYTES)))
+        .route(
+            "/v1/observations",
+            post(observations).layer(DefaultBodyLimit::max(Batch::MAX_BYTES)).layer(from_fn_with_state(turns, in_turn)),
+        )
         .route("/v1/decisions", get(decisions))
         .route("/v1/bundle", get(bundle))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -38,6 +47,14 @@ pub(crate) fn routes(api: Api) -> Router {
         .method_not_allowed_fallback(super::problem::wrong_method)
         .layer(axum::middleware::from_fn(guard::in_time))
         .with_state(api)
+}
+
+/// Lets so many requests in at a time, before their bodies are read; whoever waits too long is told to come back.
+async fn in_turn(State(turns): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(TURN, turns.acquire()).await {
+        Ok(Ok(_turn)) => next.run(request).await,
+        _ => Problem::from(crate::Unavailable::Busy).into_response(),
+    }
 }
 
 /// Who asks, in a role that may. Asked anew with each request: a revoked certificate ends with it.
@@ -131,4 +148,23 @@ fn generation(signed: &Signed) -> u64 {
     }
     let payload = STANDARD.decode(&signed.payload).unwrap_or_default();
     serde_json::from_slice::<Numbered>(&payload).map_or(0, |n| n.generation)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_finds_no_turn_is_told_when_to_come_back() {
+        let router = Router::new().route("/", get(|| async {}).layer(from_fn_with_state(Arc::new(Semaphore::new(0)), in_turn)));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let stop = tokio_util::sync::CancellationToken::new();
+        tokio::spawn(crate::api::listen::serve(listener, None, router, 4, stop.clone()));
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let answer = reqwest::get(url).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].to_str().unwrap()), (503, "2"));
+        stop.cancel();
+    }
 }
