@@ -13,8 +13,8 @@ use std::{
 
 /// A registered server: one slug, one gateway path, one or more backends.
 ///
-/// It travels in bundles, where an older gateway ignores what a newer collector adds; where a person writes one, read it with
-/// [`crate::wire::strict`], which does not.
+/// It travels in bundles, where an older gateway ignores what a newer collector adds; what people write has a stricter shape of
+/// its own where it comes in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// `[a-z0-9][a-z0-9-]{0,62}`: the last part of the gateway's URL.

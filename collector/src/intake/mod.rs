@@ -5,10 +5,8 @@
 //! lasts, even when the raw observation was pruned.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod clean;
 mod received;
 
-pub(crate) use clean::is_name;
 pub(crate) use received::Received;
 
 use crate::{
@@ -18,7 +16,7 @@ use crate::{
     store::{Outcome, Turn, Unavailable, rows},
 };
 use rules::{
-    observation::{Applied, Said},
+    observation::{Applied, Observation, Said},
     printable::printable,
     wire::v1::{Ack, Batch, Record},
 };
@@ -59,13 +57,20 @@ impl Speaker {
     }
 }
 
+/// 1 to 63 characters of a-z, 0-9, `.` and `-`, beginning with a letter or digit.
+pub(crate) fn is_name(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-')
+}
+
 /// Checks what can be checked without the state.
 pub(crate) fn check(batch: &Batch) -> Result<(), AcceptError> {
     let bad = |why: String| Err(AcceptError::Malformed(why));
     if batch.records.len() > Batch::MAX {
         return bad(format!("{} records; at most {} go into one batch", batch.records.len(), Batch::MAX));
     }
-    if !clean::is_name(&batch.sensor) {
+    if !is_name(&batch.sensor) {
         return bad(format!("`{}` is not a sensor's name (1 to 63 of a-z, 0-9, . and -)", printable(&batch.sensor, 80)));
     }
     if batch.epoch > i64::MAX as u64 || batch.records.iter().any(|r| r.seq > i64::MAX as u64) {
@@ -148,7 +153,14 @@ fn take_record(turn: &mut Turn<'_>, name: &str, sensor: &mut Sensor, record: &Re
     if sensor.received.contains(record.seq) {
         return Ok(true);
     }
-    let record = clean::record(record, turn.now);
+    let record = match Observation::admit(name, sensor.received.epoch, record.clone(), turn.now) {
+        Ok(Observation { seq, at, said, .. }) => Record { seq, at, said },
+        // It will not get better by being sent again: its number is taken, what it said is not.
+        Err(_) => {
+            turn.state.lose("records-refused", 1);
+            return Ok(sensor.received.take(record.seq, record.seq));
+        }
+    };
     if let Said::Gap { from_seq, to_seq, .. } = &record.said
         && !sensor.received.take(*from_seq, (*to_seq).min(record.seq))
     {

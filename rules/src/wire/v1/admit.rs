@@ -5,75 +5,45 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use super::{Batch, Record};
+use super::Record;
 use crate::{
     Timestamp,
     endpoint::Place,
     evidence::{Evidence, Facts, Implementation, Transport, Witness},
     observation::{Applied, Coverage, Observation, Said},
-    period::Period,
     printable::{is_printable, printable},
     server::Server,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Why a batch or a record was not taken. The sender is wrong, not the network: sending it again does not help.
+/// Why a record was not taken. The sender is wrong, not the network: sending it again does not help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Objection {
     #[error("`{0}` is no name of a sensor: 1 to 64 of a-z, 0-9, dot, dash and underscore")]
     Sensor(String),
-    #[error("a batch holds at most {max} records, not {got}")]
-    TooMany { got: usize, max: usize },
-    #[error("record {seq} does not follow {after}: sequence numbers grow by one")]
-    Sequence { seq: u64, after: u64 },
     #[error("record {seq}: the gap from {from} to {to} is none")]
     Gap { seq: u64, from: u64, to: u64 },
     #[error("record {seq}: `{mark}` is no mark of witness.side.name by the witness that says it")]
     Mark { seq: u64, mark: String },
     #[error("record {seq}: {what} of the place is not as it is written on the wire")]
     Place { seq: u64, what: &'static str },
-    #[error("record {seq}: {at} is before there was any of this")]
-    Time { seq: u64, at: Timestamp },
 }
 
-/// How far a peer's clock may run ahead of ours before we read ours instead.
-const AHEAD: Period = Period::seconds(600);
-/// 2020-01-01: nothing that is observed is older.
+/// 2020-01-01: what claims to be older was stamped by a clock that was never set.
 const EARLIEST: i64 = 1_577_836_800;
 const MAX_NAME: usize = 64;
 const MAX_TEXT: usize = 256;
 /// An escape takes up to ten characters in the place of one.
 const ESCAPED: usize = 10;
 
-impl Batch {
-    /// Checks what holds for the batch as a whole; each record is then admitted by [`Observation::admit`].
-    pub fn check(&self) -> Result<(), Objection> {
-        if !is_name(&self.sensor) {
-            return Err(Objection::Sensor(printable(&self.sensor, 80)));
-        }
-        if self.records.len() > Batch::MAX {
-            return Err(Objection::TooMany { got: self.records.len(), max: Batch::MAX });
-        }
-        let mut records = self.records.iter();
-        let Some(mut after) = records.next().map(|r| r.seq) else { return Ok(()) };
-        for Record { seq, .. } in records {
-            if after.checked_add(1) != Some(*seq) {
-                return Err(Objection::Sequence { seq: *seq, after });
-            }
-            after = *seq;
-        }
-        Ok(())
-    }
-}
-
 impl Observation {
-    /// One record of a batch that [`Batch::check`] let through. `now` is our clock: nothing is observed later than that.
+    /// One record of a batch. `now` is our clock: nothing is observed later than that.
     pub fn admit(sensor: &str, epoch: u64, record: Record, now: Timestamp) -> Result<Observation, Objection> {
         if !is_name(sensor) {
             return Err(Objection::Sensor(printable(sensor, 80)));
         }
         let Record { seq, at, said } = record;
-        let at = plausible(at, seq, now)?;
+        let at = plausible(at, now);
         let said = match said {
             Said::Evidence(e) => Said::Evidence(Box::new(evidence(*e, seq, now)?)),
             Said::Coverage(c) => Said::Coverage(coverage(c)),
@@ -92,11 +62,8 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_'))
 }
 
-fn plausible(at: Timestamp, seq: u64, now: Timestamp) -> Result<Timestamp, Objection> {
-    if at.as_second() < EARLIEST {
-        return Err(Objection::Time { seq, at });
-    }
-    Ok(if at > AHEAD.after(now) { now } else { at })
+fn plausible(at: Timestamp, now: Timestamp) -> Timestamp {
+    if at > now || at.as_second() < EARLIEST { now } else { at }
 }
 
 fn evidence(e: Evidence, seq: u64, now: Timestamp) -> Result<Evidence, Objection> {
@@ -115,7 +82,7 @@ fn evidence(e: Evidence, seq: u64, now: Timestamp) -> Result<Evidence, Objection
     }
     Ok(Evidence {
         place: place(e.place, e.facts.transport, seq)?,
-        at: plausible(e.at, seq, now)?,
+        at: plausible(e.at, now),
         detail: cut(&e.detail, Evidence::MAX_DETAIL),
         facts: facts(e.facts),
         ..e

@@ -44,7 +44,6 @@ fn what_names_the_wrong_thing_is_refused() {
         refused(seen(|e| e.place.path = Some("mcp".into()))),
         refused(seen(|e| e.place.path = Some("/\u{1b}[2J".into()))),
         refused(seen(|e| e.place.host = Some("Tools.Corp:80".into()))),
-        refused(seen(|e| e.at = Timestamp::UNIX_EPOCH)),
         refused(Record { seq: 9, at: now(), said: Said::Gap { from_seq: 5, to_seq: 4, reason: String::new() } }),
         Observation::admit("../etc", 1, seen(|_| ()), now()).unwrap_err().to_string(),
     ];
@@ -56,7 +55,6 @@ fn what_names_the_wrong_thing_is_refused() {
         record 7: the path of the place is not as it is written on the wire
         record 7: the path of the place is not as it is written on the wire
         record 7: the host of the place is not as it is written on the wire
-        record 7: 1970-01-01T00:00:00Z is before there was any of this
         record 9: the gap from 5 to 4 is none
         `../etc` is no name of a sensor: 1 to 64 of a-z, 0-9, dot, dash and underscore"#]]
     .assert_eq(&said.join("\n"));
@@ -76,22 +74,12 @@ fn what_only_describes_is_cut_and_the_mark_counts() {
 }
 
 #[test]
-fn nothing_is_observed_in_the_future() {
-    assert_eq!(admitted(seen(|e| e.at = Timestamp::MAX)).at, now());
-    let a_minute_ahead = Period::seconds(60).after(now());
-    assert_eq!(admitted(seen(|e| e.at = a_minute_ahead)).at, a_minute_ahead);
-}
-
-#[test]
-fn a_batch_is_consecutive_and_bounded() {
-    let gap = |seq| Record { seq, at: now(), said: Said::Gap { from_seq: 0, to_seq: 0, reason: String::new() } };
-    let batch = |sensor: &str, records| Batch { sensor: sensor.into(), epoch: 1, records };
-    assert_eq!(batch("s1", vec![]).check(), Ok(()));
-    assert_eq!(batch("s1", (5..8).map(gap).collect()).check(), Ok(()));
-    assert_eq!(batch("s1", vec![gap(5), gap(7)]).check(), Err(Objection::Sequence { seq: 7, after: 5 }));
-    assert_eq!(batch("s1", vec![gap(u64::MAX), gap(0)]).check(), Err(Objection::Sequence { seq: 0, after: u64::MAX }));
-    assert_eq!(batch("s1", (0..1001).map(gap).collect()).check(), Err(Objection::TooMany { got: 1001, max: 1000 }));
-    assert_eq!(batch("S 1", vec![]).check(), Err(Objection::Sensor("S 1".into())));
+fn nothing_is_observed_in_the_future_or_before_clocks_were_set() {
+    for at in [Timestamp::MAX, Timestamp::UNIX_EPOCH] {
+        assert_eq!(admitted(seen(|e| e.at = at)).at, now());
+    }
+    let yesterday = crate::period::Period::days(1).before(now());
+    assert_eq!(admitted(seen(|e| e.at = yesterday)).at, yesterday);
 }
 
 proptest! {
