@@ -140,6 +140,12 @@ impl Refusal {
         self
     }
 
+    /// The answer to a message, for a client that reads answers on a stream of its own.
+    pub(crate) fn message(&self, call: &str) -> Option<String> {
+        let answers = matches!(&self.ids, Some(Ids::One(Some(_)) | Ids::Batch(_)));
+        answers.then(|| self.body(call).to_string())
+    }
+
     pub(crate) fn response(&self, call: &str) -> Response<Body> {
         let mut body = self.body(call).to_string();
         body.push('\n');

@@ -4,7 +4,7 @@
 //! `authorize` has one to give.
 
 use crate::{
-    answer::{Body, CALL, Refusal, Whose},
+    answer::{Body, CALL, Refusal, Whose, full},
     audit::{Log, Outcome, Record, Ticket},
     authenticate::authenticate,
     authorize,
@@ -211,8 +211,11 @@ impl Exchange<'_> {
         match (presented.next(), presented.next()) {
             (None, _) => Ok(None),
             (Some(token), None) => {
-                let session =
-                    token.to_str().ok().and_then(|t| self.gateway.sealer.open(permit, Kind::Session, t)).ok_or_else(no_session)?;
+                let session = token
+                    .to_str()
+                    .ok()
+                    .and_then(|t| self.gateway.sealer.open(permit.slug(), permit.principal(), Kind::Session, t))
+                    .ok_or_else(no_session)?;
                 Ok(Some((token.clone(), session)))
             }
             _ => Err(no_session()),
@@ -223,18 +226,32 @@ impl Exchange<'_> {
     fn endpoint(&self, permit: &Permit, era: Era, said: &Said) -> Result<Option<Session>, Refusal> {
         let Some(token) = self.token else { return Ok(None) };
         let fits = era == Era::Legacy && said.http == Method::POST;
-        let session = fits.then(|| self.gateway.sealer.open(permit, Kind::Endpoint, token)).flatten();
+        let session = fits.then(|| self.gateway.sealer.open(permit.slug(), permit.principal(), Kind::Endpoint, token)).flatten();
         session.map(Some).ok_or_else(no_session)
     }
 
     fn refuse(&mut self, refusal: Refusal) -> Response<Body> {
+        let response = match self.tell(&refusal) {
+            true => accepted(),
+            false => refusal.response(self.call),
+        };
         if let Some(mut ticket) = self.ticket.take() {
             ticket.record.rule = Some(refusal.rule.to_owned());
             ticket.record.why = Some(printable(&refusal.error, 300));
-            ticket.answered(refusal.status.as_u16());
+            ticket.answered(response.status().as_u16());
             ticket.finish(refusal.outcome);
         }
-        refusal.response(self.call)
+        response
+    }
+
+    /// Whether the refusal comes on the stream where a client of 2024-11-05 reads answers.
+    fn tell(&self, refusal: &Refusal) -> bool {
+        let record = self.ticket.as_ref().map(|t| &t.record);
+        let told = self.token.zip(refusal.message(self.call)).zip(record).and_then(|((token, message), record)| {
+            let session = self.gateway.sealer.open(record.slug.as_deref()?, record.principal.as_ref()?, Kind::Endpoint, token)?;
+            Some(self.gateway.forward.streams.tell(&session, message.as_bytes()))
+        });
+        told.unwrap_or(false)
     }
 
     fn announced(&self, mut response: Response<Body>, slug: Option<&str>) -> Response<Body> {
@@ -262,6 +279,12 @@ fn withdrawn(mut book: watch::Receiver<Option<Arc<Book>>>, closing: Cancellation
             }
         }
     })
+}
+
+fn accepted() -> Response<Body> {
+    let mut response = Response::new(full("Accepted"));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
 }
 
 fn misaddressed(why: Misaddressed) -> Refusal {

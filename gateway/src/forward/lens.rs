@@ -1,6 +1,10 @@
 //! What has to be looked at in a stream of events while it passes.
 
-use super::{endpoint::Endpoint, list::Reader, sse};
+use super::{
+    endpoint::{Endpoint, Listening},
+    list::Reader,
+    sse,
+};
 use bytes::Bytes;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
@@ -16,6 +20,7 @@ pub(crate) struct Lens {
     owed: Option<Value>,
     /// On a stream opened by GET: the first event may say where to post.
     endpoint: Option<Endpoint>,
+    listening: Option<Listening>,
     call: String,
 }
 
@@ -27,7 +32,7 @@ impl Lens {
     /// `None`: nothing has to be looked at, bytes pass as they are.
     pub(crate) fn new(reader: Option<Reader>, owed: Option<Value>, endpoint: Option<Endpoint>, bound: usize, call: &str) -> Option<Lens> {
         let needed = reader.is_some() || owed.is_some() || endpoint.is_some();
-        needed.then(|| Lens { splitter: sse::Splitter::new(), bound, reader, owed, endpoint, call: call.to_owned() })
+        needed.then(|| Lens { splitter: sse::Splitter::new(), bound, reader, owed, endpoint, listening: None, call: call.to_owned() })
     }
 
     /// What may go on to the client; empty until an event is complete.
@@ -67,7 +72,9 @@ impl Lens {
             return Ok(event);
         }
         if let Some(told) = self.endpoint.take().and_then(|e| e.translate(&event)) {
-            return told.map_err(Opaque);
+            let (event, listening) = told.map_err(Opaque)?;
+            self.listening = Some(listening);
+            return Ok(event);
         }
         if self.owed.as_ref().is_some_and(|id| answers(&data, id)) {
             self.owed = None;

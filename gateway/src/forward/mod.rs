@@ -27,7 +27,7 @@ use crate::{
     validate::era::Era,
 };
 use bytes::Bytes;
-use endpoint::Endpoint;
+use endpoint::{ANSWERS, Endpoint, Streams};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
@@ -46,10 +46,14 @@ use std::sync::{
 
 const ACCEL: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// Into a stream, beside what its backend sends.
+type Answers = tokio::sync::mpsc::Sender<Bytes>;
+
 /// Reaches backends.
 #[derive(Debug)]
 pub(crate) struct Forward {
     pub(crate) pools: Pools,
+    pub(crate) streams: Streams,
     config: Config,
     turn: AtomicUsize,
 }
@@ -77,7 +81,7 @@ pub(crate) struct Call<'a> {
 
 impl Forward {
     pub(crate) fn new(config: &Config) -> Forward {
-        Forward { pools: Pools::new(config), config: config.clone(), turn: AtomicUsize::new(0) }
+        Forward { pools: Pools::new(config), streams: Streams::default(), config: config.clone(), turn: AtomicUsize::new(0) }
     }
 
     /// The answer, streaming; `ticket` goes with its body, and so does what ends an open stream early.
@@ -116,8 +120,15 @@ impl Forward {
             *response.body_mut() = full(view);
             return Ok(response);
         }
-        let lens = events.then(|| self.lens(permit, &call, &target)).flatten();
-        let terms = Terms { lens, withdrawn: events.then(withdrawn), idle: self.config.idle_stream.map(|p| p.0), events };
+        let (answers, of_ours) = tokio::sync::mpsc::channel(ANSWERS);
+        let lens = events.then(|| self.lens(permit, &call, &target, answers)).flatten();
+        let terms = Terms {
+            lens,
+            withdrawn: events.then(withdrawn),
+            answers: events.then_some(of_ours),
+            idle: self.config.idle_stream.map(|p| p.0),
+            events,
+        };
         if let Some(mut ticket) = ticket.take() {
             ticket.answered(parts.status.as_u16());
             *response.body_mut() = Relay::new(from, answer.lease, answer.pool, ticket, terms).boxed_unsync();
@@ -189,11 +200,17 @@ impl Forward {
     }
 
     /// A reader who may see everything needs no filter but on the list itself, whose `cacheScope` is set.
-    fn lens(&self, permit: &Permit, call: &Call<'_>, target: &Arc<Target>) -> Option<lens::Lens> {
+    fn lens(&self, permit: &Permit, call: &Call<'_>, target: &Arc<Target>, answers: Answers) -> Option<lens::Lens> {
         let reader = (call.lists_tools || !call.reader.sees_all()).then(|| call.reader.clone());
         let owed = (call.era == Era::Modern).then(|| call.id.cloned()).flatten();
         let opened = call.http == Method::GET;
-        let endpoint = opened.then(|| Endpoint { sealer: call.sealer.clone(), permit: permit.clone(), target: target.clone() });
+        let endpoint = opened.then(|| Endpoint {
+            sealer: call.sealer.clone(),
+            permit: permit.clone(),
+            target: target.clone(),
+            streams: self.streams.clone(),
+            answers,
+        });
         lens::Lens::new(reader, owed, endpoint, self.config.list_bytes, call.call)
     }
 }

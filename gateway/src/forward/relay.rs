@@ -18,7 +18,10 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Sleep, sleep_until},
+};
 
 /// Resolves when the exchange must end though both sides would go on; says why.
 pub(crate) type Withdrawn = Pin<Box<dyn Future<Output = &'static str> + Send>>;
@@ -30,6 +33,7 @@ pub(crate) struct Relay {
     ticket: Option<Ticket>,
     lens: Option<Lens>,
     withdrawn: Option<Withdrawn>,
+    answers: Option<mpsc::Receiver<Bytes>>,
     idle: Option<(Duration, Pin<Box<Sleep>>)>,
     out: VecDeque<Bytes>,
     /// Whether whoever reads events expects them (a comment can say why the stream ends).
@@ -39,6 +43,8 @@ pub(crate) struct Relay {
 pub(crate) struct Terms {
     pub(crate) lens: Option<Lens>,
     pub(crate) withdrawn: Option<Withdrawn>,
+    /// Events of the gateway's own.
+    pub(crate) answers: Option<mpsc::Receiver<Bytes>>,
     pub(crate) idle: Option<Duration>,
     pub(crate) events: bool,
 }
@@ -51,6 +57,7 @@ impl Relay {
             ticket: Some(ticket),
             lens: terms.lens,
             withdrawn: terms.withdrawn,
+            answers: terms.answers,
             idle: terms.idle.map(|d| (d, Box::pin(sleep_until(Instant::now() + d)))),
             out: VecDeque::new(),
             events: terms.events,
@@ -174,6 +181,16 @@ impl Body for Relay {
             }
             if let Some((outcome, why)) = self.poll_end(cx) {
                 return self.cut(outcome, why);
+            }
+            if let Some(answers) = &mut self.answers {
+                match answers.poll_recv(cx) {
+                    Poll::Ready(Some(event)) => {
+                        self.give(event);
+                        continue;
+                    }
+                    Poll::Ready(None) => self.answers = None,
+                    Poll::Pending => {}
+                }
             }
             match ready!(Pin::new(&mut self.from).poll_frame(cx)) {
                 None => self.complete(),

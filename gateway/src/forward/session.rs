@@ -8,7 +8,7 @@ use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     rand::{SecureRandom, SystemRandom},
 };
-use rules::access::Permit;
+use rules::access::{Permit, Principal};
 
 const DOMAIN: &[u8] = b"gnomon.session.v1";
 
@@ -28,7 +28,7 @@ impl std::fmt::Debug for Sealer {
 }
 
 /// What a token stands for: one kind is never taken for the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// The value of `Mcp-Session-Id`.
     Session,
@@ -37,7 +37,7 @@ pub(crate) enum Kind {
 }
 
 /// A session as its backend knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Session {
     pub(crate) kind: Kind,
     /// URL of the backend that has it.
@@ -86,7 +86,7 @@ impl Sealer {
     }
 
     /// `None`: no such session, for this principal and this server.
-    pub(crate) fn open(&self, permit: &Permit, kind: Kind, token: &str) -> Option<Session> {
+    pub(crate) fn open(&self, slug: &str, who: &Principal, kind: Kind, token: &str) -> Option<Session> {
         if token.len() > MAX_TOKEN {
             return None;
         }
@@ -96,8 +96,7 @@ impl Sealer {
         let mut sealed = sealed.to_vec();
         let text = self.key.open_in_place(nonce, Aad::from(DOMAIN), &mut sealed).ok()?;
         let mut parts = std::str::from_utf8(text).ok()?.split('\0');
-        let who = permit.principal();
-        for ours in [kind.word(), permit.slug(), &who.tenant, &who.subject] {
+        for ours in [kind.word(), slug, &who.tenant, &who.subject] {
             if parts.next()? != ours {
                 return None;
             }

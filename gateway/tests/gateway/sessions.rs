@@ -232,8 +232,14 @@ async fn a_client_of_the_first_transport_posts_where_it_is_told_and_nobody_else_
     no_session(&site.send(list().at(&format!("{path}A")).key(&key("acme/a"))).await);
     no_session(&site.send(list().with("mcp-session-id", &token).key(&key("acme/a"))).await);
     no_session(&site.send(Ask::bare("GET").at(&path).key(&key("acme/a"))).await);
+    // Its client reads answers on the stream only, those of the gateway too.
     let denied = site.send(Ask::post(call("write")).at(&path).key(&key("acme/a"))).await;
-    assert_eq!(denied.json()["error"]["message"], "Unknown tool: write");
+    assert_eq!((denied.status, denied.text().as_str()), (202, "Accepted"));
+    let event = open.next().await.unwrap().unwrap();
+    assert_eq!(
+        event,
+        "event: message\ndata: {\"error\":{\"code\":-32602,\"message\":\"Unknown tool: write\"},\"id\":1,\"jsonrpc\":\"2.0\"}\n\n"
+    );
     assert_eq!(backend.asked().len(), 1, "so far only the stream was opened");
 
     let got = site.send(list().at(&path).key(&key("acme/a"))).await;
