@@ -204,7 +204,8 @@ fn answers_of_the_first_revision_arrive_on_another_connection() {
         /sse wire.server.endpoint-event answers on its stream what was asked at the address it gave there
         /sse wire.server.endpoint-offer an event stream that begins with the address for messages
         /sse wire.server.initialize-result an answer to initialize by everything 2.0, 2025-11-25
-    "#]].assert_eq(&whole);
+    "#]]
+    .assert_eq(&whole);
 }
 
 #[test]
