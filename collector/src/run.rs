@@ -3,7 +3,7 @@
 use crate::{
     AcceptError, Config, Error, Unavailable, VerifyingKey,
     api::{self, Admin, Api},
-    dispatch::Signer,
+    dispatch::{Shown, Signer, Windows},
     enrol::Authority,
     intake::{self, Speaker},
     judge, notify, registry, retention, secrets,
@@ -13,25 +13,18 @@ use crate::{
 use rules::{
     Timestamp,
     endpoint::Endpoint,
-    wire::v1::{Ack, Batch, Signed},
+    wire::v1::{Ack, Batch},
 };
 use std::{
-    collections::BTreeMap,
     fs::{File, TryLockError},
     net::SocketAddr,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread::JoinHandle,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, watch},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-
-type Shown = watch::Receiver<Option<Arc<Signed>>>;
 
 /// A collector that runs. Dropping it does not stop it; the token given to [`start`] does.
 #[derive(Debug)]
@@ -58,55 +51,6 @@ pub(crate) struct Inner {
     pub(crate) writer: Writer,
     pub(crate) shown: Arc<Windows>,
     pub(crate) key: VerifyingKey,
-}
-
-/// What is shown to enforcers, by site, and to gateways.
-#[derive(Debug, Default)]
-pub(crate) struct Windows {
-    decisions: Mutex<BTreeMap<String, watch::Sender<Option<Arc<Signed>>>>>,
-    bundle: watch::Sender<Option<Arc<Signed>>>,
-    /// Rung after each commit.
-    committed: Arc<Notify>,
-}
-
-impl Windows {
-    pub(crate) fn decisions(&self, site: &str) -> Shown {
-        let mut all = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(site.to_owned()).or_default().subscribe()
-    }
-
-    pub(crate) fn bundle(&self) -> Shown {
-        self.bundle.subscribe()
-    }
-
-    /// Rings for whoever waits for a commit.
-    #[cfg(test)]
-    pub(crate) fn wake(&self) {
-        self.committed.notify_one();
-    }
-
-    /// After a commit: what is durable may be seen.
-    fn publish(&self, state: &State) {
-        let all = &mut self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, site) in &state.sites {
-            show(all.entry(name.clone()).or_default(), site.issued.as_ref().map(|i| &i.signed));
-        }
-        show(&self.bundle, state.bundle.as_ref().map(|(_, signed)| signed));
-        self.committed.notify_one();
-    }
-}
-
-fn show(window: &watch::Sender<Option<Arc<Signed>>>, now: Option<&Arc<Signed>>) {
-    window.send_if_modified(|shown| {
-        let news = match (&*shown, now) {
-            (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
-            (old, new) => old.is_some() != new.is_some(),
-        };
-        if news {
-            *shown = now.cloned();
-        }
-        news
-    });
 }
 
 /// Opens the data directory, restores what was known, and starts all parts. What is returned is ready to be asked.

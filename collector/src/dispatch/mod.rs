@@ -3,6 +3,7 @@
 //! A generation is stored in the transaction that decided on it and shown after the commit, so no restart ever takes one back.
 
 mod sign;
+mod windows;
 
 use crate::{
     journal,
@@ -24,6 +25,7 @@ use serde_json::json;
 pub(crate) use sign::Signer;
 pub use sign::VerifyingKey;
 use std::{collections::BTreeSet, sync::Arc};
+pub(crate) use windows::{Shown, Windows};
 
 /// The set a site's enforcers have been shown last.
 #[derive(Clone, Debug, Serialize, Deserialize)]

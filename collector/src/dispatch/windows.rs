@@ -1,0 +1,60 @@
+//! Where the newest sets and bundles are seen, by those who wait for news.
+
+use crate::state::State;
+use rules::wire::v1::Signed;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::{Notify, watch};
+
+pub(crate) type Shown = watch::Receiver<Option<Arc<Signed>>>;
+
+/// What is shown to enforcers, by site, and to gateways.
+#[derive(Debug, Default)]
+pub(crate) struct Windows {
+    decisions: Mutex<BTreeMap<String, watch::Sender<Option<Arc<Signed>>>>>,
+    bundle: watch::Sender<Option<Arc<Signed>>>,
+    /// Rung after each commit.
+    pub(crate) committed: Arc<Notify>,
+}
+
+impl Windows {
+    pub(crate) fn decisions(&self, site: &str) -> Shown {
+        let mut all = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(site.to_owned()).or_default().subscribe()
+    }
+
+    pub(crate) fn bundle(&self) -> Shown {
+        self.bundle.subscribe()
+    }
+
+    /// Rings for whoever waits for a commit.
+    #[cfg(test)]
+    pub(crate) fn wake(&self) {
+        self.committed.notify_one();
+    }
+
+    /// After a commit: what is durable may be seen.
+    pub(crate) fn publish(&self, state: &State) {
+        let all = &mut self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, site) in &state.sites {
+            show(all.entry(name.clone()).or_default(), site.issued.as_ref().map(|i| &i.signed));
+        }
+        show(&self.bundle, state.bundle.as_ref().map(|(_, signed)| signed));
+        self.committed.notify_one();
+    }
+}
+
+fn show(window: &watch::Sender<Option<Arc<Signed>>>, now: Option<&Arc<Signed>>) {
+    window.send_if_modified(|shown| {
+        let news = match (&*shown, now) {
+            (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
+            (old, new) => old.is_some() != new.is_some(),
+        };
+        if news {
+            *shown = now.cloned();
+        }
+        news
+    });
+}
