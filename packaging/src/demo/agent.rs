@@ -254,7 +254,7 @@ async fn checked(answer: reqwest::Response) -> Result<reqwest::Response, Trouble
     }
     let text = answer.text().await.unwrap_or_default();
     let value: Value = serde_json::from_str(&text).unwrap_or_default();
-    let said = value.pointer("/error/message").and_then(Value::as_str).map_or(text, str::to_owned);
+    let said = value.pointer("/error/message").or(value.get("error")).and_then(Value::as_str).map_or(text, str::to_owned);
     Err(Trouble::Status(status.as_u16(), said))
 }
 

@@ -94,7 +94,7 @@ pub(super) fn reminders(play: &mut Play, teller: &mut Teller, streams: &Streams)
 /// How long until a finding's deadline; an error when it has passed.
 fn before(finding: &FindingReport) -> Result<String, String> {
     let left = finding.deadline.ok_or("no deadline")?.duration_since(Timestamp::now());
-    if left.is_positive() { Ok(format!("{left:#}")) } else { Err(format!("the deadline was {left:#} ago")) }
+    if left.is_positive() { Ok(format!("{:.1} s", left.as_secs_f64())) } else { Err(format!("the deadline was {left:#} ago")) }
 }
 
 fn reminder(play: &Play, finding: &FindingReport, days: u32) -> Result<String, String> {

@@ -179,7 +179,7 @@ fn evidence(server: &ServerReport, teller: &mut Teller) -> Result<(), Failure> {
         teller.say(format!("  {:<5} {:<32} {}", crate::table::word(&e.witness), e.mark, e.detail))?;
     }
     for p in &server.processes {
-        teller.say(format!("  host  process {p:?}"))?;
+        teller.say(format!("  host  process {} of {}, bound to {:?}: {}", p.pid, p.user, p.bound, p.command))?;
     }
     Ok(())
 }
