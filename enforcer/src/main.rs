@@ -24,7 +24,7 @@ async fn main() -> ExitCode {
         eprintln!("enforcer: {}: `sets` must name the file in which signed sets arrive", path.display());
         return ExitCode::from(2);
     };
-    tokio::spawn(enforcer::follow::follow(file, sets, Duration::from_millis(200)));
+    tokio::spawn(enforcer::follow::follow(file, sets, Duration::from_millis(200), |why| eprintln!("enforcer: {why}")));
     tokio::spawn(async move {
         // One JSON object per line: whoever runs us carries them to the collector.
         while let Some(applied) = said.recv().await {

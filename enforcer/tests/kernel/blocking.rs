@@ -126,3 +126,24 @@ fn what_netlink_reads_is_what_nft_lists() {
         assert!(enforcer::render::skeleton::is_whole(&present, &[enforcer::Hook::Forward].into()), "{}", present.skeleton);
     }
 }
+
+/// The last line: even an element that slipped past planner and checker cannot cut what is protected.
+#[test]
+fn the_kernel_itself_keeps_what_is_protected() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    let [v4, v6] = crate::lab::INNOCENT;
+    let mut set = blocking(1, 60);
+    set.protected.push(format!("{v4}/32").parse().unwrap());
+    set.protected_endpoints.push(format!("[{v6}]:{}", crate::lab::PORT).parse().unwrap());
+    apply(&lab, "router", sign(&set));
+    for (map, address) in [("blk4", v4), ("blk6", v6)] {
+        lab.nft("router", &format!("'add element inet gnomon {map} {{ {address} . {} timeout 60s : goto block }}'", crate::lab::PORT));
+    }
+    for to in crate::talk::addresses().into_iter().skip(2) {
+        assert_flows(&lab, to);
+    }
+    for to in shadow() {
+        assert_blocked(&lab, to);
+    }
+}

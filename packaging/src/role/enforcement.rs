@@ -70,7 +70,7 @@ pub async fn enforcer(options: &Enforcer, global: &Global) -> Result<Exit, Failu
     say(global, "enforcer", &format!("{mode} the sets in {}", file.display()))?;
     let (shown, sets) = watch::channel(None);
     let (reports, said) = mpsc::channel(64);
-    let following = tokio::spawn(enforcer::follow::follow(file.clone(), shown, Duration::from_millis(500)));
+    let following = tokio::spawn(enforcer::follow::follow(file.clone(), shown, Duration::from_millis(500), |why| tracing::warn!("{why}")));
     let writing = tokio::spawn(write_reports(said, beside(&file)));
     let ended = enforcer::run(config, sets, reports, shutdown).await;
     following.abort();
