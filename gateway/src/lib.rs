@@ -28,7 +28,6 @@ pub use config::Config;
 
 use rules::{Timestamp, wire::v1::Signed};
 use std::{
-    collections::HashSet,
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -106,7 +105,7 @@ async fn tidy(gateway: Arc<pipeline::Gateway>) {
             Ok(()) = book.changed() => {}
         }
         if let Some(book) = &*book.borrow_and_update() {
-            gateway.forward.pools.keep(&book.all_targets().collect::<HashSet<_>>());
+            gateway.forward.keep(book.all_targets());
         }
     }
 }

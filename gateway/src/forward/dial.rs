@@ -18,10 +18,10 @@ use tokio_rustls::TlsConnector;
 /// Bytes of an answer's head.
 const MAX_HEAD: usize = 256 << 10;
 
-pub(crate) type Opened = (SendRequest<Full<Bytes>>, SocketAddr, AbortHandle);
+pub(super) type Opened = (SendRequest<Full<Bytes>>, SocketAddr, AbortHandle);
 
 /// The text behind the error says which step failed. Each step may take `within`.
-pub(crate) async fn open(target: &Target, tls: Option<Arc<ClientConfig>>, within: Duration) -> Result<Opened, String> {
+pub(super) async fn open(target: &Target, tls: Option<Arc<ClientConfig>>, within: Duration) -> Result<Opened, String> {
     let late = || format!("no answer within {}", rules::period::Period(within));
     let addresses = timeout(within, target.addresses()).await.map_err(|_| late())??;
     let mut why = String::new();
@@ -63,7 +63,7 @@ async fn http(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Resul
 }
 
 /// Trusts `roots` (PEM files), or the system's when there are none.
-pub(crate) fn tls(roots: &[PathBuf]) -> Result<Arc<ClientConfig>, String> {
+pub(super) fn tls(roots: &[PathBuf]) -> Result<Arc<ClientConfig>, String> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let mut store = RootCertStore::empty();
     for path in roots {

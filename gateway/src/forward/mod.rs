@@ -16,7 +16,6 @@ pub(crate) use headers::SESSION;
 #[cfg(test)]
 pub(crate) use lens::Lens;
 pub(crate) use list::Reader;
-pub(crate) use pool::Pools;
 pub(crate) use relay::Withdrawn;
 pub(crate) use target::Target;
 
@@ -34,7 +33,7 @@ use hyper::{
     body::Incoming,
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue},
 };
-use pool::{Answer, Failure};
+use pool::{Answer, Failure, Pools};
 use relay::{Relay, Terms};
 use rules::{access::Permit, printable::printable};
 use serde_json::Value;
@@ -52,7 +51,7 @@ type Answers = tokio::sync::mpsc::Sender<Bytes>;
 /// Reaches backends.
 #[derive(Debug)]
 pub(crate) struct Forward {
-    pub(crate) pools: Pools,
+    pools: Pools,
     pub(crate) streams: Streams,
     config: Config,
     turn: AtomicUsize,
@@ -82,6 +81,11 @@ pub(crate) struct Call<'a> {
 impl Forward {
     pub(crate) fn new(config: &Config) -> Forward {
         Forward { pools: Pools::new(config), streams: Streams::default(), config: config.clone(), turn: AtomicUsize::new(0) }
+    }
+
+    /// Forgets the connections of backends that are no longer registered.
+    pub(crate) fn keep<'a>(&self, registered: impl Iterator<Item = &'a Arc<Target>>) {
+        self.pools.keep(&registered.collect());
     }
 
     /// The answer, streaming; `ticket` goes with its body, and so does what ends an open stream early.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming, client::conn::http1::SendRequest};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -18,7 +18,7 @@ use tokio::{
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub(super) enum Failure {
     #[error("cannot be connected to: {0}")]
     Unreachable(String),
     /// The request may have been executed: it is never sent again.
@@ -30,7 +30,7 @@ pub(crate) enum Failure {
 
 /// All backends' connections.
 #[derive(Debug)]
-pub(crate) struct Pools {
+pub(super) struct Pools {
     config: Forward,
     tls: OnceLock<Result<Arc<rustls::ClientConfig>, String>>,
     pools: Mutex<HashMap<Arc<Target>, Arc<Pool>>>,
@@ -65,23 +65,22 @@ impl Drop for Lease {
 
 /// A started answer: its head, and the connection its body comes from.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(super) struct Answer {
     pub(crate) response: Response<Incoming>,
     pub(crate) lease: Lease,
     pub(crate) pool: Arc<Pool>,
 }
 
 impl Pools {
-    pub(crate) fn new(config: &Forward) -> Pools {
+    pub(super) fn new(config: &Forward) -> Pools {
         Pools { config: config.clone(), tls: OnceLock::new(), pools: Mutex::default() }
     }
 
-    /// Forgets the connections of backends that are no longer registered.
-    pub(crate) fn keep(&self, targets: &std::collections::HashSet<&Arc<Target>>) {
+    pub(super) fn keep(&self, targets: &HashSet<&Arc<Target>>) {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner).retain(|t, _| targets.contains(t));
     }
 
-    pub(crate) async fn send(&self, target: &Arc<Target>, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+    pub(super) async fn send(&self, target: &Arc<Target>, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
         let pool = self.pool(target);
         let within = self.config.answer_time.0;
         let deadline = tokio::time::Instant::now() + within;
