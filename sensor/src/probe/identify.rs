@@ -458,6 +458,11 @@ impl Interrogation {
         self.sessions
     }
 
+    /// Nothing took the connection.
+    pub fn absent(&self) -> bool {
+        self.absent
+    }
+
     /// An HTTP server, or anything else that talked, was here.
     pub fn reached(&self) -> bool {
         self.reached

@@ -10,7 +10,7 @@ use super::{
 };
 use rules::{Timestamp, endpoint::Endpoint, evidence::Evidence};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -53,6 +53,10 @@ pub struct Bounds {
     pub per_host_rate: u32,
 }
 
+/// In a sweep no larger than this, what did not take a connection is tried once more: a SYN may be lost, a server may be
+/// just starting again.
+const SECOND_LOOK: u64 = 2048;
+const SECOND_LOOK_AFTER: Duration = Duration::from_secs(3);
 /// Endpoints begun for each question that may be under way: while one host rests, another is asked.
 const ACTIVE_PER_SLOT: usize = 8;
 
@@ -70,6 +74,9 @@ pub struct Sweep {
     /// Active endpoints with a question to send, and from when.
     ready: BTreeSet<(Instant, Endpoint)>,
     under_way: usize,
+    /// To be tried once more, and from when, in that order.
+    again: VecDeque<(Instant, Endpoint)>,
+    tried_again: HashSet<Endpoint>,
     stopping: bool,
     progress: Progress,
 }
@@ -88,6 +95,8 @@ impl Sweep {
             active: HashMap::new(),
             ready: BTreeSet::new(),
             under_way: 0,
+            again: VecDeque::new(),
+            tried_again: HashSet::new(),
             stopping: false,
             progress: Progress::default(),
         }
@@ -103,7 +112,7 @@ impl Sweep {
     }
 
     pub fn is_done(&self) -> bool {
-        self.active.is_empty() && (self.stopping || self.next_index >= self.order.len())
+        self.active.is_empty() && (self.stopping || self.next_index >= self.order.len() && self.again.is_empty())
     }
 
     /// When to tick, if nothing else happens before.
@@ -113,7 +122,8 @@ impl Sweep {
         }
         let more = !self.stopping && self.next_index < self.order.len() && self.active.len() < self.max_active();
         let ready = self.ready.first().map(|(at, _)| *at);
-        let first = if more { Some(now) } else { ready };
+        let again = self.again.front().map(|(at, _)| *at).filter(|_| !self.stopping);
+        let first = if more { Some(now) } else { [ready, again].into_iter().flatten().min() };
         first.map(|at| at.max(self.pace.free_at(now)))
     }
 
@@ -153,6 +163,11 @@ impl Sweep {
             self.ready.insert((self.pace.host_free_at(endpoint.address, now), endpoint));
             return;
         }
+        if interrogation.absent() && !self.stopping && self.space.len() <= SECOND_LOOK && self.tried_again.insert(endpoint) {
+            self.active.remove(&endpoint);
+            self.again.push_back((now + SECOND_LOOK_AFTER, endpoint));
+            return;
+        }
         let found = interrogation.evidence(at);
         let (minted, ended) = interrogation.sessions();
         self.progress.sessions_minted += u64::from(minted);
@@ -167,6 +182,7 @@ impl Sweep {
 
     fn stop(&mut self, now: Instant, at: Timestamp, effects: &mut Vec<Effect>) {
         self.stopping = true;
+        self.again.clear();
         let waiting: Vec<Endpoint> = self.ready.iter().map(|(_, e)| *e).collect();
         self.ready.clear();
         for endpoint in waiting {
@@ -199,21 +215,28 @@ impl Sweep {
         }
     }
 
-    /// Takes new endpoints in permuted order while there is room.
+    /// Takes new endpoints in permuted order while there is room, then those to be tried once more.
     fn begin(&mut self, now: Instant) {
         while !self.stopping && self.active.len() < self.max_active() {
-            let Some(position) = self.order.at(self.next_index) else { return };
+            let Some(position) = self.order.at(self.next_index) else { break };
             self.next_index += 1;
-            let Some(endpoint) = self.space.at(position) else {
-                self.progress.excluded += 1;
-                continue;
-            };
-            let seed = self.seed ^ position.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let mut interrogation = Interrogation::new(endpoint, self.hint_for(endpoint), self.manner.clone(), seed);
-            let question = interrogation.next_question();
-            self.active.insert(endpoint, (interrogation, question));
-            self.ready.insert((self.pace.host_free_at(endpoint.address, now), endpoint));
+            match self.space.at(position) {
+                Some(endpoint) => self.begin_at(endpoint, position, now),
+                None => self.progress.excluded += 1,
+            }
         }
+        while !self.stopping && self.active.len() < self.max_active() && self.again.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, endpoint)) = self.again.pop_front() else { break };
+            self.begin_at(endpoint, u64::from(endpoint.port), now);
+        }
+    }
+
+    fn begin_at(&mut self, endpoint: Endpoint, position: u64, now: Instant) {
+        let seed = self.seed ^ position.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut interrogation = Interrogation::new(endpoint, self.hint_for(endpoint), self.manner.clone(), seed);
+        let question = interrogation.next_question();
+        self.active.insert(endpoint, (interrogation, question));
+        self.ready.insert((self.pace.host_free_at(endpoint.address, now), endpoint));
     }
 
     fn hint_for(&self, endpoint: Endpoint) -> Hint {
@@ -225,3 +248,7 @@ impl Sweep {
 
 /// How long after a stop the last answers are waited for.
 pub const STOP_GRACE: Duration = Duration::from_millis(800);
+
+#[cfg(test)]
+#[path = "schedule/tests.rs"]
+mod tests;
