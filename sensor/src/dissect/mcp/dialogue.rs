@@ -222,8 +222,8 @@ impl Dialogue {
         match message {
             Message::Result { id, result } => self.result(*id, result, stored, at, world),
             Message::Error { id, code, message, data } => {
-                let asked = id.is_some_and(|id| self.take(id, world).is_some());
-                let in_session = self.session.is_some();
+                let asked = id.and_then(|id| self.take(id, world)).is_some_and(|call| call.ours);
+                let in_session = self.session.is_some() && self.transport != Some(Transport::HttpSse);
                 if let Some(mark) =
                     shapes::error(*code, message, data, in_session).filter(|_| asked || self.mcp || (self.unheard && !stored))
                 {
