@@ -117,6 +117,8 @@ pub struct Interrogation {
     certificate: Option<TlsFacts>,
     reached: bool,
     absent: bool,
+    waited: bool,
+    pause: bool,
     sessions: (u16, u16),
 }
 
@@ -153,6 +155,8 @@ impl Interrogation {
             certificate: None,
             reached: false,
             absent: false,
+            waited: false,
+            pause: false,
             sessions: (0, 0),
         }
     }
@@ -238,6 +242,12 @@ impl Interrogation {
                 if self.silent >= 2 {
                     self.drop_rest();
                 }
+            }
+            // It answered before: it may be starting again. The question was not heard, so asking it once more harms nothing.
+            Kind::Gone if self.reached && !self.waited => {
+                self.waited = true;
+                self.pause = true;
+                self.todo.push_front(todo.clone());
             }
             Kind::Gone => {
                 self.absent = !self.reached;
@@ -456,6 +466,11 @@ impl Interrogation {
     /// Sessions servers minted for us, and those we ended.
     pub fn sessions(&self) -> (u16, u16) {
         self.sessions
+    }
+
+    /// Whether to let the server be for a few seconds before the next question; says so once.
+    pub fn take_pause(&mut self) -> bool {
+        std::mem::take(&mut self.pause)
     }
 
     /// Nothing took the connection.

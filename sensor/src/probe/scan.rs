@@ -8,7 +8,7 @@ use super::{
     http1::Caps,
     identify::{Hint, Interrogation},
     question::{Ask, Identity, Question},
-    schedule::{Effect, Event, STOP_GRACE, Sweep},
+    schedule::{Effect, Event, SECOND_LOOK_AFTER, STOP_GRACE, Sweep},
     targets::{Limits, Space, Target, parse},
 };
 use rules::{Timestamp, endpoint::Endpoint, evidence::Evidence};
@@ -64,7 +64,7 @@ pub(super) async fn probe_one_with(target: Endpoint, hint: Hint, config: &ScanCo
     while let Some(question) = interrogation.next_question() {
         let (outcome, _) = dialer.ask(&question).await;
         interrogation.absorb(&question, &outcome);
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(if interrogation.take_pause() { SECOND_LOOK_AFTER } else { pause }).await;
     }
     interrogation.evidence(Timestamp::now())
 }

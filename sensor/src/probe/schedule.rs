@@ -56,7 +56,7 @@ pub struct Bounds {
 /// In a sweep no larger than this, what did not take a connection is tried once more: a SYN may be lost, a server may be
 /// just starting again.
 const SECOND_LOOK: u64 = 2048;
-const SECOND_LOOK_AFTER: Duration = Duration::from_secs(3);
+pub const SECOND_LOOK_AFTER: Duration = Duration::from_secs(3);
 /// Endpoints begun for each question that may be under way: while one host rests, another is asked.
 const ACTIVE_PER_SLOT: usize = 8;
 
@@ -160,7 +160,8 @@ impl Sweep {
         let Some((interrogation, slot)) = self.active.get_mut(&endpoint) else { return };
         if let Some(question) = interrogation.next_question() {
             *slot = Some(question);
-            self.ready.insert((self.pace.host_free_at(endpoint.address, now), endpoint));
+            let from = if interrogation.take_pause() { now + SECOND_LOOK_AFTER } else { now };
+            self.ready.insert((self.pace.host_free_at(endpoint.address, now).max(from), endpoint));
             return;
         }
         if interrogation.absent() && !self.stopping && self.space.len() <= SECOND_LOOK && self.tried_again.insert(endpoint) {

@@ -80,6 +80,17 @@ fn a_server_that_was_just_starting_is_found_by_the_second_look() {
 }
 
 #[test]
+fn a_server_that_ends_between_two_questions_is_waited_for_once() {
+    let mut refused = false;
+    let (asked, _) = play(sweep(space("10.0.0.5", &[3001]), 200), Duration::from_millis(5), |question, _| {
+        if question.path == "/sse" && !std::mem::replace(&mut refused, true) { Outcome::Refused } else { not_found() }
+    });
+    let sse: Vec<_> = asked.iter().filter(|(_, q)| q.path == "/sse").map(|(at, _)| at.as_secs()).collect();
+    assert_eq!(sse, [0, 3]);
+    assert!(asked.len() > 10, "and the rest is asked");
+}
+
+#[test]
 fn a_stop_asks_nothing_more_but_ends_sessions() {
     let mut sweep = sweep(space("10.0.0.0/24", &[3001]), 1000);
     let now = Instant::now();
