@@ -106,6 +106,7 @@ impl Watch {
             ("out-of-window", flow.strays),
             ("ambiguous", flow.ambiguous + self.fragments.ambiguous),
             ("fragment", self.fragments.lost),
+            ("names-forgotten", self.world.names.forgotten),
         ];
         let all = counted.into_iter().chain(self.lost.iter().map(|(k, v)| (*k, *v))).chain(self.world.lost().iter().map(|(k, v)| (*k, *v)));
         let lost = all.filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)).collect();

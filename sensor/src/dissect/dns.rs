@@ -29,6 +29,8 @@ pub struct Names {
     /// Addresses of hosts and ports of `_mcp._tcp` services, by host name: either may come first.
     hosts: HashMap<u64, IpAddr>,
     services: HashMap<u64, u16>,
+    /// Entries that made room.
+    pub forgotten: u64,
 }
 
 impl Names {
@@ -67,7 +69,7 @@ fn take(record: &Record, asked: Option<&str>, announced: bool, at: Moment, world
         RData::SRV(service) => {
             let name = plain(&record.name);
             if announced && name.contains("_mcp._tcp") {
-                bound(&mut world.names.services);
+                bound(&mut world.names.services, &mut world.names.forgotten);
                 world.names.services.insert(digest(plain(&service.target).as_bytes()), service.port);
                 announce(&plain(&service.target), at, world);
             }
@@ -78,10 +80,10 @@ fn take(record: &Record, asked: Option<&str>, announced: bool, at: Moment, world
     let own = plain(&record.name);
     // Through aliases, the name that was asked for is the one people know.
     let name = asked.filter(|a| !announced && !a.is_empty()).unwrap_or(&own).to_owned();
-    bound(&mut world.names.names);
+    bound(&mut world.names.names, &mut world.names.forgotten);
     world.names.names.insert(address, (name, at, life));
     if announced {
-        bound(&mut world.names.hosts);
+        bound(&mut world.names.hosts, &mut world.names.forgotten);
         world.names.hosts.insert(digest(own.as_bytes()), address);
         announce(&own, at, world);
     }
@@ -95,8 +97,9 @@ fn announce(host: &str, at: Moment, world: &mut World) {
     world.ledger.say(&place, "wire.context.mdns-service", &format!("{host} announces _mcp._tcp"), at, Facts::default());
 }
 
-fn bound<K, V>(map: &mut HashMap<K, V>) {
+fn bound<K, V>(map: &mut HashMap<K, V>, forgotten: &mut u64) {
     if map.len() >= REMEMBERED {
+        *forgotten += map.len() as u64;
         map.clear();
     }
 }

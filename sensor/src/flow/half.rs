@@ -34,9 +34,15 @@ pub(super) struct Half {
     pub(super) held: VecDeque<Held>,
     pub(super) held_cost: usize,
     pub(super) ended: bool,
+    /// Sequence number, length and digest of the start of segments lately handed on, to notice a later copy that differs.
+    handed: [(u32, u32, u32); REMEMBERED],
+    turn: u8,
     /// Segments in a row that were far out of the window.
     strays: u8,
 }
+
+/// Segments of an end whose later copies are compared.
+const REMEMBERED: usize = 4;
 
 /// What to do with a payload.
 #[derive(Debug, PartialEq, Eq)]
@@ -147,10 +153,34 @@ impl Half {
         self.held.push_front(held);
     }
 
+    /// Notes a segment that is handed on.
+    pub(super) fn remember(&mut self, sequence: u32, bytes: &[u8]) {
+        if let Some(place) = self.handed.get_mut(usize::from(self.turn) % REMEMBERED) {
+            *place = (sequence, bytes.len() as u32, digest(bytes));
+        }
+        self.turn = self.turn.wrapping_add(1);
+    }
+
+    /// Whether a copy of a segment that was handed on says something else.
+    pub(super) fn contradicts(&self, sequence: u32, bytes: &[u8]) -> bool {
+        let same = |(s, length, _): &&(u32, u32, u32)| *s == sequence && *length == bytes.len() as u32;
+        !bytes.is_empty() && self.handed.iter().find(same).is_some_and(|(_, _, known)| *known != digest(bytes))
+    }
+
     pub(super) fn acknowledge(&mut self, number: u32) {
         let newer = self.acknowledged.is_none_or(|a| distance(number, a) > 0);
         if newer {
             self.acknowledged = Some(number);
         }
     }
+}
+
+/// Of the first bytes only: enough to notice, cheap enough for every segment.
+fn digest(bytes: &[u8]) -> u32 {
+    let start = bytes.get(..64).unwrap_or(bytes);
+    start.chunks(8).fold(0x9e37_79b9, |state: u32, chunk| {
+        let word = chunk.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+        let mixed = (word ^ u64::from(state)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 32) as u32
+    })
 }

@@ -319,10 +319,13 @@ impl<C: Conversation> Flow<C> {
         let ready = indifferent || (self.halves.at(from).held.is_empty() && self.heard(from, segment.acknowledgment));
         let half = self.halves.at_mut(from);
         match half.place(segment.sequence, bytes.len() + missing) {
-            Place::Old => {}
+            Place::Old => lost.ambiguous += u64::from(half.contradicts(segment.sequence, bytes)),
             Place::Stray => lost.strays += 1,
             Place::Now(skip) if ready => {
                 half.advance(bytes.len() + missing - skip);
+                if !indifferent {
+                    half.remember(segment.sequence, bytes);
+                }
                 let new = bytes.get(skip..).unwrap_or_default();
                 self.hand_on(from, new, missing, at, world, lost);
             }
@@ -389,6 +392,7 @@ impl<C: Conversation> Flow<C> {
         let half = self.halves.at_mut(from);
         if let Place::Now(skip) = half.place(held.sequence, held.bytes.len() + missing) {
             half.advance(held.bytes.len() + missing - skip);
+            half.remember(held.sequence, &held.bytes);
             let new = held.bytes.get(skip..).unwrap_or_default();
             self.hand_on(from, new, missing, at, world, lost);
         }

@@ -129,6 +129,16 @@ fn the_first_copy_wins_and_a_different_one_is_counted() {
 }
 
 #[test]
+fn a_later_copy_that_differs_is_counted_and_a_true_one_is_not() {
+    let mut w = Wire::new();
+    w.send('c', 99, None, "S", "").send('c', 100, Some(1), "", "abcd").send('c', 100, Some(1), "", "abcd");
+    assert_eq!(w.table.lost().ambiguous, 0);
+    w.send('c', 100, Some(1), "", "aXcd").send('c', 104, Some(1), "", "efgh");
+    assert_eq!(w.finish(), ">abcd>efgh#");
+    assert_eq!(w.table.lost().ambiguous, 1);
+}
+
+#[test]
 fn both_fins_close_and_a_reused_port_starts_anew() {
     let mut w = Wire::new();
     w.send('c', 99, None, "S", "").send('s', 499, Some(100), "S", "").send('c', 100, Some(500), "F", "ab");
