@@ -282,7 +282,7 @@ impl Core {
                 let report = crate::operator::applied(&self.point, generation, &enacted);
                 match cause {
                     Cause::New | Cause::Start => vec![Effect::Report(report)],
-                    Cause::Look { actor } if enacted.changed => self.on_repair(report, actor, now),
+                    Cause::Look { actor } if enacted.drifted => self.on_repair(report, actor, now),
                     Cause::Look { .. } | Cause::Renewal => Vec::new(),
                 }
             }

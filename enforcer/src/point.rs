@@ -107,8 +107,8 @@ pub struct Enacted {
     pub elements: usize,
     pub withheld: Vec<Withheld>,
     pub new: usize,
-    /// Whether anything had to be changed.
-    pub changed: bool,
+    /// Whether the kernel did not hold it any more (or not yet). A lease renewed, or a protected address come or gone, is no drift.
+    pub drifted: bool,
     /// When the shortest lease is due for renewal.
     pub lease: Duration,
 }
@@ -217,7 +217,7 @@ impl Point {
         trusted: &mut Option<String>,
     ) -> Result<Enacted, Error> {
         let mut last = Error::Differs(String::new());
-        let mut changed = false;
+        let mut drifted = false;
         for attempt in 0..3 {
             let present = self.present().await?;
             let skeleton = match (attempt, &present) {
@@ -229,8 +229,8 @@ impl Point {
             if !outline.objections.is_empty() {
                 return Err(Error::Objected(outline.objections));
             }
+            drifted |= skeleton != Skeleton::Keep || difference(&outline.ruleset, present.as_ref(), how.trial.is_some()).is_some();
             if !outline.transaction.is_empty() {
-                changed = true;
                 self.memory = None;
                 match self.nft.commit(&outline.transaction.to_nft()).await {
                     // Somebody changed the table between our look and our commit, or it has another shape: look again.
@@ -242,11 +242,13 @@ impl Point {
                 }
             }
             let after = if outline.transaction.is_empty() { present } else { self.read().await? };
-            match difference(&outline.ruleset, after.as_ref(), how.trial.is_some()) {
+            let unprotected = after.as_ref().filter(|p| p.never != outline.ruleset.never || p.open != outline.ruleset.open);
+            let unprotected = unprotected.map(|_| "protected addresses differ".to_owned());
+            match unprotected.or_else(|| difference(&outline.ruleset, after.as_ref(), how.trial.is_some())) {
                 None => {
                     *trusted = after.map(|p| p.skeleton);
                     let Outline { ruleset, withheld, new, .. } = outline;
-                    return Ok(Enacted { elements: ruleset.blocks.len(), withheld, new, changed, lease: lease(set, how.now) });
+                    return Ok(Enacted { elements: ruleset.blocks.len(), withheld, new, drifted, lease: lease(set, how.now) });
                 }
                 Some(why) => last = Error::Differs(why),
             }
@@ -286,14 +288,14 @@ impl Point {
     }
 }
 
-/// What was asked for and is not there, or is there and was not asked for.
+/// What was to be cut and is not, or is and was not to be. Protected addresses follow this host's facts and are compared apart.
 fn difference(ruleset: &Ruleset, present: Option<&Present>, trial: bool) -> Option<String> {
     let Some(present) = present else { return Some("the table is gone".to_owned()) };
     if !skeleton::is_whole(present, &ruleset.hooks) {
         return Some("chains or rules are not ours".to_owned());
     }
-    if ruleset.agents != present.agents || ruleset.never != present.never || ruleset.open != present.open {
-        return Some("agent ranges or protected addresses differ".to_owned());
+    if ruleset.agents != present.agents {
+        return Some("agent ranges differ".to_owned());
     }
     let missing = ruleset.blocks.iter().find(|(endpoint, block)| {
         present.blocks.get(endpoint).is_none_or(|held| held.action != block.action || held.finding.as_ref() != Some(&block.finding))

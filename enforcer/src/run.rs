@@ -132,7 +132,7 @@ impl Hands {
             return Err(Error::Objected(outline.objections));
         }
         let elements = outline.ruleset.blocks.len();
-        Ok(Enacted { elements, withheld: outline.withheld, new: outline.new, changed: false, lease: lease(set, now) })
+        Ok(Enacted { elements, withheld: outline.withheld, new: outline.new, drifted: false, lease: lease(set, now) })
     }
 
     fn arrived(&self, signed: Option<Arc<Signed>>) -> Option<Event> {

@@ -49,8 +49,8 @@ impl Play {
         self.event(Event::State(state, Some(candidate(generation).set)))
     }
 
-    fn done(&mut self, generation: u64, cause: Cause, changed: bool) -> &mut Self {
-        let enacted = Enacted { elements: 1, withheld: vec![], new: 0, changed, lease: Duration::from_secs(900) };
+    fn done(&mut self, generation: u64, cause: Cause, drifted: bool) -> &mut Self {
+        let enacted = Enacted { elements: 1, withheld: vec![], new: 0, drifted, lease: Duration::from_secs(900) };
         self.event(Event::Enacted { generation, cause, result: Ok(enacted), kernel: Some(10) })
     }
 

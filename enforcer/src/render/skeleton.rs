@@ -27,7 +27,7 @@ const SETS: [&str; 10] = [
 ];
 
 /// Chains that packets are sent to, and their rules in order.
-const CHAINS: [(&str, &[&str]); 3] = [
+const CHAINS: [(&str, &[&str]); 4] = [
     (
         "shadow",
         &["counter name shadowed", "limit rate 10/second burst 20 packets log prefix \"gnomon-shadow \" group 5 snaplen 128", "accept"],
@@ -47,10 +47,8 @@ const CHAINS: [(&str, &[&str]); 3] = [
         ],
     ),
     (
-        "judge",
+        "ports",
         &[
-            // What has no ports has something else where ports would be.
-            "meta l4proto != { tcp, udp, sctp, dccp, udplite } accept",
             // Our own resets, and those of a host that cleans up, must get through.
             "tcp flags & rst == rst accept",
             // No rule here asks connection tracking: an established connection is judged like a new one.
@@ -59,6 +57,18 @@ const CHAINS: [(&str, &[&str]); 3] = [
             // The other direction, for streams in which only the server speaks (SSE).
             "ip daddr @agents4 ip saddr != @never4 ip saddr . th sport != @open4 ip saddr . th sport vmap @blk4",
             "ip6 daddr @agents6 ip6 saddr != @never6 ip6 saddr . th sport != @open6 ip6 saddr . th sport vmap @blk6",
+        ],
+    ),
+    (
+        "judge",
+        // What has no ports has something else where ports would be. No set in braces: its name would change with each repair, and the
+        // rule with it.
+        &[
+            "meta l4proto tcp goto ports",
+            "meta l4proto udp goto ports",
+            "meta l4proto udplite goto ports",
+            "meta l4proto sctp goto ports",
+            "meta l4proto dccp goto ports",
         ],
     ),
 ];

@@ -63,14 +63,20 @@ fn the_first_transaction_is_the_whole_table() {
         add rule inet gnomon block tcp flags & (syn | fin | rst) == 0 tcp dport 32768-65535 ip6 daddr @agents6 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept
         add rule inet gnomon block meta l4proto tcp reject with tcp reset
         add rule inet gnomon block reject with icmpx type admin-prohibited
+        add chain inet gnomon ports
+        flush chain inet gnomon ports
+        add rule inet gnomon ports tcp flags & rst == rst accept
+        add rule inet gnomon ports ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport vmap @blk4
+        add rule inet gnomon ports ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport vmap @blk6
+        add rule inet gnomon ports ip daddr @agents4 ip saddr != @never4 ip saddr . th sport != @open4 ip saddr . th sport vmap @blk4
+        add rule inet gnomon ports ip6 daddr @agents6 ip6 saddr != @never6 ip6 saddr . th sport != @open6 ip6 saddr . th sport vmap @blk6
         add chain inet gnomon judge
         flush chain inet gnomon judge
-        add rule inet gnomon judge meta l4proto != { tcp, udp, sctp, dccp, udplite } accept
-        add rule inet gnomon judge tcp flags & rst == rst accept
-        add rule inet gnomon judge ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport vmap @blk4
-        add rule inet gnomon judge ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport vmap @blk6
-        add rule inet gnomon judge ip daddr @agents4 ip saddr != @never4 ip saddr . th sport != @open4 ip saddr . th sport vmap @blk4
-        add rule inet gnomon judge ip6 daddr @agents6 ip6 saddr != @never6 ip6 saddr . th sport != @open6 ip6 saddr . th sport vmap @blk6
+        add rule inet gnomon judge meta l4proto tcp goto ports
+        add rule inet gnomon judge meta l4proto udp goto ports
+        add rule inet gnomon judge meta l4proto udplite goto ports
+        add rule inet gnomon judge meta l4proto sctp goto ports
+        add rule inet gnomon judge meta l4proto dccp goto ports
         add chain inet gnomon on_output { type filter hook output priority -10; policy accept; }
         flush chain inet gnomon on_output
         add rule inet gnomon on_output jump judge

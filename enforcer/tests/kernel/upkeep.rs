@@ -119,6 +119,27 @@ fn a_busy_host_is_not_drift() {
 }
 
 #[test]
+fn what_a_person_does_at_the_command_line_is_not_drift() {
+    let Some(lab) = lab() else { return };
+    let mut running = Running::start(&lab, lab.config("router"));
+    running.send(sign(&blocking(1, 60)));
+    assert_eq!(running.report().outcome, Outcome::Applied);
+    apply(&lab, "router", sign(&blocking(2, 60)));
+    let (config, signed) = (lab.config("router"), sign(&blocking(3, 60)));
+    lab.run("router", move || async move {
+        enforcer::apply(&config, &signed, Approval { confirm_within: Some(Period::seconds(20)), many_new: false }).await?;
+        enforcer::confirm(&config).await
+    })
+    .unwrap();
+    // The loop learns of it, and has nothing to repair: its next word is about the next set.
+    std::thread::sleep(Duration::from_millis(1500));
+    running.send(sign(&blocking(4, 60)));
+    let next = running.report();
+    assert_eq!((next.generation, next.outcome), (4, Outcome::Applied), "{}", next.reason);
+    running.stop();
+}
+
+#[test]
 fn leases_are_kept_up_while_the_loop_lives_and_lapse_when_it_ends() {
     let Some(lab) = lab() else { return };
     let _ends = serve(&lab);
