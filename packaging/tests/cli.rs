@@ -46,7 +46,32 @@ fn help_names_every_command_and_the_exit_codes() {
     let output = run(&["--help"]);
     let help = text(&output.stdout);
     assert_eq!(code(&output), 0);
-    for part in ["doctor", "config", "Exit codes:", "--json", "--data"] {
+    let commands = [
+        "up",
+        "demo",
+        "sensor",
+        "collector",
+        "enforcer",
+        "courier",
+        "gateway",
+        "watch",
+        "scan",
+        "inventory",
+        "servers",
+        "findings",
+        "registry",
+        "enforce",
+        "explain",
+        "keys",
+        "sensors",
+        "tokens",
+        "doctor",
+        "config",
+    ];
+    for command in commands {
+        assert!(help.lines().any(|l| l.split_whitespace().next() == Some(command)), "{command} is missing:\n{help}");
+    }
+    for part in ["Exit codes:", "--json", "--data"] {
         assert!(help.contains(part), "{part} is missing:\n{help}");
     }
 }
@@ -145,4 +170,25 @@ fn a_scan_of_a_closed_port_finds_nothing_and_says_so() {
     let output = run(&["scan", "127.0.0.1", "--ports", &port]);
     assert_eq!((code(&output), text(&output.stdout).as_str()), (0, "no MCP server seen\n"), "{}", text(&output.stderr));
     assert_eq!(text(&run(&["scan", "127.0.0.1", "--ports", &port, "--json"]).stdout), "");
+}
+
+#[test]
+fn without_a_collector_each_command_says_so_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().display().to_string();
+    refused(&run(&["servers", "--data", &data]), "admin.token", "--data DIR");
+    // Bound and dropped: nobody answers there.
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).unwrap().port();
+    let api = format!("http://127.0.0.1:{port}");
+    for args in [&["servers"][..], &["findings"], &["registry", "list"], &["keys", "list"], &["sensors"], &["explain", "10.0.0.5"]] {
+        let output = run(&[args, &["--api", &api, "--token", "x"]].concat());
+        refused(&output, "no collector answers", "gnomon up");
+    }
+}
+
+#[test]
+fn the_printed_defaults_are_a_good_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = file(dir.path(), "gnomon.toml", &run(&["config", "defaults"]).stdout);
+    assert_eq!(text(&run(&["config", "check", &config]).stdout), format!("{config} is good\n"));
 }
