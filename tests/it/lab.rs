@@ -2,11 +2,18 @@
 //!
 //! Each test there begins with `let Some(mut lab) = lab::enter() else { return };`, and [`tier_5_is_counted`] says how many those are.
 
-use gnomon::demo::stage::Stage;
+use gnomon::demo::{
+    product::{Product, Settings},
+    stage::{Stage, v4},
+    webhook::Letterbox,
+    world::{Host, ProcessId},
+};
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
 };
 
 /// One world at a time: they share two cores, and some measure.
@@ -26,6 +33,55 @@ pub(crate) fn enter() -> Option<Lab> {
     let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let stage = Stage::build(gnomon()).unwrap_or_else(|why| panic!("GNOMON_NETNS=1, but no world can be made here: {why}"));
     Some(Lab { stage, _turn: turn })
+}
+
+impl Lab {
+    /// Settings of a collector on `at`, with its webhook on hq; the probe asks these hosts of the servers' segment.
+    pub(crate) fn settings(&self, at: u8, day: Duration, probe: &[u8], ports: &[u16]) -> Settings {
+        Settings {
+            day,
+            webhook: SocketAddr::new(v4(2), 9000),
+            probe: probe.iter().map(|n| v4(*n).to_string()).collect(),
+            ports: ports.to_vec(),
+            intake: SocketAddr::new(v4(at), 7412),
+            gateway: SocketAddr::new(v4(at), 7413),
+        }
+    }
+
+    pub(crate) fn letterbox(&self) -> Letterbox {
+        Letterbox::open(&self.stage.hq, SocketAddr::new(v4(2), 9000)).unwrap()
+    }
+
+    /// Asks with the command; panics with what it complained of.
+    pub(crate) fn ask(&self, product: &Product, args: &[&str]) -> Vec<serde_json::Value> {
+        product.ask(&self.stage, args).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Starts a role that joins the collector with a token of its own, on `host`, named and kept as `name`.
+    pub(crate) fn join(&mut self, product: &Product, host: &Host, role: &str, name: &str, args: &[&str]) -> ProcessId {
+        let kind = if role == "courier" { "enforcer" } else { role };
+        let issued = self.ask(product, &["tokens", "issue", "--role", kind, "--name", name]);
+        let token = issued.iter().find_map(|v| v.get("token")?.as_str()).unwrap_or_else(|| panic!("{issued:?}"));
+        let collector = format!("https://{}:7412", v4(self.number(&product.host)));
+        let more = ["--collector", &collector, "--token", token];
+        self.role(host, role, name, &[&more, args].concat())
+    }
+
+    /// Starts a role, or starts it again where it left off.
+    pub(crate) fn role(&mut self, host: &Host, role: &str, name: &str, args: &[&str]) -> ProcessId {
+        let mut command = self.stage.gnomon(host);
+        command.args(["--log", "info", "--data"]).arg(self.stage.path(name)).arg(role).args(args);
+        self.stage.spawn(&mut command, name).unwrap()
+    }
+
+    fn number(&self, host: &Host) -> u8 {
+        if *host == self.stage.hq { 2 } else { 1 }
+    }
+}
+
+/// The last words of processes, for a panic.
+pub(crate) fn words(stage: &Stage, names: &[&str]) -> String {
+    names.iter().map(|n| format!("--- {n}\n{}", stage.log(n))).collect()
 }
 
 pub(crate) fn asked_for() -> bool {
@@ -49,7 +105,13 @@ pub(crate) fn gnomon() -> &'static Path {
 
 #[test]
 fn tier_5_is_counted() {
-    let sources = [include_str!("world.rs"), include_str!("sdk.rs"), include_str!("crash.rs")];
+    let sources = [
+        include_str!("world.rs"),
+        include_str!("sdk.rs"),
+        include_str!("crash.rs"),
+        include_str!("world_line.rs"),
+        include_str!("world_hostile.rs"),
+    ];
     let tests: usize = sources.iter().map(|s| s.matches("lab::enter()").count()).sum();
     match asked_for() {
         true => eprintln!("tier 5: {tests} tests run in network namespaces"),

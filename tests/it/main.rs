@@ -7,3 +7,5 @@ mod scenarios;
 mod sdk;
 mod simulation;
 mod world;
+mod world_hostile;
+mod world_line;
