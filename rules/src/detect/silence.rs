@@ -57,6 +57,9 @@ pub struct Sight<'a> {
     pub coverage: &'a [Coverage],
 }
 
+/// Parts of a sensor that report their losses like an interface, and never see a frame.
+const PARTS: [&str; 4] = ["wire", "host", "probe", "uplink"];
+
 /// A sensor that is silent, sees no frame, or loses too much of what it sees. Its silence about a server proves nothing.
 pub fn blind(site: &str, sight: &Sight<'_>, policy: &Policy, now: Timestamp) -> Option<Finding> {
     let mut reasons = Vec::new();
@@ -66,8 +69,13 @@ pub fn blind(site: &str, sight: &Sight<'_>, policy: &Policy, now: Timestamp) -> 
     for c in sight.coverage {
         let lost: u64 = c.unseen().fold(0, |sum, (_, n)| sum.saturating_add(n));
         let all = c.frames.saturating_add(lost);
+        let by = || c.lost.iter().filter(|(_, n)| **n > 0).map(|(why, n)| format!("{why} {n}")).collect::<Vec<_>>().join(", ");
         if all == 0 {
-            reasons.push(format!("no frame was seen on `{}`", c.interface));
+            if !PARTS.contains(&c.interface.as_str()) {
+                reasons.push(format!("no frame was seen on `{}`", c.interface));
+            }
+        } else if c.frames == 0 {
+            reasons.push(format!("`{}` cannot see: {}", c.interface, by()));
         } else if u128::from(lost) * 100 > u128::from(all) * u128::from(policy.max_loss_percent) {
             let by: Vec<String> = c.unseen().map(|(why, n)| format!("{why} {n}")).collect();
             reasons.push(format!("`{}` lost {lost} of {all} frames: {}", c.interface, by.join(", ")));

@@ -101,6 +101,9 @@ fn a_sensor_that_cannot_see_says_why() {
     assert_eq!(why(at(1), &[coverage(1000, 10)]), None);
     assert_eq!(why(at(1), &[]), None);
     assert_eq!(why(at(1), &[coverage(900, 100)]).as_deref(), Some("`eth0` lost 100 of 1000 frames: kernel-drop 100"));
+    assert_eq!(why(at(1), &[coverage(0, 3)]).as_deref(), Some("`eth0` cannot see: kernel-drop 3"));
+    let part = |interface: &str| Coverage { interface: interface.into(), frames: 0, lost: [("off".to_owned(), 0)].into() };
+    assert_eq!(why(at(1), &[part("probe"), part("uplink")]), None, "they never see a frame");
     assert_eq!(why(at(1), &[coverage(0, 0)]).as_deref(), Some("no frame was seen on `eth0`"));
     assert_eq!(why(at(0), &[]).as_deref(), Some("nothing was heard of sensor `s1` since 1970-01-01T00:00:00Z"));
     assert!(why(at(1), &[coverage(u64::MAX, u64::MAX)]).is_some());
