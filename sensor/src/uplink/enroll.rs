@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
     io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -155,7 +155,7 @@ fn store(data: &Path, url: &str, key: &str, answer: &EnrollResponse) -> Result<(
         let path = path.to_owned();
         move |why| EnrollError::File { path, why }
     };
-    fs::create_dir_all(&dir).map_err(failed(&dir))?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed(&dir))?;
     let identity = Identity { sensor: answer.sensor.clone(), site: answer.site.clone(), url: url.to_owned() };
     let identity = serde_json::to_string(&identity).map_err(|e| EnrollError::Answer(e.to_string()))?;
     let files = [("key.pem", key), ("certificate.pem", &answer.certificate), ("root.pem", &answer.root), ("identity.json", &identity)];

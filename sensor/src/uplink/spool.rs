@@ -9,6 +9,7 @@ use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -67,7 +68,8 @@ impl Spool {
     /// Opens or makes the spool in `dir`. `fresh_epoch` numbers it when nothing of an earlier one is left; it must grow, so
     /// seconds since 1970 do.
     pub fn open(dir: &Path, limits: Limits, fresh_epoch: u64) -> io::Result<Spool> {
-        fs::create_dir_all(dir)?;
+        // What was seen is for nobody else on this machine.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let (segments, losses) = recover(dir)?;
         let state = read_state(dir);
         let (epoch, acked) = match state {
