@@ -38,10 +38,10 @@ const CHAINS: [(&str, &[&str]); 4] = [
             "counter name blocked",
             "limit rate 10/second burst 20 packets log prefix \"gnomon-block \" group 5 snaplen 128",
             // A reset goes to the sender only. So that both ends of a stream learn, the server's first pushes pass: the client
-            // acknowledges them, and that is reset; its host then resets the server's next one. Only towards ephemeral ports, so that
-            // where servers live among agents no request passes.
-            "tcp flags & (syn | fin | rst) == 0 tcp dport 32768-65535 ip daddr @agents4 add @pushed4 { ip saddr . tcp sport . ip daddr . tcp dport limit rate 1/minute burst 3 packets } accept",
-            "tcp flags & (syn | fin | rst) == 0 tcp dport 32768-65535 ip6 daddr @agents6 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept",
+            // acknowledges them, and that is reset; its host then resets the server's next one. A handshake that was half done ends
+            // likewise, and not by waiting. Only towards ephemeral ports: where servers live among agents, no request passes.
+            "tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 ip daddr @agents4 add @pushed4 { ip saddr . tcp sport . ip daddr . tcp dport limit rate 1/minute burst 3 packets } accept",
+            "tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 ip6 daddr @agents6 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept",
             "meta l4proto tcp reject with tcp reset",
             "reject with icmpx type admin-prohibited",
         ],

@@ -59,8 +59,8 @@ fn the_first_transaction_is_the_whole_table() {
         flush chain inet gnomon block
         add rule inet gnomon block counter name blocked
         add rule inet gnomon block limit rate 10/second burst 20 packets log prefix "gnomon-block " group 5 snaplen 128
-        add rule inet gnomon block tcp flags & (syn | fin | rst) == 0 tcp dport 32768-65535 ip daddr @agents4 add @pushed4 { ip saddr . tcp sport . ip daddr . tcp dport limit rate 1/minute burst 3 packets } accept
-        add rule inet gnomon block tcp flags & (syn | fin | rst) == 0 tcp dport 32768-65535 ip6 daddr @agents6 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept
+        add rule inet gnomon block tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 ip daddr @agents4 add @pushed4 { ip saddr . tcp sport . ip daddr . tcp dport limit rate 1/minute burst 3 packets } accept
+        add rule inet gnomon block tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 ip6 daddr @agents6 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept
         add rule inet gnomon block meta l4proto tcp reject with tcp reset
         add rule inet gnomon block reject with icmpx type admin-prohibited
         add chain inet gnomon ports
