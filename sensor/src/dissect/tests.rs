@@ -150,9 +150,16 @@ fn encodings_are_undone() {
         e.write_all(text.as_bytes()).unwrap();
         e.finish().unwrap()
     };
-    let zstd = |text: &str| ruzstd::encoding::compress_to_vec(text.as_bytes(), ruzstd::encoding::CompressionLevel::Uncompressed);
+    let hex = |text: &str| -> Vec<u8> { (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect() };
+    // Of the same text, by the reference encoders.
+    let brotli = hex(
+        "1b9000a02c0a6c63b1e271e15e1ba5998d76e5af45f6605ab6488c4bdf94214b4b1d96be16198393ab373ceedbcaf1c8a594907edf05b80de98a8e53104794461ae2613cc30bc56afd04b948004dffe4628d49880e125c8836ec2cb867ff122257f203",
+    );
+    let zstd = hex(
+        "28b52ffd04688503004287171870ab0e94f0a4946596fa78dde9570b04966ee93c80aa27044f5a3fdc518b0d592e4f013d7a029d329d5eba5f5f86414620d14b7be5d1f33ce6f9ba2ed74df79cc1226b471f142008c0a092fa3a64277b8bc78d27777c5d9faf91dbaf01050035d35cb5231696e969ea691528e3a1159d",
+    );
     for (name, body) in
-        [("gzip", gzip(INITIALIZED)), ("deflate", zlib(INITIALIZED)), ("deflate", raw(INITIALIZED)), ("zstd", zstd(INITIALIZED))]
+        [("gzip", gzip(INITIALIZED)), ("deflate", zlib(INITIALIZED)), ("deflate", raw(INITIALIZED)), ("zstd", zstd), ("br", brotli)]
     {
         let answer = server(http(&format!("HTTP/1.1 200 OK\nContent-Type: application/json\nContent-Encoding: {name}"), body));
         for step in [1, usize::MAX] {

@@ -10,7 +10,10 @@ use crate::{
     moment::Moment,
 };
 use rules::endpoint::Endpoint;
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 /// What a table could not keep or put together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +49,8 @@ struct Flow<C> {
     /// Nothing is dissected until somebody says something.
     conversation: Option<Box<C>>,
     last: Moment,
+    /// Which queue it is in. Set by `link` alone, whatever the conversation has become since.
+    speaking: bool,
     older: u32,
     newer: u32,
 }
@@ -72,6 +77,8 @@ pub struct Table<C> {
     silent: Queue,
     speaking: Queue,
     held: usize,
+    /// Connections that hold something: time alone may end their patience.
+    waiting: BTreeSet<u32>,
     lost: Lost,
 }
 
@@ -85,6 +92,7 @@ impl<C: Conversation> Table<C> {
             silent: Queue::EMPTY,
             speaking: Queue::EMPTY,
             held: 0,
+            waiting: BTreeSet::new(),
             lost: Lost::default(),
         }
     }
@@ -116,27 +124,44 @@ impl<C: Conversation> Table<C> {
         };
         self.touch(slot, at);
         let Some(flow) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
-        let spoke = flow.conversation.is_some();
         let before = flow.cost();
         let over = flow.segment(from, segment, at, world, &mut self.lost);
-        self.held = (self.held + flow.cost()).saturating_sub(before);
-        if self.held > self.bounds.held_bytes {
+        let full = flow.cost() > 0 && (self.held + flow.cost()).saturating_sub(before) > self.bounds.held_bytes;
+        if full {
             self.lost.held_full += 1;
-            let before = flow.cost();
             flow.settle(at, world, &mut self.lost, true);
-            self.held = (self.held + flow.cost()).saturating_sub(before);
         }
-        if !spoke && flow.conversation.is_some() {
-            self.unlink(slot, false);
-            self.link(slot, true);
-        }
+        let held = (before, flow.cost());
+        self.settled(slot, held);
         if over {
             self.close(slot, at, world);
         }
     }
 
-    /// Forgets connections that were idle too long. Cheap when there are none.
+    /// Books what a connection holds now, and whether it speaks.
+    fn settled(&mut self, slot: u32, (before, now): (usize, usize)) {
+        self.held = (self.held + now).saturating_sub(before);
+        if now > 0 {
+            self.waiting.insert(slot);
+        } else if before > 0 {
+            self.waiting.remove(&slot);
+        }
+        let began = self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|f| !f.speaking && f.conversation.is_some());
+        if began {
+            self.unlink(slot);
+            self.link(slot, true);
+        }
+    }
+
+    /// Gives up on holes that waited too long, and forgets connections that were idle too long. Cheap when there are none.
     pub fn expire(&mut self, now: Moment, world: &mut C::World) {
+        for slot in self.waiting.iter().copied().collect::<Vec<_>>() {
+            let Some(flow) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
+            let before = flow.cost();
+            flow.settle(now, world, &mut self.lost, false);
+            let held = (before, flow.cost());
+            self.settled(slot, held);
+        }
         let idle = Duration::from_secs(u64::from(self.bounds.idle_seconds));
         // A handshake that leads nowhere is forgotten sooner.
         for (speaking, idle) in [(false, idle.min(Duration::from_secs(60))), (true, idle)] {
@@ -171,6 +196,7 @@ impl<C: Conversation> Table<C> {
             halves: Both::default(),
             conversation: None,
             last: at,
+            speaking: false,
             older: NONE,
             newer: NONE,
         };
@@ -196,9 +222,9 @@ impl<C: Conversation> Table<C> {
         if let Some(conversation) = flow.conversation.as_mut() {
             conversation.closed(&flow.peers, at, world);
         }
-        let speaking = flow.conversation.is_some();
         self.held = self.held.saturating_sub(before);
-        self.unlink(slot, speaking);
+        self.waiting.remove(&slot);
+        self.unlink(slot);
         if let Some(flow) = self.slots.get_mut(slot as usize).and_then(Option::take) {
             self.index.remove(&flow.key);
         }
@@ -208,9 +234,9 @@ impl<C: Conversation> Table<C> {
     fn touch(&mut self, slot: u32, at: Moment) {
         let Some(flow) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         flow.last = at;
-        let speaking = flow.conversation.is_some();
+        let speaking = flow.speaking;
         if flow.newer != NONE {
-            self.unlink(slot, speaking);
+            self.unlink(slot);
             self.link(slot, speaking);
         }
     }
@@ -227,13 +253,13 @@ impl<C: Conversation> Table<C> {
             flow.newer = slot;
         }
         if let Some(flow) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) {
-            (flow.older, flow.newer) = (newest, NONE);
+            (flow.older, flow.newer, flow.speaking) = (newest, NONE, speaking);
         }
     }
 
-    fn unlink(&mut self, slot: u32, speaking: bool) {
+    fn unlink(&mut self, slot: u32) {
         let Some(flow) = self.slots.get(slot as usize).and_then(Option::as_ref) else { return };
-        let (older, newer) = (flow.older, flow.newer);
+        let (older, newer, speaking) = (flow.older, flow.newer, flow.speaking);
         let queue = if speaking { &mut self.speaking } else { &mut self.silent };
         queue.length = queue.length.saturating_sub(1);
         if queue.oldest == slot {

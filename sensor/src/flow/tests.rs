@@ -189,6 +189,29 @@ fn half_open_floods_push_out_half_open_ones_first() {
 }
 
 #[test]
+fn what_waits_is_handed_on_when_time_passes_without_segments() {
+    let mut w = Wire::new();
+    w.send('c', 0, None, "S", "").send('s', 0, Some(1), "S", "").send('s', 1, Some(6), "", "yes");
+    assert_eq!(w.said, "");
+    w.wait(300);
+    w.table.expire(Moment::new(0, w.clock), &mut w.said);
+    assert_eq!((w.said.as_str(), w.table.held_bytes()), (">[5]<yes", 0));
+}
+
+#[test]
+fn the_bound_holds_for_connections_that_only_wait() {
+    let mut w = Wire::new();
+    for port in 100..400 {
+        // A question that is not in the capture, and its answer: held, and silent until it is closed.
+        w.send_port(port, 'c', 0, None, "S", "").send_port(port, 's', 0, Some(1), "S", "").send_port(port, 's', 1, Some(6), "", "yes");
+        assert!(w.table.len() <= 8, "{} connections", w.table.len());
+    }
+    w.wait(2_000_000);
+    w.table.expire(Moment::new(0, w.clock), &mut w.said);
+    assert_eq!(w.table.len(), 0);
+}
+
+#[test]
 fn idle_connections_are_forgotten() {
     let mut w = Wire::new();
     w.send('c', 1, Some(1), "", "ab").wait(1_000_000);
