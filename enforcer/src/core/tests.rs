@@ -27,7 +27,7 @@ impl Play {
                 Effect::RollBack => "roll back".to_owned(),
                 Effect::Report(a) => format!("report {:?} {} {}", a.outcome, a.generation, a.reason),
             };
-            self.said += &format!("{:>5} s  {line}\n", self.at.as_secs());
+            self.said += &format!("{} s: {line}\n", self.at.as_secs());
         }
         self
     }
@@ -79,11 +79,11 @@ fn a_set_is_kept_adopted_and_renewed_at_a_third_of_its_lease() {
     play.done(1, Cause::Look { actor: String::new() }, false).wait(300);
     play.done(1, Cause::Renewal, true).wait(299);
     play.expect(expect![[r#"
-            0 s  keep 1
-            0 s  adopt 1
-            0 s  report Applied 1 
-            0 s  uphold 1 Look { actor: "" }
-          300 s  uphold 1 Renewal
+        0 s: keep 1
+        0 s: adopt 1
+        0 s: report Applied 1 
+        0 s: uphold 1 Look { actor: "" }
+        300 s: uphold 1 Renewal
     "#]]);
 }
 
@@ -92,11 +92,11 @@ fn dry_run_rehearses_and_leaves_what_a_person_confirmed_alive() {
     let mut play = Play::new(Mode::DryRun);
     play.holds(1, State::default()).done(1, Cause::Start, true).arrives(2).wait(300);
     play.expect(expect![[r#"
-            0 s  uphold 1 Start
-            0 s  report Applied 1 
-            0 s  keep 2
-            0 s  rehearse 2
-          300 s  uphold 1 Renewal
+        0 s: uphold 1 Start
+        0 s: report Applied 1 
+        0 s: keep 2
+        0 s: rehearse 2
+        300 s: uphold 1 Renewal
     "#]]);
 }
 
@@ -109,12 +109,12 @@ fn what_may_pass_is_tried_again_and_said_once() {
         play.fails(1, Cause::New, Error::Unavailable("no nft".into())).wait(5);
     }
     play.expect(expect![[r#"
-            0 s  keep 1
-            0 s  adopt 1
-            0 s  report Failed 1 enforcement is unavailable on this host: no nft
-            5 s  adopt 1
-           10 s  adopt 1
-           15 s  adopt 1
+        0 s: keep 1
+        0 s: adopt 1
+        0 s: report Failed 1 enforcement is unavailable on this host: no nft
+        5 s: adopt 1
+        10 s: adopt 1
+        15 s: adopt 1
     "#]]);
 }
 
@@ -129,20 +129,20 @@ fn drift_is_mended_until_it_is_a_fight() {
     }
     play.foreign(20).wait(600);
     play.expect(expect![[r#"
-            0 s  uphold 1 Start
-            0 s  report Applied 1 
-            1 s  uphold 1 Look { actor: "nft (pid 9)" }
-            1 s  report Applied 1 restored after nft (pid 9) changed table inet gnomon
-            2 s  uphold 1 Look { actor: "nft (pid 9)" }
-            2 s  report Applied 1 restored after nft (pid 9) changed table inet gnomon
-            3 s  uphold 1 Look { actor: "nft (pid 9)" }
-            3 s  report Applied 1 restored after nft (pid 9) changed table inet gnomon
-            4 s  uphold 1 Look { actor: "nft (pid 9)" }
-            4 s  report Applied 1 restored after nft (pid 9) changed table inet gnomon
-            5 s  uphold 1 Look { actor: "nft (pid 9)" }
-            5 s  report Applied 1 restored after nft (pid 9) changed table inet gnomon
-            5 s  report Failed 1 table inet gnomon was changed 5 times within 10 minutes, last by nft (pid 9): no more repairs for 10 minutes; find out who it is
-          605 s  uphold 1 Look { actor: "" }
+        0 s: uphold 1 Start
+        0 s: report Applied 1 
+        1 s: uphold 1 Look { actor: "nft (pid 9)" }
+        1 s: report Applied 1 restored after nft (pid 9) changed table inet gnomon
+        2 s: uphold 1 Look { actor: "nft (pid 9)" }
+        2 s: report Applied 1 restored after nft (pid 9) changed table inet gnomon
+        3 s: uphold 1 Look { actor: "nft (pid 9)" }
+        3 s: report Applied 1 restored after nft (pid 9) changed table inet gnomon
+        4 s: uphold 1 Look { actor: "nft (pid 9)" }
+        4 s: report Applied 1 restored after nft (pid 9) changed table inet gnomon
+        5 s: uphold 1 Look { actor: "nft (pid 9)" }
+        5 s: report Applied 1 restored after nft (pid 9) changed table inet gnomon
+        5 s: report Failed 1 table inet gnomon was changed 5 times within 10 minutes, last by nft (pid 9): no more repairs for 10 minutes; find out who it is
+        605 s: uphold 1 Look { actor: "" }
     "#]]);
 }
 
@@ -151,9 +151,9 @@ fn missed_events_make_it_look() {
     let mut play = Play::new(Mode::Enforce);
     play.holds(1, State::default()).done(1, Cause::Start, true).event(Event::Commit(None));
     play.expect(expect![[r#"
-            0 s  uphold 1 Start
-            0 s  report Applied 1 
-            0 s  uphold 1 Look { actor: "" }
+        0 s: uphold 1 Start
+        0 s: report Applied 1 
+        0 s: uphold 1 Look { actor: "" }
     "#]]);
 }
 
@@ -166,16 +166,16 @@ fn an_unconfirmed_trial_is_rolled_back_and_nothing_newer_comes_in_between() {
     play.event(Event::RolledBack { from: 2, result: Ok(1) });
     play.holds(1, State { highest: 2, rolled_back: Some(2), ..State::default() }).arrives(2).wait(6);
     play.expect(expect![[r#"
-            0 s  keep 3
-            0 s  report Refused 3 a trial is running on this host until 2026-11-21T00:00:10Z
-           10 s  roll back
-           10 s  report Failed 2 generation 2 was not confirmed and could not be rolled back (its blocks lapse): enforcement is unavailable on this host: no nft
-           15 s  roll back
-           16 s  roll back
-           16 s  report RolledBack 1 generation 2 was not confirmed in time
-           16 s  uphold 1 Look { actor: "" }
-           16 s  keep 2
-           16 s  report Refused 2 generation 2 was rolled back on this host; the next one will be applied
+        0 s: keep 3
+        0 s: report Refused 3 a trial is running on this host until 2026-11-21T00:00:10Z
+        10 s: roll back
+        10 s: report Failed 2 generation 2 was not confirmed and could not be rolled back (its blocks lapse): enforcement is unavailable on this host: no nft
+        15 s: roll back
+        16 s: roll back
+        16 s: report RolledBack 1 generation 2 was not confirmed in time
+        16 s: uphold 1 Look { actor: "" }
+        16 s: keep 2
+        16 s: report Refused 2 generation 2 was rolled back on this host; the next one will be applied
     "#]]);
 }
 
@@ -186,11 +186,11 @@ fn a_set_that_expires_is_said_once_and_not_renewed() {
     play.at = Period::days(7).0;
     play.wait(3).foreign(11).arrives(2);
     play.expect(expect![[r#"
-            0 s  uphold 1 Start
-            0 s  report Applied 1 
-        604801 s  report Failed 1 the set expired at 2026-11-28T00:00:00Z and no newer one came: its blocks have lapsed, the network is open
-        604803 s  keep 2
-        604803 s  adopt 2
+        0 s: uphold 1 Start
+        0 s: report Applied 1 
+        604801 s: report Failed 1 the set expired at 2026-11-28T00:00:00Z and no newer one came: its blocks have lapsed, the network is open
+        604803 s: keep 2
+        604803 s: adopt 2
     "#]]);
 }
 
@@ -202,13 +202,13 @@ fn a_person_who_stops_it_is_obeyed() {
     play.arrives(2).foreign(12).wait(400);
     play.holds(1, State::default()).wait(1);
     play.expect(expect![[r#"
-            0 s  uphold 1 Start
-            0 s  report Applied 1 
-            0 s  report RolledBack 1 stopped by a person: outage
-            0 s  keep 2
-            0 s  report Refused 2 enforcement was stopped on this host: outage
-          400 s  uphold 1 Look { actor: "" }
-          401 s  adopt 2
+        0 s: uphold 1 Start
+        0 s: report Applied 1 
+        0 s: report RolledBack 1 stopped by a person: outage
+        0 s: keep 2
+        0 s: report Refused 2 enforcement was stopped on this host: outage
+        400 s: uphold 1 Look { actor: "" }
+        401 s: adopt 2
     "#]]);
 }
 
