@@ -310,6 +310,15 @@ fn sdk_refusals_and_modern_errors_speak_for_themselves() {
 }
 
 #[test]
+fn what_an_error_quotes_is_not_kept() {
+    let said =
+        r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32600,"message":"Bad Request: Missing session ID, not 4f9c2e7a81d34c0b for bob"}}"#;
+    let heard =
+        listen(&[(&[post(INITIALIZE), server(http("HTTP/1.1 400 Bad Request\nContent-Type: application/json", said))], Some(End::Low))], 9);
+    assert!(heard.contains("error -32600: Bad Request: Missing session ID, not … for bob"), "{heard}");
+}
+
+#[test]
 fn look_alikes_are_left_alone() {
     let lsp = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"processId":1,"rootUri":"file:///x","capabilities":{}}}"#;
     let lsp_answer =

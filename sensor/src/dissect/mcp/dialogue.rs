@@ -227,7 +227,7 @@ impl Dialogue {
                 if let Some(mark) =
                     shapes::error(*code, message, data, in_session).filter(|_| asked || self.mcp || (self.unheard && !stored))
                 {
-                    self.server_mark(mark, &format!("error {code}: {message}"), at, world);
+                    self.server_mark(mark, &format!("error {code}: {}", shapes::redacted(message)), at, world);
                 }
             }
             Message::Request { id, method, params } if framing == Framing::Stream => self.speaks(*id, method, params, at, world),

@@ -143,6 +143,13 @@ pub(super) fn short(text: &str) -> String {
     rules::printable::printable(text, MAX_TEXT)
 }
 
+/// An error's words, without those that could be a session, a token or a name of somebody's: long ones with a digit.
+pub(super) fn redacted(message: &str) -> String {
+    let secret = |word: &&str| word.len() >= 12 && word.bytes().any(|b| b.is_ascii_digit());
+    let words = message.split_whitespace().take(24).map(|word| if secret(&word) { "…" } else { word });
+    short(&words.collect::<Vec<_>>().join(" "))
+}
+
 /// The mark of an error, if it is one of MCP's own. The codes alone are free for any server to use (JSON-RPC 2.0 §5.1), so the
 /// words or the data must fit as well.
 pub(super) fn error(code: i64, message: &str, data: &Value, in_session: bool) -> Option<&'static str> {
