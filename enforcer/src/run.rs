@@ -35,7 +35,7 @@ pub async fn run(
         Some(Ok(told)) => told,
         _ => mpsc::channel(1).1,
     };
-    let mut hands = Hands { core: Core::new(&point.name, point.config.mode), seen: None, trusted: None, reports, point };
+    let mut hands = Hands { core: Core::new(&point.name, point.config.mode), seen: None, polled: None, trusted: None, reports, point };
     // A damaged state is an error of the installation: better not to start than to forget what was applied.
     hands.point.store.load()?;
     hands.look_at_state().await;
@@ -81,6 +81,8 @@ struct Hands {
     point: Point,
     /// The state as the core knows it.
     seen: Option<State>,
+    /// The kernel's generation at the last tick.
+    polled: Option<u32>,
     /// The skeleton as we last wrote and read it.
     trusted: Option<String>,
     reports: mpsc::Sender<Applied>,
@@ -248,9 +250,12 @@ impl Hands {
         }
     }
 
-    /// In case an event was lost, or nobody tells us any.
+    /// In case an event was lost, or nobody tells us any. Only what stands since the last tick: an event that is on its way knows
+    /// more, namely who it was.
     async fn look_at_kernel(&mut self) {
-        if let Some(generation) = self.point.generation() {
+        let generation = self.point.generation();
+        let stands = std::mem::replace(&mut self.polled, generation) == generation;
+        if let Some(generation) = generation.filter(|_| stands) {
             self.happen(Event::Commit(Some(Commit { generation, actor: String::new(), ours: true }))).await;
         }
     }
