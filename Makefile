@@ -47,6 +47,7 @@ lint: ## Does clippy object?
 # Namespaces, real nft and real servers need root; everything else runs for anyone.
 ifdef ROOT
 unit: export GNOMON_NETNS := 1
+unit: export GNOMON_BIN := $(CARGO_TARGET_DIR)/debug/gnomon
 endif
 unit: ## Tests of all tiers that can run here
 	@test -n "$(ROOT)" || echo "network namespaces: not root (run make test as root)" >> $(SKIPPED)

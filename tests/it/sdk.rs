@@ -5,10 +5,15 @@ mod rust;
 
 use crate::lab;
 use cast::{ALL, Real};
-use gnomon::demo::stage::{Stage, v4};
+use gnomon::demo::{
+    product::{Product, until},
+    stage::{Stage, v4},
+};
 use rules::{confidence::Confidence, evidence::Witness, wire::v1::ServerReport};
 use serde_json::Value;
 use std::{process::Command, time::Duration};
+
+const SOON: Duration = Duration::from_secs(40);
 
 /// What a command that prints one server per line found. Exit code 1 says that it found some.
 fn reports(command: &mut Command) -> Vec<ServerReport> {
@@ -72,5 +77,58 @@ fn each_witness_knows_each_real_server() {
         let host = reports(stage.gnomon(&real.host).args(["--json", "inventory"]));
         let listening = host.iter().find(|r| r.port == real.port).unwrap_or_else(|| panic!("{name} was not seen on its host: {host:#?}"));
         assert!(listening.processes.iter().any(|p| format!("{p:?}").contains(real.program)), "{name}: {:?}", listening.processes);
+    }
+}
+
+/// A sensor that only reads its own host.
+const HOST_ONLY: &str = "[sensor.capture]\nenabled = false\n\n[sensor.host]\nevery = \"2s\"\n";
+
+#[test]
+fn three_witnesses_agree_and_real_clients_call_through_the_gateway() {
+    let Some(mut lab) = lab::enter() else { return };
+    let reals: Vec<Real> = ALL.iter().map(|one| one.start(&mut lab.stage)).collect();
+    let (numbers, ports): (Vec<u8>, Vec<u16>) = reals.iter().map(|r| (r.n, r.port)).unzip();
+    let toml = lab.settings(1, Duration::from_secs(60), &numbers, &ports).toml();
+    let router = lab.stage.router.clone();
+    let product = Product::prepare(&lab.stage, &router, "gnomon", &toml).unwrap();
+    product.up(&mut lab.stage).unwrap_or_else(|why| panic!("{why}\n{}", lab::words(&lab.stage, &["up"])));
+    let host_only = lab.stage.path("host.toml");
+    std::fs::write(&host_only, HOST_ONLY).unwrap();
+    for real in &reals {
+        let name = format!("on-{}", real.name);
+        lab.join(&product, &real.host, "sensor", &name, &["--config", host_only.to_str().unwrap()]);
+    }
+    for real in &reals {
+        let client = real.clients().into_iter().next().unwrap();
+        talk(&lab.stage, &client, &real.url(), None);
+    }
+    for real in &reals {
+        let fused = until(SOON, || {
+            let all = product.servers()?;
+            let report = found(&all, real).ok_or_else(|| format!("{} is not known", real.name))?;
+            let whole = report.confidence == Confidence::Confirmed && report.witnesses.len() == 3;
+            if whole { Ok(report.clone()) } else { Err(format!("{}: {:?} by {:?}", real.name, report.confidence, report.witnesses)) }
+        });
+        let fused = fused.unwrap_or_else(|why| panic!("{why}\n{}", lab::words(&lab.stage, &["up", &format!("on-{}", real.name)])));
+        assert!(fused.processes.iter().any(|p| p.command.contains(real.program)), "{}: {:?}", real.name, fused.processes);
+    }
+
+    let key = lab.ask(&product, &["keys", "issue", "agents"]);
+    let key = key.iter().find_map(|v| v.pointer("/key/key").or(v.get("key"))?.as_str()).unwrap_or_else(|| panic!("{key:?}"));
+    // HTTP+SSE of 2024-11-05 has two endpoints and no place behind a gateway with one.
+    for real in reals.iter().filter(|r| r.path == "/mcp") {
+        let (slug, backend) = (real.name, real.url());
+        lab.ask(&product, &["registry", "add", "--slug", slug, "--owner", "lab", "--contact", "lab@corp.example", "--url", &backend]);
+        lab.ask(&product, &["keys", "grant", "agents", "--server", slug, "--tool", real.granted()]);
+        let url = format!("http://{}:7413/mcp/v1/tools/{slug}/rpc", v4(1));
+        for client in real.clients() {
+            let said = talk(&lab.stage, &client, &url, Some(key));
+            let tools: Vec<&str> = said["tools"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            assert_eq!(tools.join(","), real.granted(), "{slug} by {client:?}: {said}");
+            assert!(said["find"].as_str().unwrap().contains("ada"), "{slug}: {said}");
+            assert_eq!(said["steps"].as_u64().unwrap_or(0) >= 1, real.counts(), "{slug}: progress does not stream: {said}");
+            let erase = said["erase"].as_str().unwrap();
+            assert!(erase.starts_with("error: ") && erase.contains("nknown tool"), "{slug}: a denied tool is not unknown: {said}");
+        }
     }
 }

@@ -124,6 +124,14 @@ impl Real {
         }
     }
 
+    /// The tools that a grant allows, sorted; the third of those that clients call is not among them.
+    pub(super) fn granted(&self) -> &'static str {
+        match self.kind {
+            Kind::Everything | Kind::EverythingSse => "echo,trigger-long-running-operation",
+            _ => "count,find",
+        }
+    }
+
     /// Whether its tool `count` tells how far it is.
     pub(super) fn counts(&self) -> bool {
         self.kind != Kind::Rust
