@@ -67,7 +67,8 @@ impl Planned {
             Kind::EverythingSse => ("/sse", "server-everything"),
             Kind::Rust => ("/mcp", "rust"),
         };
-        let port = 8000 + u16::from(self.n);
+        // A binary that names no SDK is only noticed by its host where MCP servers usually listen; scripts are wherever they are.
+        let port = if self.kind == Kind::Rust { 8000 } else { 8000 + u16::from(self.n) };
         let mut command = self.command(&host, port);
         let process = stage.spawn(&mut command, self.name).unwrap();
         let at = SocketAddr::new(v4(self.n), port);
