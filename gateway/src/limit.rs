@@ -20,16 +20,16 @@ impl Bucket {
         Bucket { tokens: burst, at: now }
     }
 
-    /// Takes a token, or says how long until there is one.
-    pub(crate) fn draw(&mut self, per_second: f64, burst: f64, now: Instant) -> Result<(), Duration> {
+    /// Takes `cost` tokens, or says how long until they are there.
+    pub(crate) fn draw(&mut self, cost: f64, per_second: f64, burst: f64, now: Instant) -> Result<(), Duration> {
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         self.tokens = (self.tokens + since * per_second).min(burst);
         self.at = now;
-        if self.tokens >= 1.0 {
-            self.tokens -= 1.0;
+        if self.tokens >= cost {
+            self.tokens -= cost;
             return Ok(());
         }
-        Err(Duration::from_secs_f64(((1.0 - self.tokens) / per_second).min(3600.0)))
+        Err(Duration::from_secs_f64(((cost - self.tokens) / per_second).min(3600.0)))
     }
 }
 
@@ -58,15 +58,17 @@ impl Limiter {
         }
     }
 
-    pub(crate) fn draw(&mut self, who: &Principal, now: Instant) -> Result<(), Duration> {
+    /// One token for each message of a request: a batch is no cheaper than its parts. A batch larger than the burst costs the burst.
+    pub(crate) fn draw(&mut self, who: &Principal, messages: usize, now: Instant) -> Result<(), Duration> {
+        let cost = (messages.max(1) as f64).min(self.burst);
         if self.per_second == 0.0 {
             return Ok(());
         }
         if let Some(bucket) = self.younger.get_mut(who) {
-            return bucket.draw(self.per_second, self.burst, now);
+            return bucket.draw(cost, self.per_second, self.burst, now);
         }
         let mut bucket = self.older.remove(who).unwrap_or_else(|| Bucket::full(self.burst, now));
-        let drawn = bucket.draw(self.per_second, self.burst, now);
+        let drawn = bucket.draw(cost, self.per_second, self.burst, now);
         if self.younger.len() >= self.half {
             let young = std::mem::take(&mut self.younger);
             let gone = std::mem::replace(&mut self.older, young);
@@ -130,23 +132,23 @@ mod tests {
     fn a_burst_then_the_rate_and_the_wait_is_told() {
         let (mut limiter, start) = (limiter(10), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(limiter.draw(&who(1), at(0)), Ok(()));
-        assert_eq!(limiter.draw(&who(1), at(0)), Ok(()));
-        assert_eq!(limiter.draw(&who(1), at(250)), Err(Duration::from_millis(750)));
-        assert_eq!(limiter.draw(&who(2), at(250)), Ok(()), "another principal is not affected");
-        assert_eq!(limiter.draw(&who(1), at(1000)), Ok(()));
-        assert!(limiter.draw(&who(1), at(1000)).is_err());
+        assert_eq!(limiter.draw(&who(1), 1, at(0)), Ok(()));
+        assert_eq!(limiter.draw(&who(1), 1, at(0)), Ok(()));
+        assert_eq!(limiter.draw(&who(1), 1, at(250)), Err(Duration::from_millis(750)));
+        assert_eq!(limiter.draw(&who(2), 1, at(250)), Ok(()), "another principal is not affected");
+        assert_eq!(limiter.draw(&who(1), 1, at(1000)), Ok(()));
+        assert!(limiter.draw(&who(1), 1, at(1000)).is_err());
     }
 
     #[test]
     fn the_table_is_bounded_and_who_keeps_asking_is_not_forgotten() {
         let (mut limiter, now) = (limiter(10), Instant::now());
         for n in 0..1000 {
-            let _ = limiter.draw(&who(0), now);
-            let _ = limiter.draw(&who(n), now);
+            let _ = limiter.draw(&who(0), 1, now);
+            let _ = limiter.draw(&who(n), 1, now);
             assert!(limiter.younger.len() + limiter.older.len() <= 10);
         }
-        assert!(limiter.draw(&who(0), now).is_err(), "still limited after a thousand others");
+        assert!(limiter.draw(&who(0), 1, now).is_err(), "still limited after a thousand others");
         assert!(limiter.forgotten > 900, "and the loss is counted: {}", limiter.forgotten);
     }
 
@@ -162,10 +164,19 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_costs_what_its_messages_cost() {
+        let (mut limiter, now) = (limiter(10), Instant::now());
+        assert_eq!(limiter.draw(&who(1), 2, now), Ok(()));
+        assert!(limiter.draw(&who(1), 1, now).is_err());
+        assert_eq!(limiter.draw(&who(2), 100, now), Ok(()), "what is larger than the burst can still be sent");
+        assert!(limiter.draw(&who(2), 1, now).is_err());
+    }
+
+    #[test]
     fn zero_a_minute_is_no_limit() {
         let mut open = Limiter::new(&Limit { per_minute: 0, burst: 0, principals: 1, ..Limit::default() });
         for _ in 0..100 {
-            assert_eq!(open.draw(&who(1), Instant::now()), Ok(()));
+            assert_eq!(open.draw(&who(1), 1, Instant::now()), Ok(()));
         }
     }
 }

@@ -107,15 +107,21 @@ async fn pass(x: &mut Exchange<'_>, slug: Option<&str>, body: Incoming) -> Resul
     let book = x.book.clone().ok_or_else(no_bundle)?;
     let who = authenticate(book.keyring(), &x.parts.headers)?;
     x.note(|r| (r.principal, r.generation) = (Some(who.clone()), Some(book.generation())));
+    // Before the body is read: one key cannot take all connections by sending slowly.
+    x.open(&who)?;
     let said = read::request(x.parts, body, &x.gateway.bounds).await?;
     x.note(|r| said.describe(r));
     let permit = x.authorize(&book, &who, slug, &said);
     // Refused requests are charged, too: trying costs as much as succeeding.
-    x.limit(&who)?;
+    x.limit(&who, said.envelope.as_ref().map_or(1, |e| e.messages.len()))?;
     let permit = permit?;
     x.note(|r| (r.grant, r.revision) = (Some(permit.grant().to_owned()), Some(permit.registration_revision())));
     let era = validate(&x.parts.headers, &said)?;
     x.forward(&book, &permit, era, said).await
+}
+
+fn limited(rule: &'static str, error: &'static str) -> Refusal {
+    Refusal::new(StatusCode::TOO_MANY_REQUESTS, Outcome::Limited, rule, Whose::Caller, error)
 }
 
 /// The headers against the body; for requests without a body, that they belong to the era that has them.
@@ -151,21 +157,25 @@ impl Exchange<'_> {
         }
     }
 
-    fn limit(&mut self, who: &Principal) -> Result<(), Refusal> {
-        let limited = |rule, error| Refusal::new(StatusCode::TOO_MANY_REQUESTS, Outcome::Limited, rule, Whose::Caller, error);
-        let drawn = self.gateway.limiter.lock().unwrap_or_else(PoisonError::into_inner).draw(who, Instant::now());
-        drawn.map_err(|wait| {
-            let hint = "slow down: Retry-After says when the next request is due";
-            limited("limit.principal", "too many requests with this key").what_to_do(hint).retry_after(wait)
-        })?;
+    fn open(&mut self, who: &Principal) -> Result<(), Refusal> {
         let opening = self.gateway.openings.open(who, self.gateway.limit.open).ok_or_else(|| {
-            let hint = "end some of them first: streams and unanswered calls count";
-            limited("limit.open", "too many exchanges are open with this key").what_to_do(hint).retry_after(Duration::from_secs(1))
+            limited("limit.open", "too many exchanges are open with this key")
+                .what_to_do("end some of them first: streams and unanswered calls count")
+                .retry_after(Duration::from_secs(1))
         })?;
         if let Some(ticket) = &mut self.ticket {
             ticket.opening = Some(opening);
         }
         Ok(())
+    }
+
+    fn limit(&self, who: &Principal, messages: usize) -> Result<(), Refusal> {
+        let drawn = self.gateway.limiter.lock().unwrap_or_else(PoisonError::into_inner).draw(who, messages, Instant::now());
+        drawn.map_err(|wait| {
+            limited("limit.principal", "too many requests with this key")
+                .what_to_do("slow down: Retry-After says when the next request is due")
+                .retry_after(wait)
+        })
     }
 
     async fn forward(&mut self, book: &Book, permit: &Permit, era: Era, said: Said) -> Result<Response<Body>, Refusal> {

@@ -111,7 +111,7 @@ impl State {
     /// Counts the refusal when it may not.
     pub(super) fn may_record_refusal(&self, now: Instant) -> bool {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = budget.draw(self.refusals_per_second, self.refusals_per_second * 10.0, now).is_ok();
+        let may = budget.draw(1.0, self.refusals_per_second, self.refusals_per_second * 10.0, now).is_ok();
         if !may {
             self.refusals.fetch_add(1, Relaxed);
         }
