@@ -17,10 +17,10 @@ use url::Url;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Access {
     /// The collector's admin API
-    #[arg(long, value_name = "URL", env = "GNOMON_API", default_value = "http://127.0.0.1:7411", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "URL", env = "GNOMON_API", default_value = "http://127.0.0.1:7411", hide_env_values = true)]
     api: Url,
     /// Admin token [default: read from DIR/admin.token]
-    #[arg(long, value_name = "TOKEN", env = "GNOMON_TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "TOKEN", env = "GNOMON_TOKEN", hide_env_values = true)]
     token: Option<String>,
 }
 
