@@ -20,7 +20,9 @@ pub struct Config {
     pub names: Vec<String>,
     /// The site's policy as long as none was set by the API.
     pub policy: Policy,
-    /// Never blocked, whatever is decided: the gateway, this collector, and what else the site cannot do without.
+    /// Ours: neither a finding nor ever blocked. This collector's intake and the gateway of the same process are added by
+    /// themselves; gateways on other hosts, and what else the site cannot do without, are named here. A wildcard
+    /// (`0.0.0.0:7413`, `[::]:7413`) stands for all addresses that this host has at the start.
     pub protect: Vec<Endpoint>,
     pub notify: notify::Config,
     /// How often clocks are looked at when nothing else happens.

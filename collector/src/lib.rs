@@ -16,6 +16,7 @@ pub mod journal;
 mod judge;
 mod keys;
 pub mod notify;
+mod own;
 pub mod registry;
 mod retention;
 mod run;

@@ -6,7 +6,7 @@ use crate::{
     dispatch::{Shown, Signer, Windows},
     enrol::Authority,
     intake::{self, Speaker},
-    judge, notify, registry, retention, secrets,
+    judge, notify, own, registry, retention, secrets,
     state::State,
     store::Writer,
 };
@@ -66,8 +66,9 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
         None => None,
     };
     // A collector must not have itself cut off.
-    let own = intake.as_ref().and_then(|l| l.local_addr().ok()).filter(|a| !a.ip().is_unspecified());
+    let own = intake.as_ref().and_then(|l| l.local_addr().ok());
     config.protect.extend(own.map(|a| Endpoint::new(a.ip(), a.port())));
+    config.protect = own::spelled_out(&config.protect).map_err(Error::Config)?;
     secrets::close_to_others(&database(&config.data))?;
     let post = notify::Post::open(&config.notify).map_err(Error::Config)?;
     let signer = Signer::open(&config.data)?;

@@ -210,7 +210,7 @@ fn recent(journal: &[journal::Row], now: Timestamp) -> String {
         format!("<tr><td>{}</td><td>{actor}</td><td>{verb}</td><td>{subject}</td><td>{}</td></tr>", when(r.at, now), text(&r.reason))
     };
     let rows: String = journal.iter().map(row).collect();
-    table("Journal", "the newest rows; `gnomon journal` has all", "<th>When<th>Who<th>What<th>About<th>Why", &rows, 0)
+    table("Journal", "the newest rows; the admin API has all, at /v1/journal", "<th>When<th>Who<th>What<th>About<th>Why", &rows, 0)
 }
 
 fn table(title: &str, about: &str, heads: &str, rows: &str, more: usize) -> String {

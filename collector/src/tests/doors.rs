@@ -301,3 +301,24 @@ fn an_unknown_key_and_a_public_admin_address_are_refused() {
     let public = Config { admin: ([0, 0, 0, 0], 7411).into(), ..Config::default() };
     assert!(public.check().unwrap_err().contains("loopback"));
 }
+
+#[tokio::test]
+async fn a_gateway_on_a_wildcard_is_ours_at_every_address() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = config(data.path());
+    config.protect = vec!["0.0.0.0:7413".parse().unwrap()];
+    config.intake = Some(([0, 0, 0, 0], 0).into());
+    let (running, stop) = run(&config).await;
+    let intake = format!("127.0.0.1:{}", running.intake_address().unwrap().port());
+    running.handle().accept(batch(1, 1, day(0), confirmed("127.0.0.1:7413/mcp", day(0)))).await.unwrap();
+    running.handle().accept(batch(1, 4, day(0), confirmed("127.0.0.1:7499/mcp", day(0)))).await.unwrap();
+    look(&running.handle()).await;
+    let findings = Admin::of(&running, &config).get("/v1/findings").await;
+    let ports: Vec<u64> = findings.as_array().unwrap().iter().filter_map(|f| f["port"].as_u64()).collect();
+    assert_eq!(ports, [7499], "the gateway is no find: {findings}");
+    let set = shown(&running.handle(), |_| true).await;
+    for ours in ["127.0.0.1:7413", intake.as_str()] {
+        assert!(set.protected_endpoints.contains(&ours.parse().unwrap()), "{ours}: {:?}", set.protected_endpoints);
+    }
+    end(running, stop).await;
+}
