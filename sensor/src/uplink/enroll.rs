@@ -4,7 +4,10 @@ use super::{
     https::{Reply, post},
     pin::{Pin, parse_token},
 };
-use rules::wire::v1::{EnrollRequest, EnrollResponse};
+use rules::{
+    Timestamp,
+    wire::v1::{EnrollRequest, EnrollResponse},
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -78,11 +81,16 @@ impl Enrolled {
     }
 }
 
-/// Enrols at the collector at `url` with a join token, unless this data directory already has an identity there.
+/// Enrols at the collector at `url` with a join token, unless this data directory already has an identity there that counts.
 pub async fn enroll(url: &str, token: &str, data: &Path) -> Result<Enrolled, EnrollError> {
+    enroll_at(url, token, data, Timestamp::now()).await
+}
+
+async fn enroll_at(url: &str, token: &str, data: &Path, now: Timestamp) -> Result<Enrolled, EnrollError> {
     let url = base_url(url)?;
     if let Some(known) = Enrolled::load(data)?
         && known.url == url
+        && !known.expired(now)?
     {
         return Ok(known);
     }
@@ -105,7 +113,7 @@ fn base_url(url: &str) -> Result<String, EnrollError> {
 }
 
 /// A PKCS#10 request. The collector gives the name: what is asked for here is ignored.
-fn request(key: &rcgen::KeyPair) -> Result<String, rcgen::Error> {
+pub(super) fn request(key: &rcgen::KeyPair) -> Result<String, rcgen::Error> {
     let mut params = rcgen::CertificateParams::new(Vec::<String>::new())?;
     let host = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok()).unwrap_or_else(|| "sensor".to_owned());
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -127,7 +135,7 @@ async fn ask(url: &str, token: &str, csr: String, pin: Pin) -> Result<EnrollResp
 }
 
 /// The collector's own words, or what came instead of them.
-fn reason(body: &[u8]) -> String {
+pub(super) fn reason(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Problem {
         error: String,
@@ -166,7 +174,7 @@ fn store(data: &Path, url: &str, key: &str, answer: &EnrollResponse) -> Result<(
     Ok(())
 }
 
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_extension("new");
     // A left-over may have another mode.
     drop(fs::remove_file(&temporary));

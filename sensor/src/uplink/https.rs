@@ -8,9 +8,12 @@ use rules::{
     printable::{printable, printable_bytes},
     wire::v1::{Ack, Batch},
 };
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use serde::Serialize;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 /// An answer of a collector is small.
 const MAX_ANSWER: usize = 64 << 10;
@@ -18,14 +21,21 @@ const MAX_ANSWER: usize = 64 << 10;
 /// A connection to one collector. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpsUplink {
-    client: reqwest::Client,
-    url: String,
+    /// Replaced when the certificate is renewed, and its connections with it.
+    client: Arc<RwLock<reqwest::Client>>,
+    enrolled: Enrolled,
 }
 
 impl Enrolled {
     /// TLS with our certificate, trusting the collector's root and no other: for whoever else of this machine speaks to it.
     pub fn client_config(&self) -> Result<ClientConfig, EnrollError> {
-        let (chain, key, root) = self.credentials()?;
+        let (chain, ..) = self.credentials()?;
+        self.client_config_with(chain)
+    }
+
+    /// The same with another certificate; an error when our key is not its key.
+    pub(super) fn client_config_with(&self, chain: Vec<CertificateDer<'static>>) -> Result<ClientConfig, EnrollError> {
+        let (_, key, root) = self.credentials()?;
         let bad = |why: rustls::Error| EnrollError::Answer(why.to_string());
         let mut roots = RootCertStore::empty();
         roots.add(root).map_err(bad)?;
@@ -38,12 +48,28 @@ impl Enrolled {
 impl HttpsUplink {
     pub fn new(enrolled: &Enrolled) -> Result<HttpsUplink, EnrollError> {
         let client = client(enrolled.client_config()?).map_err(EnrollError::Answer)?;
-        Ok(HttpsUplink { client, url: enrolled.url.clone() })
+        Ok(HttpsUplink { client: Arc::new(RwLock::new(client)), enrolled: enrolled.clone() })
+    }
+
+    /// Renews the certificate in time; until it is dropped.
+    pub(super) async fn keep_fresh(self) {
+        let enrolled = self.enrolled.clone();
+        enrolled.keep_fresh(|renewed| self.change_over(renewed)).await;
+    }
+
+    pub(super) fn change_over(&self, renewed: &Enrolled) -> Result<(), EnrollError> {
+        let fresh = client(renewed.client_config()?).map_err(EnrollError::Answer)?;
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    fn client(&self) -> reqwest::Client {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) async fn deliver(&self, batch: &Batch) -> Result<Ack, Undelivered> {
         let Reply { status, body } =
-            post(&self.client, &format!("{}/v1/observations", self.url), batch).await.map_err(Undelivered::Later)?;
+            post(&self.client(), &format!("{}/v1/observations", self.enrolled.url), batch).await.map_err(Undelivered::Later)?;
         let said = || format!("{status} {}", printable_bytes(&body, 200));
         match status {
             200 => serde_json::from_slice(&body).map_err(|why| Undelivered::Later(format!("not an acknowledgement: {why}"))),

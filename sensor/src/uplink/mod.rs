@@ -11,6 +11,7 @@ mod enroll;
 mod https;
 mod pin;
 mod record;
+mod renew;
 pub mod spool;
 mod thin;
 
@@ -112,7 +113,14 @@ pub async fn run(
     let thin = thin::Thinning::new(config.repeat_every.0, config.remember);
     let courier = Courier::new(config.longest_wait.0, fresh ^ u64::from(std::process::id()) << 32);
     let mut post = Post { sensor, spool, thin, courier, uplink, held: Vec::new(), told: Coverage::default() };
+    let renewing = match &post.uplink {
+        Uplink::Https(https) => Some(tokio::spawn(HttpsUplink::clone(https).keep_fresh())),
+        Uplink::InProcess(_) => None,
+    };
     let ended = post.serve(said, shutdown).await;
+    if let Some(renewing) = renewing {
+        renewing.abort();
+    }
     if own {
         // Nothing in it can be of use to anybody any more.
         drop(std::fs::remove_dir_all(&path));

@@ -59,6 +59,7 @@ async fn collector(authority: Authority) -> String {
             let (path, body) = request_of(&mut stream).await;
             let (status, answer) = match path.as_str() {
                 "/v1/enroll" => ("200 OK", enrolled(&authority, &body)),
+                "/v1/renew" if certified => ("200 OK", renewed(&authority, &body)),
                 "/v1/observations" if certified => ("200 OK", acknowledged(&body)),
                 _ => ("401 Unauthorized", "who are you".to_owned()),
             };
@@ -88,7 +89,16 @@ async fn request_of(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> (String
 
 fn enrolled(authority: &Authority, body: &[u8]) -> String {
     let request: EnrollRequest = serde_json::from_slice(body).unwrap();
-    let csr = rcgen::CertificateSigningRequestParams::from_pem(&request.csr).unwrap();
+    certified(authority, &request.csr)
+}
+
+fn renewed(authority: &Authority, body: &[u8]) -> String {
+    let request: serde_json::Value = serde_json::from_slice(body).unwrap();
+    certified(authority, request["csr"].as_str().unwrap())
+}
+
+fn certified(authority: &Authority, csr: &str) -> String {
+    let csr = rcgen::CertificateSigningRequestParams::from_pem(csr).unwrap();
     let certificate = csr.signed_by(&authority.issuer).unwrap().pem();
     let answer = EnrollResponse { sensor: "s1".into(), site: "lab".into(), certificate, root: authority.pem.clone() };
     serde_json::to_string(&answer).unwrap()
@@ -139,4 +149,55 @@ async fn mistakes_are_named() {
     assert!(matches!(ask("http://localhost:1", "").await, EnrollError::Url(_)));
     let token = format!("gnomon1.{}.s", "0".repeat(64));
     assert!(matches!(ask("https://localhost:1", &token).await, EnrollError::Unreachable { .. }));
+}
+
+/// The certificates here count from 1975 to 4096.
+fn year(year: i64) -> Timestamp {
+    Timestamp::from_second((year - 1970) * 31_556_952).unwrap()
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_in_time_and_used_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let authority = authority();
+    let token = token(&authority);
+    let enrolled = enroll(&collector(authority).await, &token, data.path()).await.unwrap();
+    let uplink = crate::uplink::HttpsUplink::new(&enrolled).unwrap();
+    let read = |path: &Path| fs::read_to_string(path).unwrap();
+    let (key, before) = (read(&enrolled.key), read(&enrolled.certificate));
+    assert!(!enrolled.renew(year(3000)).await.unwrap(), "not yet");
+    assert_eq!(read(&enrolled.certificate), before);
+    assert!(enrolled.renew(year(3500)).await.unwrap());
+    assert_ne!(read(&enrolled.certificate), before);
+    assert_eq!(read(&enrolled.key), key);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&enrolled.certificate).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    uplink.change_over(&enrolled).unwrap();
+    let records = vec![Record { seq: 1, at: Timestamp::UNIX_EPOCH, said: Said::Coverage(Coverage::default()) }];
+    assert_eq!(uplink.deliver(&Batch { sensor: "s1".into(), epoch: 9, records }).await.unwrap(), Ack { epoch: 9, seq: 1 });
+}
+
+#[tokio::test]
+async fn an_identity_that_has_expired_is_not_renewed_but_enrolled_anew() {
+    let data = tempfile::tempdir().unwrap();
+    let authority = authority();
+    let token = token(&authority);
+    let url = collector(authority).await;
+    let first = enroll(&url, &token, data.path()).await.unwrap();
+    assert!(!first.expired(year(4000)).unwrap() && first.expired(year(5000)).unwrap());
+    let why = first.renew(year(5000)).await.unwrap_err().to_string();
+    assert!(why.contains("expired") && why.contains("--token"), "{why}");
+    let key = fs::read(&first.key).unwrap();
+    enroll_at(&url, &token, data.path(), year(4000)).await.unwrap();
+    assert_eq!(fs::read(&first.key).unwrap(), key, "still good");
+    enroll_at(&url, &token, data.path(), year(5000)).await.unwrap();
+    assert_ne!(fs::read(&first.key).unwrap(), key, "another key, another certificate");
+}
+
+#[test]
+fn renewal_is_due_at_two_thirds() {
+    use super::super::renew::due;
+    let at = |s| Timestamp::from_second(s).unwrap();
+    let asked = [0, 100, 699, 700, 1000, 2000].map(|now| due(at(100), at(1000), at(now)));
+    assert_eq!(asked, [false, false, false, true, true, true]);
 }

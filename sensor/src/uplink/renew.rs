@@ -1,0 +1,105 @@
+//! A client certificate counts for days: at two thirds of them another takes its place, with the same key, and the connection
+//! changes over.
+
+use super::{
+    enroll::{EnrollError, Enrolled, reason, request, write_private},
+    https::{Reply, client, post},
+};
+use rules::{Timestamp, printable::printable_bytes, wire::v1::EnrollResponse};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use serde_json::json;
+use std::time::Duration;
+
+/// Between looks at a certificate that counts.
+const LOOK: Duration = Duration::from_secs(3600);
+/// After a renewal that failed. A third of the lifetime is left for it to succeed.
+const RETRY: Duration = Duration::from_secs(300);
+
+/// Whether two thirds of the time between them are over.
+pub(super) fn due(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
+    let (begin, end, now) = (not_before.as_second(), not_after.as_second(), now.as_second());
+    now.saturating_sub(begin) >= end.saturating_sub(begin) / 3 * 2
+}
+
+impl Enrolled {
+    /// Whether our certificate no longer counts; only another enrolment helps then.
+    pub fn expired(&self, now: Timestamp) -> Result<bool, EnrollError> {
+        let (chain, ..) = self.credentials()?;
+        Ok(validity(chain.first())?.1 <= now)
+    }
+
+    /// Renews the certificate if it is due; true when another is in its place.
+    pub async fn renew(&self, now: Timestamp) -> Result<bool, EnrollError> {
+        let (chain, private, _) = self.credentials()?;
+        let (not_before, not_after) = validity(chain.first())?;
+        if !due(not_before, not_after, now) {
+            return Ok(false);
+        }
+        if not_after <= now {
+            let why = format!("our certificate expired at {not_after}; start again with --token and a new join token");
+            return Err(EnrollError::Refused(why));
+        }
+        let key = rcgen::KeyPair::try_from(&private).map_err(|e| EnrollError::Answer(e.to_string()))?;
+        let csr = request(&key).map_err(|e| EnrollError::Answer(e.to_string()))?;
+        let answer = self.ask_renewal(csr).await?;
+        self.check_renewal(&answer, now)?;
+        // One file, replaced by rename: key and certificate fit each other at any moment.
+        let path = self.certificate.clone();
+        write_private(&path, &answer.certificate).map_err(|why| EnrollError::File { path, why })?;
+        Ok(true)
+    }
+
+    /// Looks now and from time to time, and calls `renewed` after each renewal; until it is dropped.
+    pub async fn keep_fresh(self, renewed: impl Fn(&Enrolled) -> Result<(), EnrollError>) {
+        loop {
+            let outcome = match self.renew(Timestamp::now()).await {
+                Ok(true) => renewed(&self).map(|()| true),
+                other => other,
+            };
+            let wait = match outcome {
+                Ok(true) => {
+                    tracing::info!(name = self.sensor, "the client certificate was renewed");
+                    LOOK
+                }
+                Ok(false) => LOOK,
+                Err(why) => {
+                    tracing::warn!(%why, retry = ?RETRY, "the client certificate is due and was not renewed");
+                    RETRY
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn ask_renewal(&self, csr: String) -> Result<EnrollResponse, EnrollError> {
+        let unreachable = |why: String| EnrollError::Unreachable { url: self.url.clone(), why };
+        let client = client(self.client_config()?).map_err(unreachable)?;
+        match post(&client, &format!("{}/v1/renew", self.url), &json!({ "csr": csr })).await.map_err(unreachable)? {
+            Reply { status: 200, body } => serde_json::from_slice(&body).map_err(|e| EnrollError::Answer(e.to_string())),
+            Reply { status: 400..=499, body } => Err(EnrollError::Refused(reason(&body))),
+            Reply { status, body } => Err(unreachable(format!("{status} {}", printable_bytes(&body, 200)))),
+        }
+    }
+
+    /// What would not work must not replace what does.
+    fn check_renewal(&self, answer: &EnrollResponse, now: Timestamp) -> Result<(), EnrollError> {
+        let bad = |why: &str| EnrollError::Answer(why.to_owned());
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(answer.certificate.as_bytes()).collect();
+        let chain = chain.map_err(|_| bad("the renewed certificate is not PEM"))?;
+        if answer.sensor != self.sensor {
+            return Err(bad("the renewed certificate is for another name"));
+        }
+        if validity(chain.first())?.1 <= now {
+            return Err(bad("the renewed certificate has expired already"));
+        }
+        self.client_config_with(chain).map(drop)
+    }
+}
+
+/// From when until when a certificate counts.
+fn validity(certificate: Option<&CertificateDer<'_>>) -> Result<(Timestamp, Timestamp), EnrollError> {
+    let bad = || EnrollError::Answer("a certificate that cannot be read".to_owned());
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate.ok_or_else(bad)?).map_err(|_| bad())?;
+    let at = |t: x509_parser::time::ASN1Time| Timestamp::from_second(t.timestamp()).map_err(|_| bad());
+    Ok((at(parsed.validity().not_before)?, at(parsed.validity().not_after)?))
+}
