@@ -139,7 +139,7 @@ struct Post {
     thin: thin::Thinning,
     courier: Courier,
     uplink: Uplink,
-    /// Taken from the witnesses and not stored yet: the disk was full.
+    /// Taken from the witnesses and not stored yet: the disk would not have it.
     held: Vec<(Timestamp, Said)>,
     told: Coverage,
 }
@@ -195,17 +195,19 @@ impl Post {
         self.store();
     }
 
-    /// Accepted is what is on disk. On a full disk the oldest goes first; when there is none left to go, what is held waits,
-    /// and with it the witnesses.
+    /// Accepted is what is on disk. On a full disk the oldest segment goes, one at a time; otherwise nothing does. What still
+    /// cannot be stored is held and tried again, and the witnesses wait with it.
     fn store(&mut self) {
-        while !self.held.is_empty() {
-            match self.spool.append(&self.held) {
+        if !self.held.is_empty() {
+            let mut stored = self.spool.append(&self.held);
+            if stored.as_ref().is_err_and(is_full) && self.spool.drop_oldest().unwrap_or(false) {
+                stored = self.spool.append(&self.held);
+            }
+            match stored {
                 Ok(_) => self.held.clear(),
                 Err(why) => {
-                    tracing::warn!(%why, "the spool cannot be written");
-                    if !self.spool.drop_oldest().unwrap_or(false) {
-                        return;
-                    }
+                    tracing::warn!(%why, held = self.held.len(), "the spool cannot be written; trying again");
+                    return;
                 }
             }
         }
@@ -248,6 +250,11 @@ impl Post {
             Ok(ack) if ack.epoch == self.spool.epoch() && ack.seq > self.spool.acked() => {
                 self.courier.acknowledged();
                 self.spool.ack(ack.seq)
+            }
+            Ok(ack) if ack.epoch == self.spool.epoch() && ack.seq < self.spool.acked() => {
+                // Another name, a collector set back, or a number it never got: it would wait for what is no longer here.
+                tracing::warn!(?ack, acked = self.spool.acked(), "the collector lacks what was settled before; numbering anew");
+                self.spool.renumber(ack.epoch + 1)
             }
             Ok(ack) => {
                 self.courier.failed(now);
@@ -297,6 +304,11 @@ impl Post {
             under_way = None;
         }
     }
+}
+
+/// Whether room is what is missing: nothing else is helped by dropping what was stored.
+fn is_full(why: &io::Error) -> bool {
+    matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 async fn finished(task: &mut Option<tokio::task::JoinHandle<Delivered>>) -> Delivered {

@@ -54,6 +54,8 @@ pub struct Spool {
     dir: PathBuf,
     limits: Limits,
     epoch: u64,
+    /// Where the epoch begins: numbers on disk go on, those the collector sees are counted from here.
+    base: u64,
     acked: u64,
     next: u64,
     segments: VecDeque<Segment>,
@@ -72,14 +74,27 @@ impl Spool {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let (segments, losses) = recover(dir)?;
         let state = read_state(dir);
-        let (epoch, acked) = match state {
+        let (epoch, acked, base) = match state {
             Some(state) => state,
-            // The state is gone: what is left is said again, under a new epoch.
-            None => (fresh_epoch, 0),
+            // The state is gone: what is left is said again, under a new epoch that begins with it.
+            None => {
+                let before = segments.front().map_or(0, |s| s.first.saturating_sub(1));
+                (fresh_epoch, before, before)
+            }
         };
         let last = segments.back().map_or(0, |s| s.last);
-        let mut spool =
-            Spool { dir: dir.to_owned(), limits, epoch, acked, next: last.max(acked) + 1, segments, tail: None, cursor: (0, 0), losses };
+        let mut spool = Spool {
+            dir: dir.to_owned(),
+            limits,
+            epoch,
+            base,
+            acked,
+            next: last.max(acked) + 1,
+            segments,
+            tail: None,
+            cursor: (0, 0),
+            losses,
+        };
         if state.is_none() {
             spool.write_state()?;
         }
@@ -91,8 +106,9 @@ impl Spool {
         self.epoch
     }
 
+    /// The highest number of this epoch that is settled.
     pub fn acked(&self) -> u64 {
-        self.acked
+        self.acked - self.base
     }
 
     pub fn losses(&self) -> Losses {
@@ -108,7 +124,7 @@ impl Spool {
         self.segments.iter().map(|s| s.bytes).sum()
     }
 
-    /// Stores all of `said` durably, or none of it. Returns the last number given.
+    /// Stores all of `said` durably, or none of it. Returns the last number given in this epoch.
     pub fn append(&mut self, said: &[(Timestamp, Said)]) -> io::Result<u64> {
         let mut bytes = Vec::new();
         let mut seq = self.next;
@@ -122,7 +138,7 @@ impl Spool {
             seq += 1;
         }
         if bytes.is_empty() {
-            return Ok(self.next - 1);
+            return Ok(self.next - 1 - self.base);
         }
         self.make_room(bytes.len() as u64)?;
         self.write_tail(&bytes)?;
@@ -131,7 +147,7 @@ impl Spool {
             segment.last = seq - 1;
         }
         self.next = seq;
-        Ok(seq - 1)
+        Ok(seq - 1 - self.base)
     }
 
     /// A whole write with fsync, or the file as it was.
@@ -208,11 +224,11 @@ impl Spool {
                     let Some((seq, payload)) = record.filter(|(seq, _)| *seq >= expected) else { continue };
                     let Ok((at, said)) = serde_json::from_slice::<(Timestamp, Said)>(payload) else { continue };
                     if seq > expected {
-                        out.push(gap(expected, seq - 1, now));
+                        out.push(gap(expected - self.base, seq - 1 - self.base, now));
                     }
                     size += used;
                     expected = seq + 1;
-                    out.push(Record { seq, at, said });
+                    out.push(Record { seq: seq - self.base, at, said });
                 }
                 let used = (bytes.len() - rest.len()) as u64;
                 at += used;
@@ -221,7 +237,7 @@ impl Spool {
                 }
             }
             if expected <= segment.last {
-                out.push(gap(expected, segment.last, now));
+                out.push(gap(expected - self.base, segment.last - self.base, now));
                 expected = segment.last + 1;
             }
         }
@@ -230,7 +246,7 @@ impl Spool {
 
     /// Everything up to `seq` is the collector's now. Older or repeated acknowledgements change nothing.
     pub fn ack(&mut self, seq: u64) -> io::Result<()> {
-        let seq = seq.min(self.next - 1);
+        let seq = self.base.saturating_add(seq).min(self.next - 1);
         if seq <= self.acked {
             return Ok(());
         }
@@ -240,11 +256,11 @@ impl Spool {
         self.move_cursor()
     }
 
-    /// A collector that knows a later epoch of us wants a new one: everything unacknowledged is said again under it.
+    /// A collector that counts otherwise wants a new epoch: everything unacknowledged is said under it, from 1 on. What was
+    /// acknowledged has no number in it, so that nobody takes it for lost.
     pub fn renumber(&mut self, epoch: u64) -> io::Result<()> {
         self.epoch = epoch.max(self.epoch + 1);
-        self.acked = 0;
-        self.cursor = (0, 0);
+        self.base = self.acked;
         self.write_state()
     }
 
@@ -284,7 +300,7 @@ impl Spool {
     fn write_state(&self) -> io::Result<()> {
         let temporary = self.dir.join("acked.new");
         let mut file = File::create(&temporary)?;
-        file.write_all(format!("{} {}\n", self.epoch, self.acked).as_bytes())?;
+        file.write_all(format!("{} {} {}\n", self.epoch, self.acked, self.base).as_bytes())?;
         file.sync_data()?;
         fs::rename(temporary, self.dir.join("acked"))?;
         sync_dir(&self.dir)
@@ -316,11 +332,13 @@ fn read_from(path: &Path, offset: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Epoch and acknowledged number; `None` when there is no readable state.
-fn read_state(dir: &Path) -> Option<(u64, u64)> {
+/// Epoch, acknowledged number and the epoch's base (0 when it is not there); `None` when there is no readable state.
+fn read_state(dir: &Path) -> Option<(u64, u64, u64)> {
     let text = fs::read_to_string(dir.join("acked")).ok()?;
-    let (epoch, acked) = text.strip_suffix('\n')?.split_once(' ')?;
-    Some((epoch.parse().ok()?, acked.parse().ok()?))
+    let mut numbers = text.strip_suffix('\n')?.split(' ').map(str::parse::<u64>);
+    let (epoch, acked) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    let base = numbers.next().transpose().ok()?.unwrap_or(0);
+    (base <= acked).then_some((epoch, acked, base))
 }
 
 /// Reads every segment once: counts what is unreadable, cuts the torn tail of the last one.

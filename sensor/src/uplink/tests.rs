@@ -96,3 +96,66 @@ async fn a_spool_that_cannot_be_is_an_error_with_its_path() {
     let why = run("s".into(), config, Uplink::InProcess(collector), said, CancellationToken::new()).await.unwrap_err().to_string();
     assert!(why.contains("/proc/gnomon") && why.contains("uplink.spool"), "{why}");
 }
+
+fn post(dir: &std::path::Path) -> Post {
+    let limits = Limits { segment_bytes: 600, total_bytes: 1 << 20 };
+    let mut spool = Spool::open(dir, limits, 1).unwrap();
+    for n in 1..=20 {
+        spool.append(&[evidence(n)]).unwrap();
+    }
+    let (collector, _) = mpsc::channel::<Delivery>(1);
+    let (thin, courier) = (thin::Thinning::new(Duration::from_secs(1), 10), Courier::new(Duration::ZERO, 1));
+    Post { sensor: "s".into(), spool, thin, courier, uplink: Uplink::InProcess(collector), held: Vec::new(), told: Coverage::default() }
+}
+
+fn segments(dir: &std::path::Path) -> Vec<PathBuf> {
+    let path = |entry: io::Result<std::fs::DirEntry>| entry.unwrap().path();
+    let mut found: Vec<_> = std::fs::read_dir(dir).unwrap().map(path).filter(|p| p.extension().is_some_and(|e| e == "segment")).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn an_error_that_room_does_not_cure_costs_nothing_that_was_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut post = post(dir.path());
+    let records = post.spool.peek(1000, 1 << 20, Timestamp::UNIX_EPOCH).unwrap().len();
+    let stored = segments(dir.path());
+    assert!(stored.len() > 3);
+    // A record too long for the open segment begins another, and there is a directory in its place.
+    let obstacle = dir.path().join(format!("{:020}.segment", records + 1));
+    std::fs::create_dir(&obstacle).unwrap();
+    post.held = (1..=10).map(evidence).collect();
+    post.store();
+    assert_eq!((post.held.len(), post.spool.losses().dropped), (10, 0));
+    std::fs::remove_dir(&obstacle).unwrap();
+    assert_eq!(segments(dir.path()), stored);
+    post.store();
+    assert_eq!((post.held.len(), post.spool.losses().dropped), (0, 0));
+}
+
+#[test]
+fn a_full_disk_costs_one_segment_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut post = post(dir.path());
+    let stored = segments(dir.path());
+    // Nothing fits into this one; the spool takes it away again when it fails.
+    std::os::unix::fs::symlink("/dev/full", dir.path().join(format!("{:020}.segment", 21))).unwrap();
+    post.held = (1..=10).map(evidence).collect();
+    post.store();
+    assert!(post.held.is_empty() && post.spool.losses().dropped > 0);
+    let left = segments(dir.path());
+    assert_eq!(stored.iter().filter(|s| !left.contains(s)).count(), 1);
+    assert!(!left.contains(&stored[0]));
+}
+
+#[tokio::test]
+async fn a_collector_that_lacks_what_was_settled_is_told_the_rest_under_a_new_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut post = post(dir.path());
+    post.spool.ack(15).unwrap();
+    post.delivered(Ok(Ack { epoch: 1, seq: 0 })).unwrap();
+    assert_eq!((post.spool.epoch(), post.spool.acked()), (2, 0));
+    let records = post.spool.peek(1000, 1 << 20, Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(records.iter().map(|r| (r.seq, port(r))).collect::<Vec<_>>(), (1..=5).map(|n| (n, Some(n as u16 + 15))).collect::<Vec<_>>());
+}

@@ -131,6 +131,33 @@ fn a_lost_state_file_begins_a_new_epoch_and_says_all_again() {
     assert_eq!((spool.epoch(), frames(&all(&mut spool)).last()), (500, Some(&3)));
 }
 
+#[test]
+fn what_was_acknowledged_is_never_called_lost_in_a_new_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    for n in 1..=20 {
+        spool.append(&[said(n)]).unwrap();
+    }
+    spool.ack(17).unwrap();
+    spool.renumber(500).unwrap();
+    let told = |spool: &mut Spool| {
+        let records = all(spool);
+        (spool.epoch(), spool.acked(), records.iter().map(|r| r.seq).collect::<Vec<_>>(), frames(&records), gaps(&records))
+    };
+    assert_eq!(told(&mut spool), (500, 0, vec![1, 2, 3], vec![18, 19, 20], vec![]));
+    spool.ack(1).unwrap();
+    assert_eq!(spool.append(&[said(21)]).unwrap(), 4);
+    drop(spool);
+    let mut spool = open(dir.path());
+    assert_eq!(told(&mut spool), (500, 1, vec![2, 3, 4], vec![19, 20, 21], vec![]));
+    drop(spool);
+    // Without its state it says again what is left, and no more.
+    fs::remove_file(dir.path().join("acked")).unwrap();
+    let mut spool = Spool::open(dir.path(), small(), 600).unwrap();
+    let (epoch, acked, seqs, frames, gaps) = told(&mut spool);
+    assert_eq!((epoch, acked, seqs[0], frames.last(), gaps), (600, 0, 1, Some(&21), vec![]));
+}
+
 /// Appends, acknowledgements, restarts and torn writes in any order against a list in memory.
 #[test]
 fn it_agrees_with_a_list_under_random_use() {
