@@ -60,7 +60,23 @@ pub fn objections(ruleset: &Ruleset, against: &Against<'_>) -> Vec<Objection> {
             found.push(endpoint, "must be in the open set and is not");
         }
     }
+    sessions(ruleset, against, &mut found);
     found.finish()
+}
+
+/// Exactly the administrators' conversations: one too few cuts somebody off, one too many lets a blocked server speak.
+fn sessions(ruleset: &Ruleset, against: &Against<'_>, found: &mut Found) {
+    let real = &against.facts.ssh_sessions;
+    for session in real.symmetric_difference(&ruleset.sessions) {
+        let subject = format!("SSH session {} to {}", session.peer, session.local);
+        found.push(
+            subject,
+            if real.contains(session) { "must be in the session set and is not" } else { "is kept open and does not exist" },
+        );
+    }
+    for session in ruleset.sessions.iter().filter(|s| !against.config.ssh_ports.contains(&s.local.port)) {
+        found.push(session.local, "kept open as SSH, and is none of ssh_ports");
+    }
 }
 
 fn limits(ruleset: &Ruleset, against: &Against<'_>, found: &mut Found) {
@@ -119,7 +135,6 @@ fn protected(endpoint: Endpoint, against: &Against<'_>) -> Option<&'static str> 
         () if own && config.ssh_ports.contains(&port) => Some("this host's SSH"),
         () if facts.gateways.contains(&address) => Some("a default gateway"),
         () if facts.resolvers.contains(&address) => Some("a resolver"),
-        () if facts.ssh_peers.contains(&address) => Some("an administrator's SSH session comes from there"),
         () if set.protected_endpoints.iter().any(same) => Some("registered or protected by the same set"),
         () if set.protected.iter().any(|n| n.contains(&address)) => Some("in a network that the same set protects"),
         () if config.protected_endpoints.iter().any(same) => Some("protected by this host's configuration"),
@@ -132,7 +147,7 @@ fn must_never(against: &Against<'_>) -> Vec<IpNet> {
     let Against { set, facts, config, .. } = *against;
     let mut nets: Vec<IpNet> = Vec::new();
     nets.extend(set.protected.iter().chain(&config.protected));
-    nets.extend(facts.gateways.iter().chain(&facts.resolvers).chain(&facts.ssh_peers).map(|a| IpNet::from(*a)));
+    nets.extend(facts.gateways.iter().chain(&facts.resolvers).map(|a| IpNet::from(*a)));
     if !config.hooks.contains(&Hook::Input) {
         nets.extend(facts.own.iter().map(|a| IpNet::from(*a)));
     }

@@ -26,7 +26,7 @@ pub struct Config {
     pub protected: Vec<IpNet>,
     /// Never cut, whatever a set says: the collector, the gateway.
     pub protected_endpoints: Vec<Endpoint>,
-    /// Ports whose established peers are somebody administering this host.
+    /// Ports at which this host is administered: established conversations with them are never cut.
     pub ssh_ports: Vec<u16>,
     pub limits: Limits,
     /// Absolute path: the search path of a privileged process is not to be trusted.

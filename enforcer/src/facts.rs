@@ -9,17 +9,28 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use rules::endpoint::Endpoint;
+
 /// `thread-self`, since a thread may live in a network namespace of its own.
 const NET: &str = "/proc/thread-self/net";
 const MAX_FILE: u64 = 16 << 20;
+/// Strangers may open connections to an SSH port; more than this are not protected, and said.
+const MAX_SESSIONS: usize = 1024;
+
+/// One established connection to an SSH port of this host. Only this conversation is protected, never the address at its other end:
+/// anybody can open a connection, also a server that is to be blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Session {
+    pub local: Endpoint,
+    pub peer: Endpoint,
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub own: BTreeSet<IpAddr>,
     pub gateways: BTreeSet<IpAddr>,
     pub resolvers: BTreeSet<IpAddr>,
-    /// Peers of established connections to this host's SSH ports.
-    pub ssh_peers: BTreeSet<IpAddr>,
+    pub ssh_sessions: BTreeSet<Session>,
     /// What could not be read.
     pub unknown: Vec<String>,
 }
@@ -37,7 +48,11 @@ impl Facts {
         facts.gateways.extend(gateways_v6(&route6).map(IpAddr::V6));
         for table in ["tcp", "tcp6"] {
             let sockets = facts.read(&format!("{NET}/{table}"));
-            facts.ssh_peers.extend(peers_of(&sockets, ssh_ports));
+            facts.ssh_sessions.extend(sessions(&sockets, ssh_ports));
+        }
+        if let Some(beyond) = facts.ssh_sessions.iter().nth(MAX_SESSIONS).copied() {
+            let left = facts.ssh_sessions.split_off(&beyond).len();
+            facts.unknown.push(format!("{left} SSH sessions beyond {MAX_SESSIONS} are not protected"));
         }
         for file in ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"] {
             // The second exists only where systemd-resolved stands in front of the real resolvers.
@@ -100,16 +115,20 @@ fn gateways_v6(route: &str) -> impl Iterator<Item = Ipv6Addr> {
     route.lines().filter_map(|line| hex_v6(line.split_whitespace().nth(4)?)).filter(|a| !a.is_unspecified())
 }
 
-/// `tcp` and `tcp6`: the remote address of established (state 01) sockets whose local port is one of `ports`.
-fn peers_of(sockets: &str, ports: &[u16]) -> BTreeSet<IpAddr> {
-    let peer = |line: &str| {
+/// `tcp` and `tcp6`: established (state 01) sockets whose local port is one of `ports`.
+fn sessions(sockets: &str, ports: &[u16]) -> BTreeSet<Session> {
+    let session = |line: &str| {
         let mut columns = line.split_whitespace().skip(1);
-        let (local, remote, state) = (columns.next()?, columns.next()?, columns.next()?);
-        let port = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
-        let remote = remote.rsplit_once(':')?.0;
-        (state == "01" && ports.contains(&port)).then(|| hex_address(remote)).flatten()
+        let (local, peer, state) = (hex_endpoint(columns.next()?)?, hex_endpoint(columns.next()?)?, columns.next()?);
+        (state == "01" && ports.contains(&local.port)).then_some(Session { local, peer })
     };
-    sockets.lines().skip(1).filter_map(peer).collect()
+    sockets.lines().skip(1).filter_map(session).collect()
+}
+
+/// `0700010A:0016`
+fn hex_endpoint(text: &str) -> Option<Endpoint> {
+    let (address, port) = text.rsplit_once(':')?;
+    Some(Endpoint::new(hex_address(address)?, u16::from_str_radix(port, 16).ok()?))
 }
 
 fn nameservers(resolv_conf: &str) -> BTreeSet<IpAddr> {
@@ -164,20 +183,21 @@ mod tests {
         let tcp = "  sl local rem st\n 0: 0700010A:0016 0900010A:D431 01 0\n 1: 0700010A:0016 00000000:0000 0A 0\n 2: 0700010A:0BB9 0A00010A:0016 01 0\n";
         let tcp6 = "  sl local rem st\n 0: 0000000000000000FFFF00000700010A:0016 0000000000000000FFFF00000B00010A:D431 01 0\n";
         let resolv = "# none\nnameserver 10.1.0.53\nnameserver fe80::1%eth0\nsearch corp.example\nnameserver\n";
+        let show = |t: &str| sessions(t, &[22]).iter().map(|s| format!("{}>{}", s.peer, s.local)).collect::<Vec<_>>().join(" ");
         let seen = format!(
-            "own {:?} {:?}\ngateways {:?} {:?}\npeers {:?} {:?}\nresolvers {:?}",
+            "own {:?} {:?}\ngateways {:?} {:?}\nsessions {} {}\nresolvers {:?}",
             local_v4(fib).collect::<Vec<_>>(),
             local_v6(inet6).collect::<Vec<_>>(),
             gateways_v4(route).collect::<Vec<_>>(),
             gateways_v6(route6).collect::<Vec<_>>(),
-            peers_of(tcp, &[22]),
-            peers_of(tcp6, &[22]),
+            show(tcp),
+            show(tcp6),
             nameservers(resolv),
         );
         expect![[r#"
             own [10.1.0.7] [fe80::a8bb:ccff:fe00:1]
             gateways [10.1.0.1] [fe80::1]
-            peers {10.1.0.9} {10.1.0.11}
+            sessions 10.1.0.9:54321>10.1.0.7:22 10.1.0.11:54321>10.1.0.7:22
             resolvers {10.1.0.53, fe80::1}"#]]
         .assert_eq(&seen);
     }
@@ -186,7 +206,7 @@ mod tests {
     fn garbage_says_nothing_and_does_not_panic() {
         for text in ["", "\u{fffd}\n|-- x\n/32 host LOCAL", "a:b:c\nzz:zz 1 01\n é:é é:é 01", "0: 0:0016 é00000000:1 01"] {
             assert_eq!(local_v4(text).count() + local_v6(text).count() + gateways_v4(text).count() + gateways_v6(text).count(), 0);
-            assert!(peers_of(text, &[22, 0]).is_empty() && nameservers(text).is_empty());
+            assert!(sessions(text, &[22, 0]).is_empty() && nameservers(text).is_empty());
         }
     }
 

@@ -1,6 +1,6 @@
 //! Sets and keys for the tests of this crate.
 
-use crate::facts::Facts;
+use crate::facts::{Facts, Session};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use rules::{
@@ -44,7 +44,7 @@ pub(crate) fn facts() -> Facts {
         own: set(&["127.0.0.1", "10.1.0.7", "fd01::7"]),
         gateways: set(&["10.1.0.1", "fe80::1"]),
         resolvers: set(&["10.1.0.53"]),
-        ssh_peers: set(&["10.1.0.99"]),
+        ssh_sessions: [Session { local: "10.1.0.7:22".parse().unwrap(), peer: "10.1.0.99:54321".parse().unwrap() }].into(),
         unknown: vec![],
     }
 }

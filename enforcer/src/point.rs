@@ -242,7 +242,9 @@ impl Point {
                 }
             }
             let after = if outline.transaction.is_empty() { present } else { self.read().await? };
-            let unprotected = after.as_ref().filter(|p| p.never != outline.ruleset.never || p.open != outline.ruleset.open);
+            let unprotected = after
+                .as_ref()
+                .filter(|p| p.never != outline.ruleset.never || p.open != outline.ruleset.open || p.sessions != outline.ruleset.sessions);
             let unprotected = unprotected.map(|_| "protected addresses differ".to_owned());
             match unprotected.or_else(|| difference(&outline.ruleset, after.as_ref(), how.trial.is_some())) {
                 None => {

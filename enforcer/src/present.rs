@@ -3,6 +3,7 @@
 //! Typed, not `serde_json::Value`: a table of 100,000 elements is 17 MB of JSON and would be ten times that as values.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use crate::facts::Session;
 use ipnet::IpNet;
 use rules::{decision::Action, endpoint::Endpoint, finding::FindingId};
 use serde::Deserialize;
@@ -22,6 +23,7 @@ pub struct Present {
     pub agents_left: Duration,
     pub never: BTreeSet<IpNet>,
     pub open: BTreeSet<Endpoint>,
+    pub sessions: BTreeSet<Session>,
     pub blocks: BTreeMap<Endpoint, Held>,
     /// Elements that nobody of ours wrote: another type, no timeout, another verdict.
     pub foreign: Vec<String>,
@@ -94,6 +96,10 @@ impl Present {
                 ("never4" | "never6", value) => self.never.extend(value.nets()),
                 ("open4" | "open6", Value::Concat { concat: (address, port) }) => {
                     self.open.insert(Endpoint { address, port });
+                }
+                ("ssh4" | "ssh6", Value::Session { concat: (local, port, peer, peer_port) }) => {
+                    let (local, peer) = (Endpoint { address: local, port }, Endpoint { address: peer, port: peer_port });
+                    self.sessions.insert(Session { local, peer });
                 }
                 (name, value) => self.foreign.push(format!("{name}: {value:?}")),
             }
@@ -225,6 +231,7 @@ enum Value {
     Prefix { prefix: Prefix },
     Range { range: (IpAddr, IpAddr) },
     Concat { concat: (IpAddr, u16) },
+    Session { concat: (IpAddr, u16, IpAddr, u16) },
     Address(IpAddr),
     Other(serde::de::IgnoredAny),
 }

@@ -7,6 +7,7 @@
 
 use crate::{
     config::Hook,
+    facts::Session,
     present::Present,
     ruleset::{Block, Ruleset},
 };
@@ -39,6 +40,7 @@ pub enum Change {
     Agents(BTreeSet<IpNet>, Duration),
     Never(BTreeSet<IpNet>),
     Open(BTreeSet<Endpoint>),
+    Sessions(BTreeSet<Session>),
     /// A block with a full lease from now. `was` is the verdict it had, if it was there.
     Lease {
         endpoint: Endpoint,
@@ -96,6 +98,9 @@ pub fn render(ruleset: &Ruleset, present: Option<&Present>, term: Term) -> Trans
     if ruleset.open != present.open {
         changes.push(Change::Open(ruleset.open.clone()));
     }
+    if ruleset.sessions != present.sessions {
+        changes.push(Change::Sessions(ruleset.sessions.clone()));
+    }
     let agents_lease = if ruleset.agents == present.agents { term.lease } else { term.trial.unwrap_or(term.lease) };
     if ruleset.agents != present.agents || is_low(present.agents_left, term.lease) {
         changes.push(Change::Agents(ruleset.agents.clone(), agents_lease));
@@ -135,6 +140,7 @@ impl Transaction {
                 Change::Agents(nets, lease) => whole_set(&mut text, "agents", nets.iter().map(|n| (n.addr(), Leased(n, Some(*lease))))),
                 Change::Never(nets) => whole_set(&mut text, "never", nets.iter().map(|n| (n.addr(), Leased(n, None)))),
                 Change::Open(list) => whole_set(&mut text, "open", list.iter().map(|e| (e.address, Key(e)))),
+                Change::Sessions(list) => whole_set(&mut text, "ssh", list.iter().map(|s| (s.peer.address, Conversation(s)))),
                 Change::Lease { endpoint, block, lease, was } => elements.lease(endpoint, block, *lease, *was),
                 Change::Lift { endpoint, was } => elements.lift(endpoint, *was),
             }
@@ -216,6 +222,15 @@ struct Key<'a>(&'a Endpoint);
 impl fmt::Display for Key<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} . {}", self.0.address, self.0.port)
+    }
+}
+
+/// `10.1.0.7 . 22 . 10.1.0.9 . 54321`
+struct Conversation<'a>(&'a Session);
+
+impl fmt::Display for Conversation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} . {}", Key(&self.0.local), Key(&self.0.peer))
     }
 }
 

@@ -1,12 +1,12 @@
 //! What a decision set means at this point: the elements our table should hold. Pure.
 //!
 //! A site's set is made for everybody, so some of it is not for this host: its own address (unless it judges its input), its
-//! gateway, its resolvers, whoever administers it. Those decisions are withheld one by one and reported, never silently: refusing
+//! gateway, its resolvers. Those decisions are withheld one by one and reported, never silently: refusing
 //! the whole set would let one such server open the door for all others. A set that contradicts *itself* is refused by [`crate::check`].
 
 use crate::{
     config::{Config, Hook},
-    facts::Facts,
+    facts::{Facts, Session},
 };
 use ipnet::IpNet;
 use rules::{
@@ -29,6 +29,8 @@ pub struct Ruleset {
     pub never: BTreeSet<IpNet>,
     /// Addresses with ports that no element can cut.
     pub open: BTreeSet<Endpoint>,
+    /// Conversations that no element can cut, packet by packet: their ends stay blockable for everything else.
+    pub sessions: BTreeSet<Session>,
     pub blocks: BTreeMap<Endpoint, Block>,
 }
 
@@ -56,6 +58,7 @@ pub fn plan(set: &DecisionSet, facts: &Facts, config: &Config) -> (Ruleset, Vec<
         agents: aggregate(set.agents.iter().copied()),
         never: never(set, facts, config),
         open: set.protected_endpoints.iter().chain(&config.protected_endpoints).map(|e| Endpoint::new(e.address, e.port)).collect(),
+        sessions: facts.ssh_sessions.clone(),
         blocks: BTreeMap::new(),
     };
     let mut withheld = Vec::new();
@@ -94,8 +97,6 @@ fn reason_to_withhold(endpoint: Endpoint, facts: &Facts, config: &Config) -> Opt
         Some("a default gateway of this host")
     } else if facts.resolvers.contains(&address) {
         Some("a resolver of this host")
-    } else if facts.ssh_peers.contains(&address) {
-        Some("somebody administers this host from there right now")
     } else if config.protected_endpoints.contains(&endpoint) || config.protected.iter().any(|net| net.contains(&address)) {
         Some("protected by this host's configuration")
     } else {
@@ -105,7 +106,7 @@ fn reason_to_withhold(endpoint: Endpoint, facts: &Facts, config: &Config) -> Opt
 
 fn never(set: &DecisionSet, facts: &Facts, config: &Config) -> BTreeSet<IpNet> {
     let own = (!config.hooks.contains(&Hook::Input)).then_some(&facts.own).into_iter().flatten();
-    let hosts = own.chain(&facts.gateways).chain(&facts.resolvers).chain(&facts.ssh_peers).copied().map(IpNet::from);
+    let hosts = own.chain(&facts.gateways).chain(&facts.resolvers).copied().map(IpNet::from);
     aggregate(always_kept().into_iter().chain(hosts).chain(config.protected.iter().copied()).chain(set.protected.iter().copied()))
 }
 

@@ -45,7 +45,6 @@ fn each_protected_thing_is_defended_without_the_planner() {
         "10.1.0.7:3001",
         "10.1.0.1:3001",
         "10.1.0.53:3001",
-        "10.1.0.99:3001",
         "10.2.0.9:7413",
         "10.9.0.4:3001",
         "10.8.0.4:3001",
@@ -82,7 +81,6 @@ fn each_protected_thing_is_defended_without_the_planner() {
         10.1.0.7:3001: this host itself
         10.1.0.1:3001: a default gateway
         10.1.0.53:3001: a resolver
-        10.1.0.99:3001: an administrator's SSH session comes from there
         10.2.0.9:7413: registered or protected by the same set
         10.9.0.4:3001: in a network that the same set protects
         10.8.0.4:3001: in a management network
@@ -118,17 +116,35 @@ fn a_plan_without_its_own_safety_net_is_refused() {
     let mut ruleset = ruleset::plan(&set, &facts(), &Config::default()).0;
     ruleset.never.clear();
     ruleset.open.clear();
+    ruleset.sessions.clear();
     let said: String = judge(&ruleset, &set, &Config::default()).iter().map(|o| format!("{o}\n")).collect();
     expect![[r#"
         10.9.0.0/24: must be in the never set and is not
         10.1.0.1/32: must be in the never set and is not
         fe80::1/128: must be in the never set and is not
         10.1.0.53/32: must be in the never set and is not
-        10.1.0.99/32: must be in the never set and is not
         10.1.0.7/32: must be in the never set and is not
         127.0.0.1/32: must be in the never set and is not
         fd01::7/128: must be in the never set and is not
         10.2.0.9:7413: must be in the open set and is not
+        SSH session 10.1.0.99:54321 to 10.1.0.7:22: must be in the session set and is not
+    "#]]
+    .assert_eq(&said);
+}
+
+/// A server that holds a connection to our SSH port, even from the very port it serves at, stays blockable.
+#[test]
+fn an_ssh_session_does_not_protect_its_address_and_none_may_be_made_up() {
+    let set = set(1, &["10.1.0.99:3001", "10.1.0.99:54321"]);
+    let mut ruleset = ruleset::plan(&set, &facts(), &Config::default()).0;
+    assert_eq!(ruleset.blocks.len(), 2);
+    assert_eq!(judge(&ruleset, &set, &Config::default()), []);
+    let end = |e: &str| e.parse().unwrap();
+    ruleset.sessions.insert(crate::facts::Session { local: end("10.1.0.7:3001"), peer: end("10.1.0.99:3001") });
+    let said: String = judge(&ruleset, &set, &Config::default()).iter().map(|o| format!("{o}\n")).collect();
+    expect![[r#"
+        SSH session 10.1.0.99:3001 to 10.1.0.7:3001: is kept open and does not exist
+        10.1.0.7:3001: kept open as SSH, and is none of ssh_ports
     "#]]
     .assert_eq(&said);
 }
@@ -154,6 +170,9 @@ fn whatever_passes_cuts_nothing_protected() {
         let mut ruleset = if chance.below(2) == 0 { careless(&set, &config) } else { ruleset::plan(&set, &facts(), &config).0 };
         if chance.below(10) == 0 {
             ruleset.never.pop_first();
+        }
+        if chance.below(10) == 0 {
+            ruleset.sessions.clear();
         }
         if judge(&ruleset, &set, &config).is_empty() {
             passed += 1;
@@ -182,7 +201,7 @@ fn random_policy(chance: &mut Chance) -> (DecisionSet, Config) {
         "10.77.1.2",
         "192.168.3.3",
     ];
-    let ports = [3000, 3001, 7412, 7413, 8080, 22, 53, 123, 443];
+    let ports = [3000, 3001, 7412, 7413, 8080, 22, 53, 123, 443, 54321];
     let endpoint = |chance: &mut Chance| {
         // Mostly harmless, or nearly nothing would pass.
         let host = if chance.below(8) == 0 { chance.pick(&hosts) } else { chance.pick(&["10.0.0.5", "10.0.0.6", "fd02::5", "10.77.1.2"]) };
@@ -218,13 +237,17 @@ fn harm(ruleset: &Ruleset, set: &DecisionSet, config: &Config) -> Option<String>
     let ports: std::collections::BTreeSet<u16> = ruleset.blocks.keys().map(|e| e.port).collect();
     let everywhere = |address: &str| ports.iter().find_map(|p| cut(address, *p));
     let mut kept: Vec<String> = ["127.0.0.1", "::1", "10.9.0.4"].map(String::from).to_vec();
-    kept.extend(facts.gateways.iter().chain(&facts.resolvers).chain(&facts.ssh_peers).map(ToString::to_string));
+    kept.extend(facts.gateways.iter().chain(&facts.resolvers).map(ToString::to_string));
     if !config.hooks.contains(&Hook::Input) {
         kept.extend(facts.own.iter().map(ToString::to_string));
     }
     if !config.protected.is_empty() {
         kept.push("10.8.0.4".to_owned());
     }
+    let session = facts.ssh_sessions.iter().find_map(|s| {
+        let through = ruleset.sessions.contains(s);
+        (!through).then(|| cut(&s.peer.address.to_string(), s.peer.port)).flatten()
+    });
     let hosts = kept.iter().find_map(|a| everywhere(a));
     let open = set.protected_endpoints.iter().chain(&config.protected_endpoints).find_map(|e| cut(&e.address.to_string(), e.port));
     let infrastructure = [53, 67, 68, 123, 546, 547]
@@ -233,5 +256,5 @@ fn harm(ruleset: &Ruleset, set: &DecisionSet, config: &Config) -> Option<String>
     let ssh = ["10.1.0.7", "fd01::7"].iter().find_map(|a| cut(a, 22));
     let elsewhere: IpAddr = "8.8.8.8".parse().unwrap();
     let world = ruleset.agents.iter().find(|n| n.contains(&elsewhere));
-    hosts.or(open).or(infrastructure).or(ssh).or(world.map(|n| format!("agents {n}")))
+    hosts.or(session).or(open).or(infrastructure).or(ssh).or(world.map(|n| format!("agents {n}")))
 }

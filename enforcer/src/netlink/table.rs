@@ -5,7 +5,10 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::wire::{Attributes, Socket, attribute};
-use crate::present::{Held, Present};
+use crate::{
+    facts::Session,
+    present::{Held, Present},
+};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use ring::digest;
 use rules::{decision::Action, endpoint::Endpoint, finding::FindingId, printable::printable_bytes};
@@ -49,6 +52,7 @@ pub(super) fn read(socket: &Socket) -> io::Result<Option<Present>> {
                 match set.name.as_str() {
                     "blk4" | "blk6" => block(&mut present, element),
                     "open4" | "open6" => present.open.extend(key(element).and_then(place)),
+                    "ssh4" | "ssh6" => present.sessions.extend(key(element).and_then(session)),
                     "agents4" | "agents6" | "never4" | "never6" => {
                         let end = element.number32(3).is_some_and(|flags| flags & 1 != 0);
                         marks.extend(key(element).and_then(address).map(|a| (a, !end)));
@@ -150,6 +154,12 @@ fn key(element: Attributes<'_>) -> Option<&[u8]> {
 fn comment(data: &[u8]) -> Option<FindingId> {
     let [0, _length, text @ ..] = data else { return None };
     FindingId::parse(std::str::from_utf8(text.split(|b| *b == 0).next()?).ok()?)
+}
+
+/// Two places, the local one first.
+fn session(key: &[u8]) -> Option<Session> {
+    let (local, peer) = key.split_at_checked(key.len() / 2)?;
+    Some(Session { local: place(local)?, peer: place(peer)? })
 }
 
 /// Address and port, each padded to four bytes.

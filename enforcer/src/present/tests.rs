@@ -36,6 +36,7 @@ fn reads_what_nft_prints_and_sorts_out_what_is_not_ours() {
                     port: 7413,
                 },
             },
+            sessions: {},
             blocks: {
                 Endpoint {
                     address: 10.0.0.5,

@@ -11,13 +11,15 @@ const PRIORITY: i32 = -10;
 
 const HOOKS: [Hook; 3] = [Hook::Output, Hook::Input, Hook::Forward];
 
-const SETS: [&str; 10] = [
+const SETS: [&str; 12] = [
     "set {t} agents4 { type ipv4_addr; flags interval, timeout; }",
     "set {t} agents6 { type ipv6_addr; flags interval, timeout; }",
     "set {t} never4 { type ipv4_addr; flags interval; }",
     "set {t} never6 { type ipv6_addr; flags interval; }",
     "set {t} open4 { type ipv4_addr . inet_service; }",
     "set {t} open6 { type ipv6_addr . inet_service; }",
+    "set {t} ssh4 { type ipv4_addr . inet_service . ipv4_addr . inet_service; }",
+    "set {t} ssh6 { type ipv6_addr . inet_service . ipv6_addr . inet_service; }",
     // No `size`: it would be allocated at once.
     "map {t} blk4 { type ipv4_addr . inet_service : verdict; flags timeout; counter; }",
     "map {t} blk6 { type ipv6_addr . inet_service : verdict; flags timeout; counter; }",
@@ -35,6 +37,12 @@ const CHAINS: [(&str, &[&str]); 4] = [
     (
         "block",
         &[
+            // An administrator's session: this conversation passes, out and in, and nothing else of that address. Only asked for what
+            // would be cut.
+            "ip saddr . tcp sport . ip daddr . tcp dport @ssh4 accept",
+            "ip6 saddr . tcp sport . ip6 daddr . tcp dport @ssh6 accept",
+            "ip daddr . tcp dport . ip saddr . tcp sport @ssh4 accept",
+            "ip6 daddr . tcp dport . ip6 saddr . tcp sport @ssh6 accept",
             "counter name blocked",
             "limit rate 10/second burst 20 packets log prefix \"gnomon-block \" group 5 snaplen 128",
             // A reset goes to the sender only. So that both ends of a stream learn, the server's first pushes pass: the client

@@ -28,6 +28,7 @@ fn holding(ruleset: &Ruleset, left: u64) -> Present {
         agents_left: left,
         never: ruleset.never.clone(),
         open: ruleset.open.clone(),
+        sessions: ruleset.sessions.clone(),
         blocks: ruleset.blocks.iter().map(|(e, b)| (*e, held(b))).collect(),
         foreign: vec![],
     }
@@ -44,6 +45,8 @@ fn the_first_transaction_is_the_whole_table() {
         add set inet gnomon never6 { type ipv6_addr; flags interval; }
         add set inet gnomon open4 { type ipv4_addr . inet_service; }
         add set inet gnomon open6 { type ipv6_addr . inet_service; }
+        add set inet gnomon ssh4 { type ipv4_addr . inet_service . ipv4_addr . inet_service; }
+        add set inet gnomon ssh6 { type ipv6_addr . inet_service . ipv6_addr . inet_service; }
         add map inet gnomon blk4 { type ipv4_addr . inet_service : verdict; flags timeout; counter; }
         add map inet gnomon blk6 { type ipv6_addr . inet_service : verdict; flags timeout; counter; }
         add set inet gnomon pushed4 { type ipv4_addr . inet_service . ipv4_addr . inet_service; size 16384; flags dynamic, timeout; timeout 10s; }
@@ -57,6 +60,10 @@ fn the_first_transaction_is_the_whole_table() {
         add rule inet gnomon shadow accept
         add chain inet gnomon block
         flush chain inet gnomon block
+        add rule inet gnomon block ip saddr . tcp sport . ip daddr . tcp dport @ssh4 accept
+        add rule inet gnomon block ip6 saddr . tcp sport . ip6 daddr . tcp dport @ssh6 accept
+        add rule inet gnomon block ip daddr . tcp dport . ip saddr . tcp sport @ssh4 accept
+        add rule inet gnomon block ip6 daddr . tcp dport . ip6 saddr . tcp sport @ssh6 accept
         add rule inet gnomon block counter name blocked
         add rule inet gnomon block limit rate 10/second burst 20 packets log prefix "gnomon-block " group 5 snaplen 128
         add rule inet gnomon block tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 ip daddr @agents4 add @pushed4 { ip saddr . tcp sport . ip daddr . tcp dport limit rate 1/minute burst 3 packets } accept
@@ -93,6 +100,9 @@ fn the_first_transaction_is_the_whole_table() {
         flush set inet gnomon open4
         add element inet gnomon open4 { 10.2.0.9 . 7413 }
         flush set inet gnomon open6
+        flush set inet gnomon ssh4
+        add element inet gnomon ssh4 { 10.1.0.7 . 22 . 10.1.0.99 . 54321 }
+        flush set inet gnomon ssh6
         flush set inet gnomon agents4
         add element inet gnomon agents4 { 10.1.0.0/16 timeout 900000ms }
         flush set inet gnomon agents6

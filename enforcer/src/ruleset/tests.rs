@@ -7,6 +7,9 @@ fn show((ruleset, withheld): (Ruleset, Vec<Withheld>)) -> String {
     let mut text = format!("agents {}\n", list(ruleset.agents.iter().map(ToString::to_string).collect()));
     text += &format!("never {}\n", list(ruleset.never.iter().map(ToString::to_string).collect()));
     text += &format!("open {}\n", list(ruleset.open.iter().map(ToString::to_string).collect()));
+    for session in &ruleset.sessions {
+        text += &format!("session {} to {}\n", session.peer, session.local);
+    }
     for (endpoint, block) in ruleset.blocks {
         text += &format!("{:?} {endpoint} {}\n", block.action, block.finding);
     }
@@ -36,10 +39,12 @@ fn an_agents_host_blocks_what_is_elsewhere_and_reports_what_it_withholds() {
     let config = Config { protected: vec!["10.8.0.0/24".parse().unwrap()], ..Config::default() };
     expect![[r#"
         agents 10.1.0.0/16 fd01::/32
-        never 10.1.0.1/32 10.1.0.7/32 10.1.0.53/32 10.1.0.99/32 10.8.0.0/24 10.9.0.0/24 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 255.255.255.255/32 ::1/128 fd01::7/128 fe80::/10 ff00::/8
+        never 10.1.0.1/32 10.1.0.7/32 10.1.0.53/32 10.8.0.0/24 10.9.0.0/24 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 255.255.255.255/32 ::1/128 fd01::7/128 fe80::/10 ff00::/8
         open 10.2.0.9:7413
+        session 10.1.0.99:54321 to 10.1.0.7:22
         Block 10.0.0.5:3001 F-c075b4d8
         Block 10.0.0.6:3001 F-ca9fcfb2
+        Block 10.1.0.99:3001 F-0acc9b96
         Block [fd02::5]:3001 F-2b6f5cd1
         withheld 127.0.0.1:3001: loopback, link-local or multicast: not reached through a network
         withheld [fe80::5]:3001: loopback, link-local or multicast: not reached through a network
@@ -47,7 +52,6 @@ fn an_agents_host_blocks_what_is_elsewhere_and_reports_what_it_withholds() {
         withheld 10.1.0.7:22: an address of this host, which does not judge its input
         withheld 10.1.0.1:3001: a default gateway of this host
         withheld 10.1.0.53:3001: a resolver of this host
-        withheld 10.1.0.99:3001: somebody administers this host from there right now
         withheld 10.0.0.5:53: a port of DNS, DHCP or NTP
         withheld 10.8.0.1:3001: protected by this host's configuration
     "#]].assert_eq(&show(plan(&set(1, &MIXED), &facts(), &config)));
@@ -58,11 +62,13 @@ fn a_servers_host_blocks_its_own_address_but_never_its_ssh() {
     let config = Config { hooks: [Hook::Input].into(), ..Config::default() };
     expect![[r#"
         agents 10.1.0.0/16 fd01::/32
-        never 10.1.0.1/32 10.1.0.53/32 10.1.0.99/32 10.9.0.0/24 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 255.255.255.255/32 ::1/128 fe80::/10 ff00::/8
+        never 10.1.0.1/32 10.1.0.53/32 10.9.0.0/24 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 255.255.255.255/32 ::1/128 fe80::/10 ff00::/8
         open 10.2.0.9:7413
+        session 10.1.0.99:54321 to 10.1.0.7:22
         Block 10.0.0.5:3001 F-c075b4d8
         Block 10.0.0.6:3001 F-ca9fcfb2
         Block 10.1.0.7:3001 F-6bca0d9a
+        Block 10.1.0.99:3001 F-0acc9b96
         Block 10.8.0.1:3001 F-f6df9627
         Block [fd02::5]:3001 F-2b6f5cd1
         withheld 127.0.0.1:3001: loopback, link-local or multicast: not reached through a network
@@ -70,9 +76,9 @@ fn a_servers_host_blocks_its_own_address_but_never_its_ssh() {
         withheld 10.1.0.7:22: this host's own SSH port
         withheld 10.1.0.1:3001: a default gateway of this host
         withheld 10.1.0.53:3001: a resolver of this host
-        withheld 10.1.0.99:3001: somebody administers this host from there right now
         withheld 10.0.0.5:53: a port of DNS, DHCP or NTP
-    "#]].assert_eq(&show(plan(&set(1, &MIXED), &facts(), &config)));
+    "#]]
+    .assert_eq(&show(plan(&set(1, &MIXED), &facts(), &config)));
 }
 
 #[test]

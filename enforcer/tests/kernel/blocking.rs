@@ -6,7 +6,11 @@ use crate::{
 };
 use enforcer::Approval;
 use rules::{decision::Action, observation::Outcome, wire::v1::Signed};
-use std::{io::ErrorKind, io::Read, time::Duration};
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
 
 pub fn apply(lab: &Lab, role: &str, signed: Signed) -> rules::observation::Applied {
     let config = lab.config(role);
@@ -146,4 +150,48 @@ fn the_kernel_itself_keeps_what_is_protected() {
     for to in shadow() {
         assert_blocked(&lab, to);
     }
+}
+
+/// A shadow server that holds connections to our SSH port keeps these, even from a port that is blocked, and gains nothing by it.
+#[test]
+fn an_ssh_session_goes_on_and_its_address_stays_blocked() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    let ssh = lab.within("agent", || std::net::TcpListener::bind("10.91.0.2:22").unwrap());
+    let mut sessions: Vec<_> = ["10.92.0.2:0", "10.92.0.2:3003"].map(|from| session(&lab, from, &ssh)).into();
+    let mut set = blocking(1, 30);
+    set.decisions.push(decision("10.92.0.2", 3003, Action::Block));
+    let applied = apply(&lab, "agent", sign(&set));
+    assert_eq!((applied.outcome, applied.elements), (Outcome::Applied, 3), "{}", applied.reason);
+    for to in shadow() {
+        assert_blocked(&lab, to);
+    }
+    for (client, server) in &mut sessions {
+        client.write_all(b"?").unwrap();
+        server.read_exact(&mut [0]).unwrap();
+        server.write_all(b"!").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+    }
+    let config = lab.config("agent");
+    let listed = lab.run("agent", move || async move {
+        enforcer::nft::Nft { path: config.nft, timeout: config.nft_timeout.0 }.list().await.unwrap().unwrap()
+    });
+    assert_eq!(listed.sessions.len(), 2, "{:?}", listed.sessions);
+}
+
+/// Both ends of a connection from the server's host, from a port of its choice.
+fn session(lab: &Lab, from: &str, to: &std::net::TcpListener) -> (TcpStream, TcpStream) {
+    let (from, at) = (from.parse().unwrap(), to.local_addr().unwrap());
+    let client = lab.run("server", move || async move {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(from).unwrap();
+        socket.connect(at).await.unwrap().into_std().unwrap()
+    });
+    client.set_nonblocking(false).unwrap();
+    let ends = (client, to.accept().unwrap().0);
+    for end in [&ends.0, &ends.1] {
+        end.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    }
+    ends
 }
