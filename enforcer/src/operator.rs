@@ -215,7 +215,11 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
 pub async fn panic(config: &Config, reason: &str) -> Result<(), Error> {
     let mut point = Point::open(config.clone())?;
     let held = point.store.lock().await?;
-    let state = point.store.load()?;
+    let state = match point.store.load() {
+        Ok(state) => state,
+        // The glass breaks all the same; that the stop cannot be remembered is what the error says.
+        Err(why) => return point.remove(&held).await.and(Err(why.into())),
+    };
     let reason = rules::printable::printable(reason, 200);
     // First the word, then the deed: a loop beside us must not put the table back in between.
     point.store.save(&held, &State { stopped: Some(format!("{reason}, {}", Timestamp::now())), confirm_by: None, ..state })?;

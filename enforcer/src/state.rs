@@ -18,7 +18,7 @@ use std::{
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(deny_unknown_fields)]
 pub struct State {
     /// The newest generation ever given to the kernel here. Never goes down.
     pub highest: u64,
@@ -76,7 +76,10 @@ impl State {
 pub enum Error {
     #[error("the enforcer's state directory {path}: {why}")]
     Directory { path: PathBuf, why: io::Error },
-    #[error("{path} is damaged ({why}); remove it to begin anew, after which older sets than the last would be taken")]
+    /// Nothing is done on a guess: a fresh state would take old sets again and forget that a person stopped enforcement.
+    #[error(
+        "{path} is damaged or not ours ({why}): nothing is applied or renewed, blocks lapse by themselves. Put it back from a backup, or remove it to begin anew: then older sets are taken again, and a stop or rollback by a person is forgotten"
+    )]
     Damaged { path: PathBuf, why: String },
     #[error("another process is changing the ruleset since {} s; if it hangs, end it (see `lock` in {path})", WAIT.as_secs())]
     Locked { path: PathBuf },
@@ -196,8 +199,14 @@ mod tests {
     fn a_damaged_state_is_an_error_and_not_a_fresh_start() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
-        std::fs::write(directory.path().join("state.json"), "{\"highest\":").unwrap();
-        assert!(matches!(store.load(), Err(Error::Damaged { .. })));
+        for foreign in
+            ["{\"highest\":", "", "null", "{}", "[]", "{\"stopped\":\"outage\"}", "{\"highest\":3,\"hihgest\":4}", "{\"nodes\":[]}"]
+        {
+            std::fs::write(directory.path().join("state.json"), foreign).unwrap();
+            assert!(matches!(store.load(), Err(Error::Damaged { .. })), "{foreign}");
+        }
+        std::fs::write(directory.path().join("state.json"), "{\"highest\":3}").unwrap();
+        assert_eq!(store.load().unwrap(), State { highest: 3, ..State::default() });
     }
 
     #[test]
