@@ -1,5 +1,6 @@
 //! A file that holds the newest signed set, followed by polling: how the standalone process is told, without a network.
 
+use nix::fcntl::OFlag;
 use rules::{printable::printable, wire::v1::Signed};
 use std::{
     io::Read,
@@ -36,13 +37,26 @@ pub async fn follow(path: PathBuf, sets: watch::Sender<Option<Arc<Signed>>>, eve
 /// Inode and time: a rename changes the first even within one tick of the clock.
 fn stamp(path: &Path) -> Option<(u64, u64, Option<SystemTime>)> {
     use std::os::unix::fs::MetadataExt;
-    let meta = std::fs::metadata(path).ok()?;
+    let meta = std::fs::symlink_metadata(path).ok()?;
     Some((meta.ino(), meta.len(), meta.modified().ok()))
 }
 
 fn read(path: &Path) -> Result<Signed, String> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // Whoever may write the directory is not to make us wait at a pipe, open a device, or read another file in our name.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(|why| match why.raw_os_error() {
+        Some(code) if code == nix::errno::Errno::ELOOP as i32 => "a symbolic link; put the file itself there".to_owned(),
+        _ => why.to_string(),
+    })?;
+    if !file.metadata().map_err(|why| why.to_string())?.is_file() {
+        return Err("not a regular file".to_owned());
+    }
     let mut bytes = Vec::new();
-    std::fs::File::open(path).and_then(|f| f.take(MAX_FILE).read_to_end(&mut bytes)).map_err(|why| why.to_string())?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|why| why.to_string())?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!("more than {MAX_FILE} bytes"));
+    }
     serde_json::from_slice(&bytes).map_err(|why| why.to_string())
 }
 
@@ -77,5 +91,21 @@ mod tests {
         }
         assert!(!told.has_changed().unwrap(), "what cannot be read is no set");
         task.abort();
+    }
+
+    #[test]
+    fn only_a_regular_file_of_a_bounded_size_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        // Nobody writes to it: opened as a file it would block forever.
+        nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::fs::write(at("real"), "{}").unwrap();
+        std::os::unix::fs::symlink(at("real"), at("link")).unwrap();
+        std::fs::File::create(at("large")).unwrap().set_len(MAX_FILE + 1).unwrap();
+        std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        let said: Vec<String> = ["pipe", "link", "large", "."].iter().map(|name| read(&at(name)).unwrap_err()).collect();
+        let large = format!("more than {MAX_FILE} bytes");
+        assert_eq!(said, ["not a regular file", "a symbolic link; put the file itself there", &large, "not a regular file"]);
+        assert!(read(&at("socket")).is_err());
     }
 }
