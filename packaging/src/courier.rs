@@ -1,17 +1,22 @@
 //! Between a collector elsewhere and an enforcement point here: signed sets and bundles come, reports go, over HTTPS with
 //! client certificates. It carries, and believes nothing: whoever receives a set verifies it.
 
-use crate::failure::{Failure, Side};
+use crate::{
+    failure::{Failure, Side},
+    reports::{self, Numbers, Untaken},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rules::{
-    Timestamp,
-    observation::{Applied, Said},
+    observation::Applied,
     printable::printable,
-    wire::v1::{Batch, Record, Signed},
+    wire::v1::{Ack, Batch, Signed},
 };
-use sensor::uplink::Enrolled;
+use sensor::uplink::{EnrollError, Enrolled};
 use serde::Deserialize;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -41,9 +46,9 @@ impl Goods {
 /// One collector, one identity.
 #[derive(Clone, Debug)]
 pub(crate) struct Courier {
-    client: reqwest::Client,
-    url: String,
-    name: String,
+    /// Replaced when the certificate is renewed, and its connections with it.
+    client: Arc<RwLock<reqwest::Client>>,
+    enrolled: Enrolled,
 }
 
 /// The collector holds a question for news up to 25 s; a dead connection is given up after this.
@@ -55,20 +60,9 @@ const MAX_ANSWER: usize = 96 << 20;
 
 impl Courier {
     pub(crate) fn new(enrolled: &Enrolled) -> Result<Courier, Failure> {
-        let bad =
-            |why: String| Failure::new(Side::Machine, why, "remove the `identity` directory from the data directory, and enrol again");
-        let tls = enrolled.client_config().map_err(|why| bad(why.to_string()))?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .https_only(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(PATIENCE)
-            .user_agent(concat!("gnomon/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|why| bad(why.to_string()))?;
-        Ok(Courier { client, url: enrolled.url.clone(), name: enrolled.sensor.clone() })
+        let todo = "remove the `identity` directory from the data directory, and enrol again";
+        let client = client(enrolled).map_err(|why| Failure::new(Side::Machine, why.to_string(), todo))?;
+        Ok(Courier { client: Arc::new(RwLock::new(client)), enrolled: enrolled.clone() })
     }
 
     /// Shows each newer set, until `shutdown`. A collector that cannot be reached is asked again, ever less often.
@@ -100,8 +94,8 @@ impl Courier {
     }
 
     async fn news(&self, goods: Goods, after: u64) -> Result<Option<(u64, Signed)>, String> {
-        let url = format!("{}/v1/{}?after={after}", self.url, goods.route());
-        let answer = self.client.get(url).send().await.map_err(|why| chain(&why))?;
+        let url = format!("{}/v1/{}?after={after}", self.enrolled.url, goods.route());
+        let answer = self.client().get(url).send().await.map_err(|why| chain(&why))?;
         let status = answer.status();
         let bytes = read(answer).await?;
         match status.as_u16() {
@@ -118,25 +112,51 @@ impl Courier {
         Ok((generation > after).then_some((generation, signed)))
     }
 
-    /// Carries an enforcer's word to the collector; of several that wait only the newest counts. Ends with its senders.
-    pub(crate) async fn report(self, mut reports: mpsc::Receiver<Applied>) {
-        let epoch = Timestamp::now().as_millisecond().unsigned_abs();
-        let mut seq = 0;
-        while let Some(mut applied) = reports.recv().await {
-            while let Ok(newer) = reports.try_recv() {
-                applied = newer;
-            }
-            seq += 1;
-            let record = Record { seq, at: Timestamp::now(), said: Said::Applied(applied) };
-            let batch = Batch { sensor: self.name.clone(), epoch, records: vec![record] };
-            let sent = self.client.post(format!("{}/v1/observations", self.url)).json(&batch).send().await;
-            match sent.map(|answer| answer.status()) {
-                Ok(status) if status.is_success() => {}
-                Ok(status) => tracing::warn!(%status, "the collector did not take a report"),
-                Err(why) => tracing::warn!(why = chain(&why), "a report did not reach the collector"),
-            }
+    /// Carries an enforcer's word to the collector. Ends with its senders.
+    pub(crate) async fn report(self, numbers: Numbers, reports: mpsc::Receiver<Applied>) {
+        reports::carry(self.enrolled.sensor.clone(), numbers, reports, |batch| self.say(batch)).await;
+    }
+
+    async fn say(&self, batch: Batch) -> Result<Ack, Untaken> {
+        let url = format!("{}/v1/observations", self.enrolled.url);
+        let answer = self.client().post(url).json(&batch).send().await.map_err(|why| Untaken::Later(chain(&why)))?;
+        let status = answer.status().as_u16();
+        let bytes = read(answer).await.map_err(Untaken::Later)?;
+        let said = || format!("{status} {}", rules::printable::printable_bytes(&bytes, 200));
+        match status {
+            200 => serde_json::from_slice(&bytes).map_err(|why| Untaken::Later(format!("not an acknowledgement: {why}"))),
+            400 | 413 | 422 => Err(Untaken::Never(said())),
+            409 => Err(Untaken::Over(None)),
+            _ => Err(Untaken::Later(said())),
         }
     }
+
+    /// Renews the certificate in time; until it is dropped.
+    pub(crate) async fn keep_fresh(self) {
+        let enrolled = self.enrolled.clone();
+        let change_over = |renewed: &Enrolled| {
+            *self.client.write().unwrap_or_else(PoisonError::into_inner) = client(renewed)?;
+            Ok(())
+        };
+        enrolled.keep_fresh(change_over).await;
+    }
+
+    fn client(&self) -> reqwest::Client {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn client(enrolled: &Enrolled) -> Result<reqwest::Client, EnrollError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(enrolled.client_config()?)
+        .https_only(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(Duration::from_secs(10))
+        .timeout(PATIENCE)
+        .user_agent(concat!("gnomon/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|why| EnrollError::Answer(chain(&why)))
 }
 
 #[derive(Deserialize)]

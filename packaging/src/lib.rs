@@ -15,6 +15,7 @@ pub mod enforce;
 pub mod failure;
 pub mod inventory;
 pub mod out;
+mod reports;
 pub mod role;
 pub mod scan;
 pub mod stop;

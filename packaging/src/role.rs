@@ -142,7 +142,9 @@ pub async fn gateway(options: &Gateway, global: &Global) -> Result<Exit, Failure
     trusted(&config.bundle_keys, "gateway")?;
     let enrolled = join(&options.join, held.path()).await?;
     let (shown, bundle) = watch::channel(None);
-    tokio::spawn(Courier::new(&enrolled)?.fetch(Goods::Bundle, shown, shutdown.clone()));
+    let courier = Courier::new(&enrolled)?;
+    tokio::spawn(courier.clone().keep_fresh());
+    tokio::spawn(courier.fetch(Goods::Bundle, shown, shutdown.clone()));
     let running = gateway::start(config, bundle, shutdown).await.map_err(wiring::gateway_failed)?;
     say(global, "gateway", &format!("calls at http://{}/mcp/v1/tools/<slug>/rpc; bundles from {}", running.address(), enrolled.url))?;
     running.wait().await.map(|()| Exit::Clear).map_err(wiring::gateway_failed)
@@ -162,11 +164,16 @@ fn say(global: &Global, role: &str, text: &str) -> Result<(), Failure> {
     out::line(format!("{role}: {text}"))
 }
 
-/// The identity this data directory holds, or a new one.
+/// The identity this data directory holds, or a new one: also when it has expired and there is a token.
 async fn join(join: &Join, data: &Path) -> Result<Enrolled, Failure> {
     let known = Enrolled::load(data).map_err(enrolment_failed)?;
     let url = join.collector.as_ref().map(Url::as_str);
+    let expired = match &known {
+        Some(known) => known.expired(rules::Timestamp::now()).map_err(enrolment_failed)?,
+        None => false,
+    };
     match (known, url, &join.token) {
+        (Some(known), url, Some(token)) if expired => enroll(url.unwrap_or(&known.url), token, data).await.map_err(enrolment_failed),
         (Some(known), None, _) => Ok(known),
         (Some(known), Some(url), _) if known.url == url.trim_end_matches('/') => Ok(known),
         (_, Some(url), Some(token)) => enroll(url, token, data).await.map_err(enrolment_failed),

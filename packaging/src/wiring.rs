@@ -1,12 +1,14 @@
 //! What runs between roles: channels, and the one file that tells an enforcer whom to believe.
 
-use crate::failure::{Failure, Side};
-use collector::Handle;
+use crate::{
+    failure::{Failure, Side},
+    reports::{self, Numbers, Untaken},
+};
+use collector::{AcceptError, Handle};
 use rules::{
-    Timestamp,
     evidence::Evidence,
     observation::{Applied, Said},
-    wire::v1::{Batch, Record},
+    wire::v1::Batch,
 };
 use sensor::Delivery;
 use std::{io, path::Path};
@@ -34,18 +36,18 @@ fn show(batch: &Batch, seen: &mpsc::Sender<Evidence>) {
 }
 
 /// Brings an enforcer's word to the collector of the same process, until the enforcer has ended.
-pub(crate) async fn report(mut reports: mpsc::Receiver<Applied>, handle: Handle) {
-    // Each start is an epoch of its own: reports are not spooled, the newest stands for all before it.
-    let epoch = Timestamp::now().as_millisecond().unsigned_abs();
-    let mut seq = 0;
-    while let Some(applied) = reports.recv().await {
-        seq += 1;
-        let sensor = "local-enforcer".to_owned();
-        let record = Record { seq, at: Timestamp::now(), said: Said::Applied(applied) };
-        if let Err(why) = handle.accept(Batch { sensor, epoch, records: vec![record] }).await {
-            tracing::warn!(%why, "the collector did not take the enforcer's report");
+pub(crate) async fn report(numbers: Numbers, reports: mpsc::Receiver<Applied>, handle: Handle) {
+    reports::carry("local-enforcer".to_owned(), numbers, reports, |batch| {
+        let handle = handle.clone();
+        async move {
+            handle.accept(batch).await.map_err(|why| match why {
+                AcceptError::Malformed(_) => Untaken::Never(why.to_string()),
+                AcceptError::EpochOver { current, .. } => Untaken::Over(Some(current)),
+                _ => Untaken::Later(why.to_string()),
+            })
         }
-    }
+    })
+    .await;
 }
 
 const KEY_FILE: &str = "decisions.pub";

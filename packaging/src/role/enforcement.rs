@@ -8,11 +8,15 @@ use crate::{
     courier::{Courier, Goods},
     data::Held,
     failure::{Exit, Failure, Side},
+    reports::Numbers,
 };
 use clap::Args;
+use ring::rand::{SecureRandom, SystemRandom};
 use rules::{observation::Applied, wire::v1::Signed};
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -87,7 +91,9 @@ pub async fn courier(options: &CourierOptions, global: &Global) -> Result<Exit, 
     say(global, "courier", &format!("sets from {} to {}", enrolled.url, options.sets.display()))?;
     let (shown, mut sets) = watch::channel::<Option<Arc<Signed>>>(None);
     let (reports, said) = mpsc::channel(4);
-    let reporting = tokio::spawn(courier.clone().report(said));
+    let numbers = Numbers::begin(held.path(), rules::Timestamp::now())?;
+    let reporting = tokio::spawn(courier.clone().report(numbers, said));
+    tokio::spawn(courier.clone().keep_fresh());
     tokio::spawn(courier.fetch(Goods::Decisions, shown, shutdown.clone()));
     let applied = beside(&options.sets);
     let mut look = tokio::time::interval(Duration::from_secs(1));
@@ -103,9 +109,10 @@ pub async fn courier(options: &CourierOptions, global: &Global) -> Result<Exit, 
             }
             _ = look.tick() => {
                 if let Some(news) = read_report(&applied).filter(|r| told.as_ref() != Some(r)) {
-                    told = Some(news.clone());
-                    // One that waits already is older.
-                    drop(reports.try_send(news));
+                    // When there are too many waiting, at the next look.
+                    if reports.try_send(news.clone()).is_ok() {
+                        told = Some(news);
+                    }
                 }
             }
         }
@@ -133,13 +140,41 @@ fn read_report(file: &Path) -> Option<Applied> {
     serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
 
-/// Whole or not at all: whoever reads it never sees half.
+/// Whole or not at all: whoever reads it never sees half. The directory may belong to somebody with less privilege: nothing
+/// that is there already is opened (O_EXCL follows no link), and the name cannot be known in advance.
 fn replace(file: &Path, value: &impl serde::Serialize) -> io::Result<()> {
-    let fresh = file.with_extension(format!("new-{}", std::process::id()));
-    fs::write(&fresh, serde_json::to_vec(value)?)?;
-    fs::rename(&fresh, file)
+    let mut chance = [0; 16];
+    let no_chance = |_| io::Error::other("the system gives no random numbers");
+    SystemRandom::new().fill(&mut chance).map_err(no_chance)?;
+    let fresh = file.with_extension(format!("new-{:032x}", u128::from_ne_bytes(chance)));
+    put(&fresh, &serde_json::to_vec(value)?).and_then(|()| fs::rename(&fresh, file)).inspect_err(|_| drop(fs::remove_file(&fresh)))
+}
+
+/// Into a file that was not there.
+fn put(fresh: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).custom_flags(nix::libc::O_NOFOLLOW).open(fresh)?;
+    file.write_all(bytes)
 }
 
 fn unwritable(file: &Path, why: &io::Error) -> Failure {
     Failure::new(Side::Machine, format!("cannot write {}: {why}", file.display()), "choose a file this user may write: --sets FILE")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_lies_in_wait_is_replaced_and_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, file, trap) = (dir.path().join("victim"), dir.path().join("set.json"), dir.path().join("trap"));
+        fs::write(&victim, "mine").unwrap();
+        std::os::unix::fs::symlink(&victim, &file).unwrap();
+        std::os::unix::fs::symlink(&victim, &trap).unwrap();
+        replace(&file, &7).unwrap();
+        assert_eq!(put(&trap, b"x").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!((fs::read_to_string(&victim).unwrap(), fs::read_to_string(&file).unwrap()), ("mine".to_owned(), "7".to_owned()));
+        assert!(!fs::symlink_metadata(&file).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing is left over");
+    }
 }

@@ -1,6 +1,6 @@
 //! The roles of one process, and the channels between them.
 
-use crate::{config::Config, failure::Failure, wiring};
+use crate::{config::Config, failure::Failure, reports::Numbers, wiring};
 use rules::evidence::Evidence;
 use std::{
     net::SocketAddr,
@@ -79,6 +79,7 @@ impl Roles {
         let handle = collector.handle();
         let key = handle.verifying_key();
         wiring::remember_key(data, &key.public_key)?;
+        let numbers = Numbers::begin(data, rules::Timestamp::now())?;
         config.sensor = config.sensor_at(data);
         config.enforcer = config.enforcer_at(data);
         config.enforcer.trusted_keys = vec![key.public_key.clone()];
@@ -94,7 +95,7 @@ impl Roles {
         let (reports, applied) = mpsc::channel(64);
         let enforcer = enforcer::run(config.enforcer.clone(), handle.decisions(), reports, shutdown.clone());
         running.spawn(async move { ended("enforcer", enforcer.await) });
-        tokio::spawn(wiring::report(applied, handle.clone()));
+        tokio::spawn(wiring::report(numbers, applied, handle.clone()));
 
         let (deliveries, batches) = mpsc::channel(4);
         let (seen, news) = mpsc::channel(TO_SCREEN);
