@@ -2,6 +2,7 @@
 
 use crate::{
     config::Mode,
+    intake::SKEW,
     netlink::Commit,
     point::{Enacted, Error},
     state::State,
@@ -107,6 +108,8 @@ pub struct Core {
     truce_until: Option<Instant>,
     roll_back_at: Option<Instant>,
     said_expired: Option<u64>,
+    /// Until when the current set holds by the clock that nobody can set: generation, `not_after`, and that moment.
+    term: Option<(u64, Timestamp, Instant)>,
     /// The last complaint: the same one is not made every five seconds.
     complaint: Option<(u64, String)>,
     /// Set once the state was read for the first time.
@@ -127,6 +130,7 @@ impl Core {
             truce_until: None,
             roll_back_at: None,
             said_expired: None,
+            term: None,
             complaint: None,
             started: false,
         }
@@ -149,6 +153,43 @@ impl Core {
     }
 
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Effect> {
+        self.note_term(now);
+        let effects = self.think(event, now);
+        self.note_term(now);
+        effects
+    }
+
+    /// How long a set may still be kept up by the monotonic clock.
+    pub fn left(&self, set: &DecisionSet, now: Now) -> Duration {
+        let term = self.term.filter(|(generation, not_after, _)| (*generation, *not_after) == (set.generation, set.not_after));
+        term.map_or(Duration::MAX, |(.., end)| end.saturating_duration_since(now.mono))
+    }
+
+    /// Once for each set: a wall clock that is set back later gives it no more time.
+    fn note_term(&mut self, now: Now) {
+        let Some(set) = &self.current else { return };
+        if self.left(set, now) == Duration::MAX {
+            let left = Duration::try_from(set.not_after.duration_since(now.wall)).unwrap_or_default();
+            self.term = Some((set.generation, set.not_after, now.mono.checked_add(left).unwrap_or(now.mono)));
+        }
+    }
+
+    /// Why the current set is not kept up now.
+    fn void(&self, now: Now) -> Option<String> {
+        let set = self.current.as_ref()?;
+        if set.not_after <= now.wall || self.left(set, now).is_zero() {
+            return Some(format!(
+                "the set expired at {} and no newer one came: its blocks have lapsed, the network is open",
+                set.not_after
+            ));
+        }
+        let early = set.issued_at > now.wall.checked_add(SKEW).unwrap_or(Timestamp::MAX);
+        early.then(|| {
+            format!("the set was issued at {}, and this host's clock says {}: no renewal until it is set right", set.issued_at, now.wall)
+        })
+    }
+
+    fn think(&mut self, event: Event, now: Now) -> Vec<Effect> {
         match event {
             Event::Set(Ok(candidate)) => self.on_set(candidate, now),
             Event::Set(Err((generation, why))) => vec![self.report(generation, Outcome::Refused, 0, why)],
@@ -245,13 +286,12 @@ impl Core {
 
     /// Leases were cut to end with the set; what is left to do is to say it, once.
     fn expired(&mut self, now: Now) -> Option<Vec<Effect>> {
-        let set = self.current.as_ref().filter(|set| set.not_after <= now.wall)?;
-        let (generation, not_after) = (set.generation, set.not_after);
+        let why = self.void(now)?;
+        let generation = self.current.as_ref().map_or(0, |set| set.generation);
         if self.said_expired == Some(generation) {
             return Some(Vec::new());
         }
         self.said_expired = Some(generation);
-        let why = format!("the set expired at {not_after} and no newer one came: its blocks have lapsed, the network is open");
         Some(vec![self.report(generation, Outcome::Failed, 0, why)])
     }
 
@@ -266,8 +306,7 @@ impl Core {
             Some(c) => c.actor,
             None => String::new(),
         };
-        let expired = self.current.as_ref().is_some_and(|s| s.not_after <= now.wall);
-        if self.truce_until.is_some() || self.state.confirm_by.is_some() || expired {
+        if self.truce_until.is_some() || self.state.confirm_by.is_some() || self.void(now).is_some() {
             return Vec::new();
         }
         self.uphold(Cause::Look { actor }).into_iter().collect()

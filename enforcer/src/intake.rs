@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// Decoded bytes of the largest set that is looked at: 100,000 decisions with long reasons.
 pub const MAX_PAYLOAD: usize = 64 << 20;
 /// A collector's clock may be this far ahead of ours.
-const SKEW: Duration = Duration::from_secs(600);
+pub(crate) const SKEW: Duration = Duration::from_secs(600);
 
 /// The public keys that may sign, by their id.
 #[derive(Clone, Debug, Default)]

@@ -20,7 +20,7 @@ use rules::{
     wire::v1::Signed,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 pub use crate::point::Error;
 
@@ -122,7 +122,8 @@ pub async fn plan(config: &Config, signed: &Signed) -> Result<Plan, Error> {
     let state = point.store.load()?;
     let set = point.verify(signed, state.highest, now)?;
     let before = before(&point, &state, now);
-    let how = Manner { now, trial: None, many_new: false, before: before.as_ref(), new_this_hour: state.new_this_hour(now) };
+    let how =
+        Manner { now, trial: None, many_new: false, before: before.as_ref(), new_this_hour: state.new_this_hour(now), left: Duration::MAX };
     let (outline, present) = point.rehearse(&set, how).await?;
     Ok(describe(&point, &set, outline, present))
 }
@@ -142,7 +143,14 @@ pub async fn apply(config: &Config, signed: &Signed, approval: Approval) -> Resu
     let set = point.verify(signed, state.highest, now)?;
     let before = before(&point, &state, now);
     let trial = approval.confirm_within.map(|p| p.0);
-    let how = Manner { now, trial, many_new: approval.many_new, before: before.as_ref(), new_this_hour: state.new_this_hour(now) };
+    let how = Manner {
+        now,
+        trial,
+        many_new: approval.many_new,
+        before: before.as_ref(),
+        new_this_hour: state.new_this_hour(now),
+        left: Duration::MAX,
+    };
     // Remembered first: whatever happens from here on, nothing older will be taken.
     state.highest = set.generation;
     point.store.keep_set(&held, set.generation, signed)?;
@@ -161,7 +169,7 @@ pub async fn confirm(config: &Config) -> Result<Applied, Error> {
     let mut state = point.store.load()?;
     let generation = state.current.filter(|_| state.trial(now)).ok_or(Error::NoTrial)?;
     let set = point.stored(generation, now)?;
-    let how = Manner { now, trial: None, many_new: true, before: None, new_this_hour: 0 };
+    let how = Manner { now, trial: None, many_new: true, before: None, new_this_hour: 0, left: Duration::MAX };
     let enacted = point.enact(&held, &set, how, &mut None).await?;
     state.confirm_by = None;
     point.store.save(&held, &state)?;

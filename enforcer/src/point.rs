@@ -99,6 +99,8 @@ pub struct Manner<'a> {
     /// The set applied before: what it holds is not new.
     pub before: Option<&'a DecisionSet>,
     pub new_this_hour: usize,
+    /// No lease is longer than this, whatever the wall clock says.
+    pub left: Duration,
 }
 
 /// A set in the kernel, read back and equal.
@@ -114,9 +116,9 @@ pub struct Enacted {
 }
 
 /// A lease never outlives the set that justifies it.
-pub fn lease(set: &DecisionSet, now: Timestamp) -> Duration {
-    let valid = set.not_after.duration_since(now);
-    set.lease.0.min(Duration::try_from(valid).unwrap_or_default())
+pub fn lease(set: &DecisionSet, how: &Manner<'_>) -> Duration {
+    let valid = set.not_after.duration_since(how.now);
+    set.lease.0.min(Duration::try_from(valid).unwrap_or_default()).min(how.left)
 }
 
 pub fn outline(
@@ -130,7 +132,7 @@ pub fn outline(
     let (ruleset, withheld) = ruleset::plan(set, facts, config);
     let known: BTreeSet<Endpoint> = how.before.iter().flat_map(|s| &s.decisions).map(|d| d.endpoint).collect();
     let new = ruleset.blocks.keys().filter(|e| !known.contains(e)).count();
-    let lease = lease(set, how.now);
+    let lease = lease(set, &how);
     let against =
         Against { set, facts, config, new_this_hour: if new == 0 { 0 } else { how.new_this_hour + new }, many_new: how.many_new, lease };
     let objections = check::objections(&ruleset, &against);
@@ -250,7 +252,7 @@ impl Point {
                 None => {
                     *trusted = after.map(|p| p.skeleton);
                     let Outline { ruleset, withheld, new, .. } = outline;
-                    return Ok(Enacted { elements: ruleset.blocks.len(), withheld, new, drifted, lease: lease(set, how.now) });
+                    return Ok(Enacted { elements: ruleset.blocks.len(), withheld, new, drifted, lease: lease(set, &how) });
                 }
                 Some(why) => last = Error::Differs(why),
             }
@@ -273,7 +275,7 @@ impl Point {
         let before = state.previous.and_then(|g| self.stored(g, now).ok());
         match &before {
             Some(set) => {
-                let how = Manner { now, trial: None, many_new: true, before: None, new_this_hour: 0 };
+                let how = Manner { now, trial: None, many_new: true, before: None, new_this_hour: 0, left: Duration::MAX };
                 self.enact(held, set, how, trusted).await?;
             }
             None => {

@@ -128,13 +128,20 @@ impl Hands {
     async fn rehearse(&mut self, set: &DecisionSet) -> Result<Enacted, Error> {
         let (now, state) = (Timestamp::now(), self.point.store.load()?);
         let before = state.current.and_then(|g| self.point.stored(g, now).ok());
-        let how = Manner { now, trial: None, many_new: false, before: before.as_ref(), new_this_hour: state.new_this_hour(now) };
+        let how = Manner {
+            now,
+            trial: None,
+            many_new: false,
+            before: before.as_ref(),
+            new_this_hour: state.new_this_hour(now),
+            left: Duration::MAX,
+        };
         let (outline, _) = self.point.rehearse(set, how).await?;
         if !outline.objections.is_empty() {
             return Err(Error::Objected(outline.objections));
         }
         let elements = outline.ruleset.blocks.len();
-        Ok(Enacted { elements, withheld: outline.withheld, new: outline.new, drifted: false, lease: lease(set, now) })
+        Ok(Enacted { elements, withheld: outline.withheld, new: outline.new, drifted: false, lease: lease(set, &how) })
     }
 
     fn arrived(&self, signed: Option<Arc<Signed>>) -> Option<Event> {
@@ -178,7 +185,9 @@ impl Hands {
             return Err(Refused::Older { theirs: set.generation, ours: state.highest }.into());
         }
         let before = self.core.current();
-        let how = Manner { now, trial: None, many_new: false, before: before.as_deref(), new_this_hour: state.new_this_hour(now) };
+        // The same set again is not a longer one.
+        let left = self.core.left(set, self::now());
+        let how = Manner { now, trial: None, many_new: false, before: before.as_deref(), new_this_hour: state.new_this_hour(now), left };
         state.highest = set.generation;
         self.point.store.save(&held, &state)?;
         let enacted = self.point.enact(&held, set, how, &mut self.trusted).await?;
@@ -195,7 +204,8 @@ impl Hands {
         if let Some(why) = state.stopped {
             return Err(Error::Stopped(why));
         }
-        let how = Manner { now: Timestamp::now(), trial: None, many_new: true, before: None, new_this_hour: 0 };
+        let how =
+            Manner { now: Timestamp::now(), trial: None, many_new: true, before: None, new_this_hour: 0, left: self.core.left(set, now()) };
         self.point.enact(&held, set, how, &mut self.trusted).await
     }
 

@@ -216,8 +216,35 @@ fn a_person_who_stops_it_is_obeyed() {
 fn a_clock_that_jumps_renews_by_the_monotonic_one() {
     let mut play = Play::new(Mode::Enforce);
     play.holds(1, State::default()).done(1, Cause::Start, true);
-    let back = Now { mono: play.begin + Duration::from_secs(299), wall: Period::days(1).before(t0()) };
+    let back = Now { mono: play.begin + Duration::from_secs(299), wall: Period::seconds(500).before(t0()) };
     assert!(play.core.handle(Event::Tick, back).is_empty());
-    let due = Now { mono: play.begin + Duration::from_secs(300), wall: Period::days(1).before(t0()) };
+    let due = Now { mono: play.begin + Duration::from_secs(300), wall: Period::seconds(500).before(t0()) };
     assert!(matches!(play.core.handle(Event::Tick, due)[..], [Effect::Uphold(_, Cause::Renewal)]));
+}
+
+#[test]
+fn a_clock_set_back_gives_a_set_no_more_time() {
+    let mut play = Play::new(Mode::Enforce);
+    play.holds(1, State::default()).done(1, Cause::Start, true);
+    let at = |mono: Duration, wall: Duration| Now { mono: play.begin + mono, wall: t0() + wall };
+    let (week, hour) = (Period::days(7).0, Duration::from_secs(3600));
+    let set = candidate(1).set;
+    assert_eq!(play.core.left(&set, at(week - hour, hour)), hour);
+    assert!(matches!(play.core.handle(Event::Tick, at(week - hour, hour))[..], [Effect::Uphold(..)]));
+    assert!(matches!(&play.core.handle(Event::Tick, at(week, hour))[..], [Effect::Report(a)] if a.reason.contains("expired")));
+    assert!(play.core.handle(Event::Commit(None), at(week, hour)).is_empty());
+    // Read again from the directory, it is still the same set.
+    play.core.handle(Event::State(State { current: Some(1), highest: 1, ..State::default() }, Some(set.clone())), at(week, hour));
+    assert_eq!(play.core.left(&set, at(week, hour)), Duration::ZERO);
+}
+
+#[test]
+fn a_set_of_the_future_is_not_renewed_until_the_clock_is_right() {
+    let mut play = Play::new(Mode::Enforce);
+    play.holds(1, State::default()).done(1, Cause::Start, true);
+    let at = |mono: u64, wall: Timestamp| Now { mono: play.begin + Duration::from_secs(mono), wall };
+    let said = play.core.handle(Event::Tick, at(300, Period::seconds(601).before(t0())));
+    assert!(matches!(&said[..], [Effect::Report(a)] if a.reason.contains("no renewal until it is set right")), "{said:?}");
+    assert!(play.core.handle(Event::Tick, at(301, Period::seconds(601).before(t0()))).is_empty());
+    assert!(matches!(play.core.handle(Event::Tick, at(302, Period::seconds(600).before(t0())))[..], [Effect::Uphold(_, Cause::Renewal)]));
 }
