@@ -178,9 +178,13 @@ impl Door {
                     shares.insert(path.clone());
                 }
             }
+            // What was answered to the server's own name, if anything was: the last answer may have been another server's.
+            let named = server.place.host.as_ref().and_then(|h| self.names.get(h)).and_then(Option::as_ref).or(mine);
             for (name, info) in &self.names {
-                let own = server.place.host.as_deref().is_none_or(|h| is_alias(h, name));
-                if !own && !same(info.as_ref()) {
+                // `Host` is the caller's word. It is another server's name only where another server answered to it: one request
+                // with an invented name must not lift a block.
+                let own = server.place.host.as_deref().is_some_and(|h| is_alias(h, name));
+                if !own && info.is_some() && info.as_ref() != named {
                     shares.insert(name.clone());
                 }
             }

@@ -94,10 +94,11 @@ fn another_name_shares_the_endpoint_unless_it_is_an_alias() {
     let first = named(said("wire.server.initialize-result", Some("/mcp"), 0), "dev1", Some("one"));
     let long = named(said("wire.server.tools-result", Some("/mcp"), 1), "dev1.corp.example", None);
     let same = named(said("wire.server.initialize-result", Some("/mcp"), 2), "tools.example", Some("one"));
-    let other = named(said("wire.server.tools-result", Some("/mcp"), 3), "wiki.example", None);
+    let other = named(said("wire.server.initialize-result", Some("/mcp"), 3), "wiki.example", Some("two"));
+    let invented = named(said("wire.server.sdk-error", Some("/mcp"), 5), "x.invalid", None);
     let tried = named(said("wire.client.initialize", Some("/mcp"), 4), "evil.example", None);
-    assert_eq!(shown(&fold(&[first.clone(), long, same, tried])), ["lab/10.0.0.5:3001/mcp marks=3 shares=[]"]);
-    assert_eq!(shown(&fold(&[first, other])), ["lab/10.0.0.5:3001/mcp marks=2 shares=[wiki.example]"]);
+    assert_eq!(shown(&fold(&[first.clone(), long, same, tried, invented])), ["lab/10.0.0.5:3001/mcp marks=4 shares=[]"]);
+    assert_eq!(shown(&fold(&[first, other])), ["lab/10.0.0.5:3001/mcp marks=1 shares=[wiki.example]"]);
 }
 
 #[test]

@@ -70,8 +70,8 @@ impl Draft {
         let name = info.map_or_else(|| server.place.host.clone().unwrap_or_else(|| endpoint.to_string()), |i| i.name.clone());
         let owner = server.owner().map(|o| o.name.clone()).unwrap_or_default();
         let scheme = if server.tls == Some(true) { "https" } else { "http" };
-        let host = server.place.host.as_ref().map_or_else(|| endpoint.to_string(), |h| format!("{h}:{}", endpoint.port));
-        let url = url::Url::parse(&format!("{scheme}://{host}{}", server.place.path.as_deref().unwrap_or("/")));
+        // The address that answered. A name is what some caller put into `Host`: never where calls are sent.
+        let url = url::Url::parse(&format!("{scheme}://{endpoint}{}", server.place.path.as_deref().unwrap_or("/")));
         Draft {
             slug: slug(&name, endpoint.port),
             name,
