@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Failed so often, the journal has it; who is told instead is the ladder's business.
 const SAY_SO_AFTER: i64 = 5;
+/// That something is over is told so often; after about four days it is nobody's news.
+const GIVEN_UP_AFTER: i64 = 100;
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 const AT_ONCE: usize = 8;
 const AT_A_TIME: i64 = 64;
@@ -95,8 +97,9 @@ fn note(turn: &mut Turn<'_>, one: Waiting, sent: Result<(), String>, counts: boo
         Err(why) => {
             let over = id.and_then(|id| turn.state.matter(&id).map(|(_, _, m)| m.case.rung == Rung::Closed)).unwrap_or(true);
             let attempts = one.attempts + 1;
-            // Nothing is left to say but that it is over.
-            let state = if over && one.letter.step != "released" || attempts > 100 { "dropped" } else { "waiting" };
+            // As long as the case is open, somebody has to be told, however long the channel fails. Once it is over, nothing is left
+            // to say but that, and not for ever.
+            let state = if over && (one.letter.step != "released" || attempts > GIVEN_UP_AFTER) { "dropped" } else { "waiting" };
             let next = turn.now.as_millisecond().saturating_add(backoff(attempts, one.row).as_millis() as i64);
             let sql = "UPDATE outbox SET state = ?2, attempts = ?3, next_ms = ?4, last_error = ?5 WHERE id = ?1";
             turn.db.execute(sql, params![one.row, state, attempts, next, printable(&why, 300)])?;

@@ -83,6 +83,50 @@ async fn a_failing_webhook_starts_no_clock_and_is_tried_until_it_takes_the_notic
 }
 
 #[tokio::test]
+async fn a_notice_of_an_open_case_is_never_given_up() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = config(data.path());
+    config.policy.gone_after = Period::days(400);
+    let (hook, url) = Hook::start(u32::MAX).await;
+    config.notify.webhook = Some(Webhook { url, secret_file: None });
+    config.notify.log.enabled = false;
+    let (running, stop) = run(&config).await;
+    let handle = running.handle();
+    handle.accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
+    let db = rusqlite::Connection::open(crate::run::database(data.path())).unwrap();
+    let row = || db.query_row("SELECT state, attempts FROM outbox", [], |r| Ok((r.get::<_, String>(0)?, r.get::<_, i64>(1)?))).unwrap();
+    for _ in 0..1000 {
+        if row().1 > 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    // The first attempt failed, the second is not due. As after a week in which the channel was down:
+    let aged = handle.inner.writer.write(|turn| turn.db.execute("UPDATE outbox SET attempts = 1000, next_ms = 0", []));
+    assert!(aged.await.unwrap() > 0);
+    for _ in 0..400 {
+        if row().1 > 1000 {
+            break;
+        }
+        config.clock.advance(std::time::Duration::from_secs(2 * 3600));
+        handle.inner.shown.wake();
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(row().1 > 1000 && row().0 == "waiting", "{:?}", row());
+    *hook.failures.lock().unwrap() = 0;
+    for _ in 0..400 {
+        if row().0 == "delivered" {
+            break;
+        }
+        config.clock.advance(std::time::Duration::from_secs(2 * 3600));
+        handle.inner.shown.wake();
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(row().0, "delivered");
+    end(running, stop).await;
+}
+
+#[tokio::test]
 async fn nobody_to_tell_means_no_clock() {
     let data = tempfile::tempdir().unwrap();
     let mut config = config(data.path());
