@@ -3,7 +3,7 @@
 use crate::intake::Received;
 use rules::{
     Timestamp,
-    observation::{Applied, Coverage},
+    observation::{Applied, Coverage, Said},
     period::Period,
 };
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,17 @@ impl Sensor {
     /// What each capture point saw and lost of late. One that was opened just now and saw nothing yet is not judged.
     pub(crate) fn recent(&self, now: Timestamp) -> Vec<Coverage> {
         self.eyes.values().filter_map(|eye| eye.recent(now)).collect()
+    }
+
+    /// Whether its role may say this: an enforcer reports on sets and saw nothing, a sensor saw and enforces nothing. In this
+    /// process nobody enrols, and all are one.
+    pub(crate) fn may_say(&self, said: &Said) -> bool {
+        match (self.role, said) {
+            _ if self.enrolled.is_none() => true,
+            (Role::Sensor, Said::Evidence(_) | Said::Coverage(_) | Said::Gap { .. }) => true,
+            (Role::Enforcer, Said::Applied(_)) => true,
+            (Role::Sensor | Role::Enforcer | Role::Gateway, _) => false,
+        }
     }
 
     /// Whether a certificate with this serial number counts.

@@ -41,11 +41,13 @@ pub(crate) struct State {
     pub(crate) tenants: BTreeMap<String, Tenancy>,
     pub(crate) grants: BTreeMap<String, Grant>,
     pub(crate) bundle: Option<(u64, Arc<Signed>)>,
+    /// The next bundle is numbered above this.
+    pub(crate) bundle_floor: u64,
     pub(crate) journal: journal::Tip,
     pub(crate) touched: Touched,
     /// Losses of this process, by what was lost.
     pub(crate) lost: BTreeMap<&'static str, u64>,
-    /// Sensors whose foreign batches are in the journal already.
+    /// Sensors whose foreign batches (`name`), or records beyond their role (`name/role`), are in the journal already.
     pub(crate) complained: BTreeSet<String>,
 }
 
@@ -102,6 +104,7 @@ impl State {
             tenants: TENANTS.all(db)?.into_iter().collect(),
             grants: GRANTS.all(db)?.into_iter().collect(),
             bundle: crate::dispatch::load_bundle(db)?,
+            bundle_floor: 0,
             journal: journal::tip(db)?,
             touched: Touched::default(),
             lost: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 use super::{Api, body, guard, peer::Peer, problem::Problem, query};
 use crate::{
+    dispatch,
     enrol::{self, Csr},
     intake::Speaker,
     sensors::Role,
@@ -19,7 +20,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use rules::wire::v1::{Ack, Batch, EnrollRequest, EnrollResponse, Signed};
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 /// How long a question for news waits for some.
 const LONG_POLL: Duration = Duration::from_secs(25);
@@ -27,12 +28,15 @@ const MAX_ENROLL: usize = 64 << 10;
 
 /// Batches that are read, checked and stored at the same time: what they may hold in memory together.
 const BATCHES: usize = 32;
+/// Strangers may ask to join, and signatures are dear.
+const ENROLMENTS: usize = 4;
 const TURN: Duration = Duration::from_secs(2);
 
 type Certified = Extension<Option<Peer>>;
 
 pub(crate) fn routes(api: Api) -> Router {
-    let turns = Arc::new(Semaphore::new(BATCHES));
+    let turns = Turns { api: api.clone(), free: Arc::new(Semaphore::new(BATCHES)) };
+    let joining = Extension(Arc::new(Semaphore::new(ENROLMENTS)));
     Router::new()
         .route("/v1/enroll", post(enroll).layer(DefaultBodyLimit::max(MAX_ENROLL)))
         .route("/v1/renew", post(renew).layer(DefaultBodyLimit::max(MAX_ENROLL)))
@@ -45,15 +49,34 @@ pub(crate) fn routes(api: Api) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(super::problem::not_found)
         .method_not_allowed_fallback(super::problem::wrong_method)
+        .layer(joining)
         .layer(axum::middleware::from_fn(guard::in_time))
         .with_state(api)
 }
 
-/// Lets so many requests in at a time, before their bodies are read; whoever waits too long is told to come back.
-async fn in_turn(State(turns): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(TURN, turns.acquire()).await {
-        Ok(Ok(_turn)) => next.run(request).await,
-        _ => Problem::from(crate::Unavailable::Busy).into_response(),
+#[derive(Clone)]
+struct Turns {
+    api: Api,
+    free: Arc<Semaphore>,
+}
+
+/// Lets so many batches in at a time, before their bodies are read; whoever waits too long is told to come back. Who has no
+/// certificate that stands waits for no turn and takes none.
+async fn in_turn(State(turns): State<Turns>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Option<Peer>>().cloned().flatten();
+    if let Err(problem) = admit(&turns.api, peer, &[Role::Sensor, Role::Enforcer]).await {
+        return problem.into_response();
+    }
+    match turn(&turns.free).await {
+        Ok(_turn) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn turn(free: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
+    match tokio::time::timeout(TURN, free.acquire()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        _ => Err(Problem::from(crate::Unavailable::Busy)),
     }
 }
 
@@ -73,7 +96,13 @@ async fn admit(api: &Api, peer: Option<Peer>, may: &'static [Role]) -> Result<(P
     }
 }
 
-async fn enroll(State(api): State<Api>, bytes: Bytes) -> Result<Json<EnrollResponse>, Problem> {
+/// The turn is taken when the whole request is here: who sends slowly holds up nobody.
+async fn enroll(
+    State(api): State<Api>,
+    Extension(joining): Extension<Arc<Semaphore>>,
+    bytes: Bytes,
+) -> Result<Json<EnrollResponse>, Problem> {
+    let _turn = turn(&joining).await?;
     let request: EnrollRequest = body(&bytes)?;
     let csr = Csr::parse(&request.csr).map_err(Problem::bad)?;
     let secret = api.authority.secret(&request.token).ok_or(Problem::from(enrol::Refusal::Token))?.to_owned();
@@ -126,7 +155,11 @@ async fn decisions(State(api): State<Api>, Extension(peer): Certified, uri: Uri)
 /// Holds the tenants' secrets: for gateways only.
 async fn bundle(State(api): State<Api>, Extension(peer): Certified, uri: Uri) -> Result<Response, Problem> {
     let (asking, _) = admit(&api, peer, &[Role::Gateway]).await?;
-    let news = news(api.handle.inner.shown.bundle(), query::<After>(&uri)?.after).await;
+    let (after, name) = (query::<After>(&uri)?.after, asking.name.clone());
+    if api.read(move |state| dispatch::is_behind(state, after)).await? {
+        api.write(move |turn| dispatch::raise_bundle(turn, &name, after).map(Ok::<(), Problem>)).await?;
+    }
+    let news = news(api.handle.inner.shown.bundle(), after).await;
     admit(&api, Some(asking), &[Role::Gateway]).await?;
     Ok(news)
 }
@@ -155,16 +188,44 @@ fn generation(signed: &Signed) -> u64 {
 mod tests {
     use super::*;
 
+    use tower_free::ask;
+
+    /// One request through the layer, with no network.
+    mod tower_free {
+        use super::*;
+        use hyper::service::Service;
+
+        pub(super) async fn ask(turns: Turns, peer: Option<Peer>) -> (u16, Option<String>) {
+            let router = Router::new().route("/", get(|| async {}).layer(from_fn_with_state(turns, in_turn)));
+            let request = Request::get("/").extension(peer).body(axum::body::Body::empty()).unwrap();
+            let answer = hyper_util::service::TowerToHyperService::new(router).call(request).await.unwrap();
+            let later = answer.headers().get("retry-after").map(|v| v.to_str().unwrap().to_owned());
+            (answer.status().as_u16(), later)
+        }
+    }
+
     #[tokio::test]
-    async fn whoever_finds_no_turn_is_told_when_to_come_back() {
-        let router = Router::new().route("/", get(|| async {}).layer(from_fn_with_state(Arc::new(Semaphore::new(0)), in_turn)));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        let stop = tokio_util::sync::CancellationToken::new();
-        tokio::spawn(crate::api::listen::serve(listener, None, router, 4, stop.clone()));
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let answer = reqwest::get(url).await.unwrap();
-        assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].to_str().unwrap()), (503, "2"));
-        stop.cancel();
+    async fn whoever_finds_no_turn_is_told_when_to_come_back_and_a_stranger_takes_none() {
+        let data = tempfile::tempdir().unwrap();
+        let config = crate::tests::config(data.path());
+        let (running, stop) = crate::tests::run(&config).await;
+        let authority = Arc::new(enrol::Authority::open(data.path(), rules::Timestamp::now()).unwrap());
+        let api = Api { handle: running.handle(), authority, admin: crate::api::Admin::new("x") };
+        let mut known = crate::sensors::Sensor::new("default", Role::Sensor);
+        known.serials = vec!["01".to_owned()];
+        let handle = running.handle();
+        let joined = handle.inner.writer.write(move |turn| {
+            turn.state.sensors.insert("s1".to_owned(), known);
+            Ok(())
+        });
+        joined.await.unwrap();
+        let peer = |serial: &str| Some(Peer { name: "s1".to_owned(), serial: serial.to_owned() });
+        let turns = |free| Turns { api: api.clone(), free: Arc::new(Semaphore::new(free)) };
+        assert_eq!(ask(turns(1), peer("01")).await, (200, None));
+        assert_eq!(ask(turns(0), peer("01")).await, (503, Some("2".to_owned())));
+        for stranger in [None, peer("02")] {
+            assert_eq!(ask(turns(0), stranger).await.0, 403, "no turn is waited for");
+        }
+        crate::tests::end(running, stop).await;
     }
 }

@@ -99,17 +99,35 @@ fn difference(before: Option<&DecisionSet>, now: &DecisionSet) -> serde_json::Va
     json!({"site": now.site, "added": added, "removed": removed})
 }
 
-/// What an enforcer of the site says it has applied: this database may be older than that. A liar could make the numbers run
-/// out, so what is absurdly far ahead is not believed.
+/// What is absurdly far ahead is not believed: a liar could make the numbers run out.
+const BELIEVED: u64 = 1 << 48;
+
+/// What an enforcer of the site says it has applied: this database may be older than that.
 fn floor(state: &crate::state::State, site: &str) -> u64 {
     let applied = state.sensors.values().filter(|s| s.site == site).filter_map(|s| s.applied.as_ref());
     let believed = applied.filter(|a| matches!(a.outcome, Applied::Applied | Applied::DryRun)).map(|a| a.generation);
-    believed.filter(|g| *g < 1 << 48).max().unwrap_or(0)
+    believed.filter(|g| *g < BELIEVED).max().unwrap_or(0)
+}
+
+/// Whether a gateway that has bundle `after` has a newer one than we ever made: our database is older than that.
+pub(crate) fn is_behind(state: &crate::state::State, after: u64) -> bool {
+    after < BELIEVED && state.bundle.as_ref().is_some_and(|(ours, _)| *ours < after)
+}
+
+/// The next bundle is made now, with a number above the one that this gateway has; it would refuse all others.
+pub(crate) fn raise_bundle(turn: &mut Turn<'_>, gateway: &str, after: u64) -> Outcome<()> {
+    if !is_behind(turn.state, after) {
+        return Ok(());
+    }
+    turn.state.bundle_floor = turn.state.bundle_floor.max(after);
+    turn.state.touched.access = true;
+    let reason = format!("it has bundle {after}, newer than ours: this database is older than that");
+    journal::write(turn, &format!("gateway:{gateway}"), "bundle-raised", &format!("generation {after}"), &reason, json!({}))
 }
 
 /// A new bundle when the registry, a grant or a key changed.
 pub(crate) fn issue_bundle(turn: &mut Turn<'_>, signer: &Signer) -> Outcome<()> {
-    let generation = turn.state.bundle.as_ref().map_or(0, |(g, _)| *g) + 1;
+    let generation = turn.state.bundle.as_ref().map_or(0, |(g, _)| *g).max(turn.state.bundle_floor).saturating_add(1);
     let registry: Registry = turn.state.registry.clone();
     let grants: Vec<Grant> = turn.state.grants.values().cloned().collect();
     let tenants: Vec<Tenant> = turn.state.tenants.iter().map(|(name, t)| t.for_gateway(name)).collect();

@@ -148,6 +148,17 @@ fn refuse_past_epoch(turn: &mut Turn<'_>, name: &str, mut sensor: Sensor, got: u
     Ok(AcceptError::EpochOver { got, current })
 }
 
+/// Counted; once is enough for the journal.
+fn refuse_role(turn: &mut Turn<'_>, name: &str, role: Role) -> Outcome<()> {
+    turn.state.lose("records-of-another-role", 1);
+    // No name has a slash.
+    if turn.state.complained.insert(format!("{name}/role")) {
+        let reason = format!("it is enrolled as {role:?} and says what only another role may say");
+        journal::write(turn, &format!("sensor:{name}"), "record-refused", name, &reason, json!({"role": role}))?;
+    }
+    Ok(())
+}
+
 /// False when the record must wait because too many before it are missing.
 fn take_record(turn: &mut Turn<'_>, name: &str, sensor: &mut Sensor, record: &Record) -> Outcome<bool> {
     if sensor.received.contains(record.seq) {
@@ -161,6 +172,10 @@ fn take_record(turn: &mut Turn<'_>, name: &str, sensor: &mut Sensor, record: &Re
             return Ok(sensor.received.take(record.seq, record.seq));
         }
     };
+    if !sensor.may_say(&record.said) {
+        refuse_role(turn, name, sensor.role)?;
+        return Ok(sensor.received.take(record.seq, record.seq));
+    }
     if let Said::Gap { from_seq, to_seq, .. } = &record.said
         && !sensor.received.take(*from_seq, (*to_seq).min(record.seq))
     {
@@ -194,6 +209,7 @@ fn observe(turn: &mut Turn<'_>, sensor: &str, site: &str, evidence: &rules::evid
     let pack = turn.state.pack.clone();
     let observed = turn.state.site(turn.db, site, turn.now)?.inventory.observe(sensor, evidence, &pack);
     let touched = &mut turn.state.touched;
+    touched.doors.extend(observed.evicted.map(|gone| (site.to_owned(), gone)));
     if observed.kept {
         touched.doors.insert((site.to_owned(), evidence.place.endpoint));
     }

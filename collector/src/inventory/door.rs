@@ -69,7 +69,7 @@ impl Door {
             }
         }
         let renamed = self.settle(pack);
-        Observed { renamed, kept: true }
+        Observed { renamed, kept: true, evicted: None }
     }
 
     /// Drops old records that were never Confirmed. `None`: there were none.

@@ -61,6 +61,21 @@ pub struct Observed {
     pub renamed: Vec<(String, String)>,
     /// False when the evidence did not fit and was only counted.
     pub kept: bool,
+    /// What had to go to make room: nothing is known of this endpoint any more.
+    pub evicted: Option<Endpoint>,
+}
+
+/// Whether there is place for one more record.
+enum Room {
+    Free,
+    /// All that was known of this endpoint was given up for it.
+    Made(Endpoint),
+    None,
+}
+
+/// The sensor that spoke of it first: its share of the records counts it.
+fn first_witness(server: &Server) -> &str {
+    server.testimonies.first().map_or("", |t| t.sensor.as_str())
 }
 
 impl Inventory {
@@ -90,8 +105,13 @@ impl Inventory {
     pub fn observe(&mut self, sensor: &str, evidence: &Evidence, pack: &Pack) -> Observed {
         let endpoint = evidence.place.endpoint;
         let known = self.doors.get(&endpoint);
-        if known.is_none_or(|d| d.would_add(evidence)) && !self.make_room(sensor, evidence, pack) {
-            return Observed::default();
+        let mut evicted = None;
+        if known.is_none_or(|d| d.would_add(evidence)) {
+            match self.make_room(sensor, evidence, pack) {
+                Room::Free => {}
+                Room::Made(gone) => evicted = Some(gone),
+                Room::None => return Observed::default(),
+            }
         }
         let mut door = self.doors.remove(&endpoint).unwrap_or_default();
         self.count(&door, false);
@@ -103,7 +123,7 @@ impl Inventory {
         if !door.is_empty() {
             self.doors.insert(endpoint, door);
         }
-        observed
+        Observed { evicted, ..observed }
     }
 
     pub fn servers(&self) -> impl Iterator<Item = &Server> {
@@ -159,55 +179,52 @@ impl Inventory {
         changed
     }
 
-    /// Whether one more record may be made on this sensor's word. A full site gives up a Candidate for evidence that says more.
-    fn make_room(&mut self, sensor: &str, evidence: &Evidence, pack: &Pack) -> bool {
-        if self.by_sensor.get(sensor).copied().unwrap_or(0) >= self.limits.servers_per_sensor {
-            self.lose("sensor-full");
-            return false;
+    /// Whether one more record may be made on this sensor's word. A full site, and a sensor that has its share, give up a
+    /// Candidate for evidence that says more; a sensor only one of its own.
+    fn make_room(&mut self, sensor: &str, evidence: &Evidence, pack: &Pack) -> Room {
+        let own_share = self.by_sensor.get(sensor).copied().unwrap_or(0) >= self.limits.servers_per_sensor;
+        if !own_share && self.servers < self.limits.servers {
+            return Room::Free;
         }
-        if self.servers < self.limits.servers {
-            return true;
-        }
-        if pack.weigh(&evidence.mark).0 != Strength::Weak && self.evict_candidate(pack) {
+        if pack.weigh(&evidence.mark).0 != Strength::Weak
+            && let Some(victim) = self.oldest_candidate(own_share.then_some(sensor), evidence.place.endpoint, pack)
+        {
+            self.forget_door(victim);
             self.lose("evicted");
-            return true;
+            return Room::Made(victim);
         }
-        self.lose("site-full");
-        false
+        self.lose(if own_share { "sensor-full" } else { "site-full" });
+        Room::None
     }
 
-    /// Looks at a bounded number of endpoints, going round, for one that holds nothing but Candidates.
-    fn evict_candidate(&mut self, pack: &Pack) -> bool {
+    /// Judges a bounded number of endpoints, going round, and gives the one of them that holds nothing but Candidates (of this
+    /// sensor, when one is named) and was seen least lately.
+    fn oldest_candidate(&mut self, of: Option<&str>, but: Endpoint, pack: &Pack) -> Option<Endpoint> {
         const LOOKED_AT: usize = 256;
         let from = self.cursor.map_or(Bound::Unbounded, Bound::Excluded);
-        let round = self.doors.range((from, Bound::Unbounded)).chain(self.doors.iter()).take(LOOKED_AT);
-        let mut last = None;
-        let mut victim = None;
-        for (endpoint, door) in round {
+        let round = self.doors.range((from, Bound::Unbounded)).chain(self.doors.iter()).take(self.doors.len());
+        let own = |d: &Door| of.is_none_or(|name| d.servers().all(|s| first_witness(s) == name));
+        let (mut last, mut oldest) = (None, None);
+        for (endpoint, door) in round.filter(|(endpoint, door)| **endpoint != but && own(door)).take(LOOKED_AT) {
             last = Some(*endpoint);
             if door.servers().all(|s| s.judgement(pack).confidence == Confidence::Candidate) {
-                victim = Some(*endpoint);
-                break;
+                let seen = (door.servers().map(|s| s.last_seen).max(), *endpoint);
+                oldest = Some(oldest.map_or(seen, |o| seen.min(o)));
             }
         }
         self.cursor = last;
-        victim.is_some_and(|endpoint| self.forget_door(endpoint))
+        oldest.map(|(_, endpoint)| endpoint)
     }
 
-    fn forget_door(&mut self, endpoint: Endpoint) -> bool {
-        match self.doors.remove(&endpoint) {
-            Some(door) => {
-                self.count(&door, false);
-                true
-            }
-            None => false,
+    fn forget_door(&mut self, endpoint: Endpoint) {
+        if let Some(door) = self.doors.remove(&endpoint) {
+            self.count(&door, false);
         }
     }
 
     fn count(&mut self, door: &Door, add: bool) {
         for server in door.servers() {
-            let first = server.testimonies.first().map_or("", |t| t.sensor.as_str());
-            let n = self.by_sensor.entry(first.to_owned()).or_default();
+            let n = self.by_sensor.entry(first_witness(server).to_owned()).or_default();
             if add {
                 *n = n.saturating_add(1);
                 self.servers = self.servers.saturating_add(1);

@@ -130,6 +130,28 @@ fn bounds_hold_and_count_and_strong_evidence_displaces_candidates() {
 }
 
 #[test]
+fn a_sensor_with_its_share_gives_up_its_oldest_candidate_and_says_which() {
+    let pack = Pack::shipped();
+    let mut inventory = Inventory::with_limits("lab", Limits { servers: 100, servers_per_sensor: 3 });
+    let place = |n: u16| Place::new(format!("10.0.0.5:{n}").parse().unwrap());
+    let weak = |n: u16, t: i64| Evidence::new(place(n), Witness::Wire, "wire.context.port", at(t));
+    let strong = |n: u16, t: i64| Evidence::new(place(n), Witness::Probe, "probe.server.discover-result", at(t));
+    inventory.observe("other", &weak(1, 0), &pack);
+    for (n, t) in [(10, 5), (11, 3), (12, 4)] {
+        assert_eq!(inventory.observe("s1", &weak(n, t), &pack).evicted, None);
+    }
+    assert!(!inventory.observe("s1", &weak(13, 6), &pack).kept, "a guess displaces nothing");
+    for (n, gone) in [(20, 11), (21, 12), (22, 10)] {
+        let observed = inventory.observe("s1", &strong(n, 7), &pack);
+        assert_eq!((observed.kept, observed.evicted), (true, Some(place(gone).endpoint)));
+        assert!(inventory.door(place(gone).endpoint).is_none());
+    }
+    let observed = inventory.observe("s1", &strong(23, 8), &pack);
+    assert_eq!((observed.kept, observed.evicted), (false, None), "another sensor's records are not its to give up");
+    assert_eq!((inventory.len(), inventory.lost().get("sensor-full")), (4, Some(&2)));
+}
+
+#[test]
 fn what_was_stored_comes_back_the_same() {
     let a = named(said("wire.server.initialize-result", Some("/a"), 0), "one.example", Some("one"));
     let b = named(said("wire.server.tools-result", Some("/a"), 1), "two.example", None);

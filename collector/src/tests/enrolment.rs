@@ -66,6 +66,12 @@ impl Site {
     }
 }
 
+fn generation(signed: &Signed) -> u64 {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let bundle: Value = serde_json::from_slice(&STANDARD.decode(&signed.payload).unwrap()).unwrap();
+    bundle["generation"].as_u64().unwrap()
+}
+
 #[tokio::test]
 async fn a_token_is_swapped_once_for_a_certificate_that_speaks_for_one_name() {
     let data = tempfile::tempdir().unwrap();
@@ -135,6 +141,19 @@ async fn an_enforcer_waits_for_news_and_a_gateway_gets_the_bundle() {
     assert!(payload(&signed).generation > first.generation);
     assert_eq!(client.get(format!("{}/v1/bundle", site.url)).send().await.unwrap().status(), StatusCode::FORBIDDEN);
 
+    // What it says it saw is not taken: it is no sensor.
+    let beyond = Batch { sensor: "e1".to_owned(), ..batch(1, 1, day(0), confirmed("10.0.0.99:3001/mcp", day(0))) };
+    assert_eq!(site.send(&client, &beyond).await.0, StatusCode::OK);
+    let beyond = Batch { sensor: "e1".to_owned(), ..batch(1, 4, day(0), confirmed("10.0.0.98:3001/mcp", day(0))) };
+    assert_eq!(site.send(&client, &beyond).await.0, StatusCode::OK);
+    let servers = site.admin.get("/v1/servers").await;
+    assert!(!servers.to_string().contains("10.0.0.9"), "{servers}");
+    let refused = |rows: &Value| rows["rows"].as_array().unwrap().iter().filter(|r| r["verb"] == "record-refused").count();
+    assert_eq!(refused(&site.admin.get("/v1/journal?subject=e1").await), 1, "said once");
+    let handle = site.running.handle();
+    let lost = handle.inner.writer.read(|s| s.lost.get("records-of-another-role").copied());
+    assert_eq!(lost.await.unwrap(), Some(6));
+
     // What it says it has applied is journalled, and the plan knows.
     let applied = rules::observation::Applied {
         point: "e1".to_owned(),
@@ -143,15 +162,28 @@ async fn an_enforcer_waits_for_news_and_a_gateway_gets_the_bundle() {
         elements: 0,
         reason: String::new(),
     };
-    let report = Batch { sensor: "e1".to_owned(), ..batch(1, 1, day(0), vec![Said::Applied(applied)]) };
+    let report = Batch { sensor: "e1".to_owned(), ..batch(1, 7, day(0), vec![Said::Applied(applied.clone())]) };
     assert_eq!(site.send(&client, &report).await.0, StatusCode::OK);
     assert_eq!(site.admin.get("/v1/enforce/plan").await["points"]["e1"]["outcome"], "dry-run");
+
+    // And a sensor has applied nothing.
+    let (eye, token) = (joiner("s7"), site.token(json!({})).await);
+    let given: EnrollResponse = serde_json::from_value(site.join(&token, &eye).await.1).unwrap();
+    let report = Batch { sensor: "s7".to_owned(), ..batch(1, 1, day(0), vec![Said::Applied(applied)]) };
+    assert_eq!(site.send(&site.client(Some((&eye, &given))), &report).await.0, StatusCode::OK);
+    assert!(site.admin.get("/v1/enforce/plan").await["points"]["s7"].is_null(), "a sensor is no enforcement point");
 
     let (gateway, token) = (joiner("g1"), site.token(json!({"role": "gateway"})).await);
     let given: EnrollResponse = serde_json::from_value(site.join(&token, &gateway).await.1).unwrap();
     let client = site.client(Some((&gateway, &given)));
     let bundle: Signed = client.get(format!("{}/v1/bundle", site.url)).send().await.unwrap().json().await.unwrap();
     assert_eq!(bundle.domain, Signed::BUNDLE);
+    // A gateway that has a newer one than was ever made: the database is an older copy, and is not stuck for it.
+    let ahead = client.get(format!("{}/v1/bundle?after=1000", site.url)).send().await.unwrap().json::<Signed>().await.unwrap();
+    assert_eq!(generation(&ahead), 1001);
+    let waits = client.get(format!("{}/v1/bundle?after={}", site.url, u64::MAX)).timeout(std::time::Duration::from_millis(300));
+    assert!(waits.send().await.is_err_and(|e| e.is_timeout()), "absurd numbers are not believed");
+    assert_eq!(generation(site.running.handle().bundle().borrow().as_ref().unwrap()), 1001);
     let renewed = client.post(format!("{}/v1/renew", site.url)).json(&json!({"csr": gateway.csr})).send().await.unwrap();
     assert_eq!(renewed.status(), StatusCode::OK);
     end(site.running, site.stop).await;
