@@ -8,7 +8,10 @@ use crate::{
     ruleset::Ruleset,
 };
 use ipnet::IpNet;
-use rules::{decision::DecisionSet, endpoint::Endpoint};
+use rules::{
+    decision::{Action, DecisionSet},
+    endpoint::Endpoint,
+};
 use std::{fmt, net::IpAddr, time::Duration};
 
 /// What is wrong, and with what.
@@ -84,8 +87,9 @@ fn limits(ruleset: &Ruleset, against: &Against<'_>, found: &mut Found) {
     if ruleset.hooks.is_empty() {
         found.push("hooks", "none: nothing would be judged; name output, input or forward");
     }
-    if ruleset.blocks.len() > limits.max_blocks {
-        found.push(format!("{} blocks", ruleset.blocks.len()), format!("more than max_blocks = {}", limits.max_blocks));
+    let blocks = ruleset.blocks.values().filter(|b| b.action == Action::Block).count();
+    if blocks > limits.max_blocks {
+        found.push(format!("{blocks} blocks"), format!("more than max_blocks = {}", limits.max_blocks));
     }
     if ruleset.agents.len() > limits.max_agent_networks {
         found.push(
@@ -96,6 +100,10 @@ fn limits(ruleset: &Ruleset, against: &Against<'_>, found: &mut Found) {
     if against.new_this_hour > limits.max_new_per_hour && !against.many_new {
         let why = format!("more than max_new_per_hour = {}; a person may apply it with --many-new", limits.max_new_per_hour);
         found.push(format!("{} new blocks within an hour", against.new_this_hour), why);
+    }
+    if against.facts.blind && against.new_this_hour > 0 {
+        let why = format!("own addresses or default gateways of this host cannot be read ({})", against.facts.unknown.join("; "));
+        found.push("new blocks", why);
     }
     if against.lease < limits.min_lease.0 || against.lease > limits.max_lease.0 || against.lease.is_zero() {
         let why = format!("outside {} to {}", limits.min_lease, limits.max_lease);

@@ -112,6 +112,8 @@ pub struct Core {
     term: Option<(u64, Timestamp, Instant)>,
     /// The last complaint: the same one is not made every five seconds.
     complaint: Option<(u64, String)>,
+    /// What the last good report said: a renewal is told when that changes.
+    said: Option<String>,
     /// Set once the state was read for the first time.
     started: bool,
 }
@@ -132,6 +134,7 @@ impl Core {
             said_expired: None,
             term: None,
             complaint: None,
+            said: None,
             started: false,
         }
     }
@@ -319,9 +322,11 @@ impl Core {
                 self.said_expired = None;
                 self.complaint = None;
                 let report = crate::operator::applied(&self.point, generation, &enacted);
+                let changed = self.said.replace(report.reason.clone()).is_some_and(|said| said != report.reason);
                 match cause {
                     Cause::New | Cause::Start => vec![Effect::Report(report)],
                     Cause::Look { actor } if enacted.drifted => self.on_repair(report, actor, now),
+                    Cause::Look { .. } | Cause::Renewal if changed => vec![Effect::Report(report)],
                     Cause::Look { .. } | Cause::Renewal => Vec::new(),
                 }
             }

@@ -31,8 +31,10 @@ pub struct Facts {
     pub gateways: BTreeSet<IpAddr>,
     pub resolvers: BTreeSet<IpAddr>,
     pub ssh_sessions: BTreeSet<Session>,
-    /// What could not be read.
+    /// What could not be read, or not be kept.
     pub unknown: Vec<String>,
+    /// Own addresses or default gateways are among what is unknown: a new block could hit them unseen.
+    pub blind: bool,
 }
 
 impl Facts {
@@ -46,6 +48,7 @@ impl Facts {
         facts.gateways.extend(gateways_v4(&route).map(IpAddr::V4));
         let route6 = facts.read(&format!("{NET}/ipv6_route"));
         facts.gateways.extend(gateways_v6(&route6).map(IpAddr::V6));
+        facts.blind = !facts.unknown.is_empty();
         for table in ["tcp", "tcp6"] {
             let sockets = facts.read(&format!("{NET}/{table}"));
             facts.ssh_sessions.extend(sessions(&sockets, ssh_ports));
@@ -78,7 +81,10 @@ impl Facts {
 fn bounded(path: &str) -> std::io::Result<String> {
     use std::io::Read;
     let mut text = String::new();
-    std::fs::File::open(path)?.take(MAX_FILE).read_to_string(&mut text)?;
+    std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(std::io::Error::other(format!("more than {MAX_FILE} bytes")));
+    }
     Ok(text)
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn facts() -> Facts {
         resolvers: set(&["10.1.0.53"]),
         ssh_sessions: [Session { local: "10.1.0.7:22".parse().unwrap(), peer: "10.1.0.99:54321".parse().unwrap() }].into(),
         unknown: vec![],
+        blind: false,
     }
 }
 

@@ -95,7 +95,7 @@ pub fn verify(signed: &Signed, expect: Expect<'_>) -> Result<DecisionSet, Refuse
 }
 
 /// Signature first, then shape.
-fn open(signed: &Signed, keys: &Keys) -> Result<DecisionSet, Refused> {
+pub(crate) fn open(signed: &Signed, keys: &Keys) -> Result<DecisionSet, Refused> {
     if signed.domain != Signed::DECISIONS {
         return Err(Refused::OtherDomain(printable(&signed.domain, 64)));
     }

@@ -121,9 +121,16 @@ pub async fn plan(config: &Config, signed: &Signed) -> Result<Plan, Error> {
     let mut point = Point::open(config.clone())?;
     let state = point.store.load()?;
     let set = point.verify(signed, state.highest, now)?;
-    let before = before(&point, &state, now);
-    let how =
-        Manner { now, trial: None, many_new: false, before: before.as_ref(), new_this_hour: state.new_this_hour(now), left: Duration::MAX };
+    let before = known(&point, &state, now);
+    let how = Manner {
+        now,
+        trial: None,
+        many_new: false,
+        hold_back: false,
+        before: before.as_ref(),
+        new_this_hour: state.new_this_hour(now),
+        left: Duration::MAX,
+    };
     let (outline, present) = point.rehearse(&set, how).await?;
     Ok(describe(&point, &set, outline, present))
 }
@@ -141,12 +148,13 @@ pub async fn apply(config: &Config, signed: &Signed, approval: Approval) -> Resu
         return Err(Error::TrialRunning(by));
     }
     let set = point.verify(signed, state.highest, now)?;
-    let before = before(&point, &state, now);
+    let before = known(&point, &state, now);
     let trial = approval.confirm_within.map(|p| p.0);
     let how = Manner {
         now,
         trial,
         many_new: approval.many_new,
+        hold_back: false,
         before: before.as_ref(),
         new_this_hour: state.new_this_hour(now),
         left: Duration::MAX,
@@ -169,7 +177,7 @@ pub async fn confirm(config: &Config) -> Result<Applied, Error> {
     let mut state = point.store.load()?;
     let generation = state.current.filter(|_| state.trial(now)).ok_or(Error::NoTrial)?;
     let set = point.stored(generation, now)?;
-    let how = Manner { now, trial: None, many_new: true, before: None, new_this_hour: 0, left: Duration::MAX };
+    let how = Manner { now, trial: None, many_new: true, hold_back: false, before: Some(&set), new_this_hour: 0, left: Duration::MAX };
     let enacted = point.enact(&held, &set, how, &mut None).await?;
     state.confirm_by = None;
     point.store.save(&held, &state)?;
@@ -256,6 +264,11 @@ fn before(point: &Point, state: &State, now: Timestamp) -> Option<DecisionSet> {
     state.current.and_then(|generation| point.stored(generation, now).ok())
 }
 
+/// What is not new: the set in force or, while new blocks are held back, the one they are new against.
+fn known(point: &Point, state: &State, now: Timestamp) -> Option<DecisionSet> {
+    state.base.map_or_else(|| before(point, state, now), |generation| point.remembered(generation))
+}
+
 fn describe(point: &Point, set: &DecisionSet, outline: Outline, present: Option<Present>) -> Plan {
     let by_place: BTreeMap<(Endpoint, &FindingId), &Decision> =
         set.decisions.iter().map(|d| ((Endpoint::new(d.endpoint.address, d.endpoint.port), &d.finding), d)).collect();
@@ -300,9 +313,12 @@ fn element((endpoint, held): (Endpoint, Held)) -> Element {
 /// The good report. What is withheld is part of it: an endpoint that stays open must not look closed.
 pub(crate) fn applied(point: &str, generation: u64, enacted: &Enacted) -> Applied {
     let shown: Vec<String> = enacted.withheld.iter().take(5).map(|w| format!("{} ({})", w.endpoint, w.why)).collect();
-    let reason = match enacted.withheld.len() {
-        0 => String::new(),
-        n => format!("{n} withheld here: {}{}", shown.join("; "), if n > shown.len() { "; …" } else { "" }),
+    let withheld = match enacted.withheld.len() {
+        0 => None,
+        n => Some(format!("{n} withheld here: {}{}", shown.join("; "), if n > shown.len() { "; …" } else { "" })),
     };
+    let unknown = (!enacted.unknown.is_empty())
+        .then(|| format!("not known about this host, so not protected: {}", rules::printable::printable(&enacted.unknown.join("; "), 400)));
+    let reason = withheld.into_iter().chain(unknown).collect::<Vec<_>>().join(". ");
     Applied { point: point.to_owned(), generation, outcome: Outcome::Applied, elements: enacted.elements as u64, reason }
 }

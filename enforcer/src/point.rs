@@ -11,10 +11,15 @@ use crate::{
     nft::{self, Nft},
     present::Present,
     render::{self, Skeleton, Term, Transaction, skeleton},
-    ruleset::{self, Ruleset, Withheld},
+    ruleset::{self, Block, Ruleset, Withheld},
     state::{self, Guard, State, Store},
 };
-use rules::{Timestamp, decision::DecisionSet, endpoint::Endpoint, wire::v1::Signed};
+use rules::{
+    Timestamp,
+    decision::{Action, DecisionSet},
+    endpoint::Endpoint,
+    wire::v1::Signed,
+};
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
@@ -87,6 +92,7 @@ pub struct Outline {
     pub transaction: Transaction,
     /// Blocks that the set before did not have.
     pub new: usize,
+    pub held_back: bool,
 }
 
 /// How a set is to be brought about.
@@ -96,6 +102,9 @@ pub struct Manner<'a> {
     /// New blocks lapse after this long.
     pub trial: Option<Duration>,
     pub many_new: bool,
+    /// Too many new blocks, or new ones that cannot be judged, are withheld and the rest is done (above all: lifted). Otherwise that is
+    /// an objection, for a person to decide.
+    pub hold_back: bool,
     /// The set applied before: what it holds is not new.
     pub before: Option<&'a DecisionSet>,
     pub new_this_hour: usize,
@@ -109,6 +118,10 @@ pub struct Enacted {
     pub elements: usize,
     pub withheld: Vec<Withheld>,
     pub new: usize,
+    /// New blocks were held back.
+    pub held_back: bool,
+    /// Facts of this host that could not be read.
+    pub unknown: Vec<String>,
     /// Whether the kernel did not hold it any more (or not yet). A lease renewed, or a protected address come or gone, is no drift.
     pub drifted: bool,
     /// When the shortest lease is due for renewal.
@@ -129,15 +142,49 @@ pub fn outline(
     skeleton: Skeleton,
     how: Manner<'_>,
 ) -> Outline {
-    let (ruleset, withheld) = ruleset::plan(set, facts, config);
-    let known: BTreeSet<Endpoint> = how.before.iter().flat_map(|s| &s.decisions).map(|d| d.endpoint).collect();
-    let new = ruleset.blocks.keys().filter(|e| !known.contains(e)).count();
+    let (mut ruleset, mut withheld) = ruleset::plan(set, facts, config);
+    let known: BTreeSet<Endpoint> = how
+        .before
+        .iter()
+        .flat_map(|s| &s.decisions)
+        .filter(|d| d.action == Action::Block)
+        .map(|d| Endpoint::new(d.endpoint.address, d.endpoint.port))
+        .collect();
+    let is_new = |endpoint: &Endpoint, block: &Block| block.action == Action::Block && !known.contains(endpoint);
+    let mut new = ruleset.blocks.iter().filter(|(e, b)| is_new(e, b)).count();
+    let why = reason_to_hold_back(&ruleset, new, facts, config, &how);
+    if let Some(why) = why {
+        let held: Vec<Withheld> = ruleset
+            .blocks
+            .iter()
+            .filter(|(e, b)| is_new(e, b))
+            .map(|(endpoint, block)| Withheld { endpoint: *endpoint, finding: block.finding.clone(), why })
+            .collect();
+        ruleset.blocks.retain(|e, b| !is_new(e, b));
+        withheld.splice(..0, held);
+        new = 0;
+    }
     let lease = lease(set, &how);
     let against =
         Against { set, facts, config, new_this_hour: if new == 0 { 0 } else { how.new_this_hour + new }, many_new: how.many_new, lease };
     let objections = check::objections(&ruleset, &against);
     let transaction = render::render(&ruleset, present, Term { lease, trial: how.trial.map(|t| t.min(lease)), skeleton });
-    Outline { ruleset, withheld, objections, transaction, new }
+    Outline { ruleset, withheld, objections, transaction, new, held_back: why.is_some() }
+}
+
+fn reason_to_hold_back(ruleset: &Ruleset, new: usize, facts: &Facts, config: &Config, how: &Manner<'_>) -> Option<&'static str> {
+    let blocks = ruleset.blocks.values().filter(|b| b.action == Action::Block).count();
+    if new == 0 || !how.hold_back {
+        None
+    } else if facts.blind {
+        Some("new, while own addresses or default gateways of this host cannot be read")
+    } else if !how.many_new && how.new_this_hour + new > config.limits.max_new_per_hour {
+        Some("one of more new blocks within an hour than max_new_per_hour; a person may apply them with --many-new")
+    } else if blocks > config.limits.max_blocks {
+        Some("new, and there would be more than max_blocks")
+    } else {
+        None
+    }
 }
 
 impl Point {
@@ -158,6 +205,11 @@ impl Point {
     /// A set that was applied here, checked anew: files can be changed, and sets expire.
     pub fn stored(&self, generation: u64, now: Timestamp) -> Result<DecisionSet, Error> {
         Ok(self.verify(&self.store.set(generation)?, generation, now)?)
+    }
+
+    /// What was in force here once: for comparing, whether or not it still may be applied.
+    pub fn remembered(&self, generation: u64) -> Option<DecisionSet> {
+        intake::open(&self.store.set(generation).ok()?, &self.keys).ok()
     }
 
     pub fn facts(&self) -> Facts {
@@ -227,7 +279,8 @@ impl Point {
                 (0, Some(p)) if trusted.as_ref() == Some(&p.skeleton) => Skeleton::Keep,
                 _ => Skeleton::Assert,
             };
-            let outline = outline(set, &self.facts(), &self.config, present.as_ref(), skeleton, how);
+            let facts = self.facts();
+            let outline = outline(set, &facts, &self.config, present.as_ref(), skeleton, how);
             if !outline.objections.is_empty() {
                 return Err(Error::Objected(outline.objections));
             }
@@ -251,8 +304,16 @@ impl Point {
             match unprotected.or_else(|| difference(&outline.ruleset, after.as_ref(), how.trial.is_some())) {
                 None => {
                     *trusted = after.map(|p| p.skeleton);
-                    let Outline { ruleset, withheld, new, .. } = outline;
-                    return Ok(Enacted { elements: ruleset.blocks.len(), withheld, new, drifted, lease: lease(set, &how) });
+                    let Outline { ruleset, withheld, new, held_back, .. } = outline;
+                    return Ok(Enacted {
+                        elements: ruleset.blocks.len(),
+                        withheld,
+                        new,
+                        held_back,
+                        unknown: facts.unknown,
+                        drifted,
+                        lease: lease(set, &how),
+                    });
                 }
                 Some(why) => last = Error::Differs(why),
             }
@@ -275,10 +336,17 @@ impl Point {
         let before = state.previous.and_then(|g| self.stored(g, now).ok());
         match &before {
             Some(set) => {
-                let how = Manner { now, trial: None, many_new: true, before: None, new_this_hour: 0, left: Duration::MAX };
-                self.enact(held, set, how, trusted).await?;
+                // What was held back stays so: going back is no reason to let it in.
+                let base = state.base.and_then(|g| self.remembered(g));
+                let (hold_back, known) = (state.base.is_some(), if state.base.is_some() { base.as_ref() } else { Some(set) });
+                let new_this_hour = state.new_this_hour(now);
+                let how = Manner { now, trial: None, many_new: !hold_back, hold_back, before: known, new_this_hour, left: Duration::MAX };
+                if !self.enact(held, set, how, trusted).await?.held_back {
+                    state.base = None;
+                }
             }
             None => {
+                state.base = None;
                 self.remove(held).await?;
                 *trusted = None;
             }
@@ -315,3 +383,6 @@ fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     rules::printable::printable(name.trim(), 64)
 }
+
+#[cfg(test)]
+mod tests;

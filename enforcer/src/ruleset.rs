@@ -69,6 +69,7 @@ pub fn plan(set: &DecisionSet, facts: &Facts, config: &Config) -> (Ruleset, Vec<
             None => add(&mut ruleset.blocks, endpoint, decision),
         }
     }
+    withheld.extend(drop_excess_counts(&mut ruleset.blocks, config.limits.max_blocks));
     (ruleset, withheld)
 }
 
@@ -80,6 +81,24 @@ fn add(blocks: &mut BTreeMap<Endpoint, Block>, endpoint: Endpoint, decision: &De
     if rank(&new) < rank(kept) {
         *kept = new;
     }
+}
+
+/// What is only counted takes the room that blocks leave, and never a block's place.
+fn drop_excess_counts(blocks: &mut BTreeMap<Endpoint, Block>, most: usize) -> Vec<Withheld> {
+    let cut = blocks.values().filter(|b| b.action == Action::Block).count();
+    let mut room = most.saturating_sub(cut);
+    let mut dropped = Vec::new();
+    blocks.retain(|endpoint, block| {
+        let stays = block.action == Action::Block || room > 0;
+        if !stays {
+            let why = "only to be counted, and max_blocks leaves no room for it";
+            dropped.push(Withheld { endpoint: *endpoint, finding: block.finding.clone(), why });
+        } else if block.action == Action::Shadow {
+            room -= 1;
+        }
+        stays
+    });
+    dropped
 }
 
 fn reason_to_withhold(endpoint: Endpoint, facts: &Facts, config: &Config) -> Option<&'static str> {

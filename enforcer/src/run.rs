@@ -132,6 +132,7 @@ impl Hands {
             now,
             trial: None,
             many_new: false,
+            hold_back: true,
             before: before.as_ref(),
             new_this_hour: state.new_this_hour(now),
             left: Duration::MAX,
@@ -141,7 +142,8 @@ impl Hands {
             return Err(Error::Objected(outline.objections));
         }
         let elements = outline.ruleset.blocks.len();
-        Ok(Enacted { elements, withheld: outline.withheld, new: outline.new, drifted: false, lease: lease(set, &how) })
+        let (held_back, unknown) = (outline.held_back, self.point.facts().unknown);
+        Ok(Enacted { elements, withheld: outline.withheld, new: outline.new, held_back, unknown, drifted: false, lease: lease(set, &how) })
     }
 
     fn arrived(&self, signed: Option<Arc<Signed>>) -> Option<Event> {
@@ -184,14 +186,27 @@ impl Hands {
         if set.generation < state.highest {
             return Err(Refused::Older { theirs: set.generation, ours: state.highest }.into());
         }
-        let before = self.core.current();
+        let before = match state.base {
+            Some(base) => self.point.remembered(base).map(Arc::new),
+            None => self.core.current(),
+        };
+        let base = state.base.or(before.as_ref().map(|s| s.generation)).unwrap_or(0);
         // The same set again is not a longer one.
         let left = self.core.left(set, self::now());
-        let how = Manner { now, trial: None, many_new: false, before: before.as_deref(), new_this_hour: state.new_this_hour(now), left };
+        let how = Manner {
+            now,
+            trial: None,
+            many_new: false,
+            hold_back: true,
+            before: before.as_deref(),
+            new_this_hour: state.new_this_hour(now),
+            left,
+        };
         state.highest = set.generation;
         self.point.store.save(&held, &state)?;
         let enacted = self.point.enact(&held, set, how, &mut self.trusted).await?;
         state.adopt(set, enacted.new, None, now);
+        state.base = enacted.held_back.then_some(base);
         self.point.store.save(&held, &state)?;
         self.core.handle_state(&state, set.clone());
         self.seen = Some(state);
@@ -200,13 +215,27 @@ impl Hands {
 
     async fn uphold(&mut self, set: &DecisionSet) -> Result<Enacted, Error> {
         let held = self.point.store.lock().await?;
-        let state = self.point.store.load()?;
+        let mut state = self.point.store.load()?;
         if let Some(why) = state.stopped {
             return Err(Error::Stopped(why));
         }
-        let how =
-            Manner { now: Timestamp::now(), trial: None, many_new: true, before: None, new_this_hour: 0, left: self.core.left(set, now()) };
-        self.point.enact(&held, set, how, &mut self.trusted).await
+        let (now, left) = (Timestamp::now(), self.core.left(set, now()));
+        let Some(base) = state.base else {
+            // Nothing of it is new.
+            let how = Manner { now, trial: None, many_new: true, hold_back: false, before: Some(set), new_this_hour: 0, left };
+            return self.point.enact(&held, set, how, &mut self.trusted).await;
+        };
+        let (before, new_this_hour) = (self.point.remembered(base), state.new_this_hour(now));
+        let how = Manner { now, trial: None, many_new: false, hold_back: true, before: before.as_ref(), new_this_hour, left };
+        let enacted = self.point.enact(&held, set, how, &mut self.trusted).await?;
+        // What held new blocks back may have passed.
+        if !enacted.held_back {
+            state.base = None;
+            state.count_new(enacted.new, now);
+            self.point.store.save(&held, &state)?;
+            self.forget_difference(|seen| (seen.base, seen.hour) = (state.base, state.hour));
+        }
+        Ok(enacted)
     }
 
     async fn roll_back(&mut self) -> Event {

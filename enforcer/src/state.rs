@@ -34,6 +34,8 @@ pub struct State {
     pub rolled_back: Option<u64>,
     /// Enforcement was stopped by a person, and why.
     pub stopped: Option<String>,
+    /// While new blocks are held back: the generation beyond whose blocks nothing is added, 0 for none.
+    pub base: Option<u64>,
     /// New blocks since the begin of this hour.
     pub hour: Option<(Timestamp, usize)>,
 }
@@ -63,6 +65,7 @@ impl State {
         self.latest = self.latest.max(self.current);
         self.confirm_by = confirm_by;
         self.rolled_back = self.rolled_back.filter(|g| *g > set.generation);
+        self.base = None;
         self.count_new(new, now);
     }
 
@@ -135,7 +138,7 @@ impl Store {
     /// Durable when it returns. Sets that the state no longer names are removed.
     pub fn save(&self, _held: &Guard, state: &State) -> Result<(), Error> {
         self.replace("state.json", state)?;
-        let kept = [state.current, state.previous, state.latest];
+        let kept = [state.current, state.previous, state.latest, state.base];
         for entry in fs::read_dir(&self.directory).map_err(|why| self.failed(why))?.flatten() {
             let name = entry.file_name();
             let generation = name.to_str().and_then(|n| n.strip_prefix("set-")?.strip_suffix(".json")?.parse::<u64>().ok());
