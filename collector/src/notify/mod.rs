@@ -197,7 +197,9 @@ fn words(kind: FindingKind, what: &str, message: Message, deadline: Option<Times
         (Message::Blocked, _) => (
             "blocked",
             format!("Blocked: MCP server at {what}"),
-            format!("The grace period is over: agents can no longer reach {what}. Registering it lifts the block."),
+            format!(
+                "The grace period is over: a block of agents that call {what} is decided, and in force wherever enforcement is on. Registering it lifts the block."
+            ),
         ),
         (Message::Released, _) => ("released", format!("Over: {what}"), format!("Nothing stands against {what} any more.")),
     }
