@@ -194,6 +194,32 @@ fn a_refused_set_leaves_the_last_good_one() {
 }
 
 #[test]
+fn too_many_new_blocks_are_held_back_set_after_set_while_lifts_are_done() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    let mut config = lab.config("router");
+    config.limits.max_new_per_hour = 2;
+    let mut running = Running::start(&lab, config);
+    running.send(sign(&blocking(1, 60)));
+    assert_eq!(running.report().elements, 2);
+    for generation in [2, 3] {
+        let mut next = blocking(generation, 60);
+        next.decisions.remove(0);
+        next.decisions.extend(crate::lab::INNOCENT.iter().map(|a| decision(a, PORT, Action::Block)));
+        running.send(sign(&next));
+        let report = running.report();
+        assert_eq!((report.outcome, report.generation, report.elements), (Outcome::Applied, generation, 1), "{}", report.reason);
+        assert!(report.reason.starts_with("2 withheld here") && report.reason.contains("max_new_per_hour"), "{}", report.reason);
+        assert_flows(&lab, shadow()[0]);
+        assert_blocked(&lab, shadow()[1]);
+        for to in crate::talk::addresses().into_iter().skip(2) {
+            assert_flows(&lab, to);
+        }
+    }
+    running.stop();
+}
+
+#[test]
 fn dry_run_changes_nothing() {
     let Some(lab) = lab() else { return };
     let _ends = serve(&lab);
