@@ -9,7 +9,6 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, ChildStdout, Command, Output, Stdio},
-    time::{Duration, Instant},
 };
 
 fn gnomon(args: &[&str]) -> Command {
@@ -49,14 +48,13 @@ impl Up {
         gnomon(args).env("GNOMON_API", api).env("GNOMON_DATA", data).output().unwrap()
     }
 
-    /// Ctrl-C. Gives the exit code, how long it took, and the last line.
-    fn end(mut self) -> (i32, Duration, String) {
-        let begun = Instant::now();
+    /// Ctrl-C. Gives the exit code and the last line; a role that did not end in its time is in both.
+    fn end(mut self) -> (i32, String) {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT).unwrap();
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).unwrap();
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
-        (code, begun.elapsed(), rest.lines().last().unwrap_or_default().to_owned())
+        (code, rest.lines().last().unwrap_or_default().to_owned())
     }
 }
 
@@ -84,9 +82,8 @@ fn it_starts_answers_ends_cleanly_and_forgets_nothing() {
         ["registry", "add", "--slug", "files", "--owner", "ada", "--contact", "ada@corp.example", "--url", "http://192.0.2.7:3001/mcp"];
     let added = up.ask(&add, &data);
     assert_eq!(added.status.code(), Some(0), "{}", said(&added));
-    let (code, took, last) = up.end();
+    let (code, last) = up.end();
     assert_eq!(code, 0, "{last}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!(serde_json::from_str::<Value>(&last).unwrap()["event"], "ended", "{last}");
 
     let again = Up::start(&data);
@@ -137,6 +134,18 @@ fn killed_at_any_moment_it_starts_again() {
         up.child.kill().unwrap();
     }
     assert_eq!(Up::start(dir.path()).end().0, 0);
+}
+
+/// The capture threads of quiet interfaces sleep in the kernel: a shutdown that comes while they start must find each of them.
+#[test]
+fn asked_to_end_while_it_starts_it_ends_every_time() {
+    let ended = std::thread::scope(|scope| {
+        let crowd: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| (0..5).map(|_| Up::start(tempfile::tempdir().unwrap().path()).end()).collect::<Vec<_>>()))
+            .collect();
+        crowd.into_iter().flat_map(|c| c.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert!(ended.iter().all(|(code, _)| *code == 0), "{ended:?}");
 }
 
 #[test]

@@ -115,11 +115,21 @@ pub async fn watch(config: Config, out: Voice, shutdown: CancellationToken) -> R
             running.values().for_each(Running::nudge);
         }
     }
-    let joined = tokio::task::spawn_blocking(move || running.into_values().filter_map(|r| r.thread.join().err()).count()).await;
+    let joined = tokio::task::spawn_blocking(move || end(running)).await;
     if joined.is_ok_and(|crashed| crashed > 0) {
         tracing::error!("a capture thread crashed");
     }
     Ok(())
+}
+
+/// Waits for every thread and counts those that crashed. One nudge is not enough: the shutdown may have come while the interfaces
+/// were being opened, before any thread slept, and on a quiet interface nothing else wakes it.
+fn end(running: HashMap<String, Running>) -> usize {
+    while running.values().any(|r| !r.thread.is_finished()) {
+        running.values().for_each(Running::nudge);
+        thread::sleep(Duration::from_millis(5));
+    }
+    running.into_values().filter_map(|r| r.thread.join().err()).count()
 }
 
 /// The interfaces to watch now, and the names of all.
