@@ -1,6 +1,6 @@
 //! What can be set. Unknown keys are refused; every key has a default.
 
-use crate::{clock::Clock, notify};
+use crate::{clock::Clock, notify, prior::Beginning};
 use rules::{endpoint::Endpoint, period::Period, policy::Policy};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
@@ -29,6 +29,9 @@ pub struct Config {
     pub judge_every: Period,
     pub retention: Retention,
     pub limits: Limits,
+    /// What a person answered to a start that was refused.
+    #[serde(skip)]
+    pub beginning: Beginning,
     /// Handed in by tests; the system's otherwise.
     #[serde(skip)]
     pub clock: Clock,
@@ -48,6 +51,7 @@ impl Default for Config {
             judge_every: Period::seconds(5),
             retention: Retention::default(),
             limits: Limits::default(),
+            beginning: Beginning::AsLeft,
             clock: Clock::System,
         }
     }
@@ -61,11 +65,13 @@ pub struct Retention {
     pub max_observations: u64,
     /// Servers never more than Probable are forgotten after so long.
     pub candidates: Period,
+    /// Days of which a snapshot of the database is kept, in `snapshots/` beside it; 0: none is made.
+    pub snapshots: usize,
 }
 
 impl Default for Retention {
     fn default() -> Retention {
-        Retention { observations: Period::days(30), max_observations: 1_000_000, candidates: Period::days(30) }
+        Retention { observations: Period::days(30), max_observations: 1_000_000, candidates: Period::days(30), snapshots: 7 }
     }
 }
 

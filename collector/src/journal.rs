@@ -5,7 +5,7 @@
 
 use crate::store::{Outcome, Turn};
 use ring::digest;
-use rules::{Timestamp, printable::printable};
+use rules::{Timestamp, finding::FindingId, printable::printable};
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -68,12 +68,13 @@ pub(crate) fn write(turn: &mut Turn<'_>, actor: &str, verb: &str, subject: &str,
     Ok(())
 }
 
-/// Rows after `after`, oldest first; of one subject when it is given.
+/// Rows after `after`, oldest first; of one subject when it is given. A finding's are also those under its name of the first version.
 pub(crate) fn read(db: &Connection, after: i64, subject: Option<&str>, limit: u32) -> Outcome<Vec<Row>> {
+    let shorter = subject.map(|s| FindingId::parse(s).map_or_else(|| s.to_owned(), |id| id.short().to_owned()));
     let sql = "SELECT id, at, actor, verb, subject, reason, detail, hash FROM journal
-               WHERE id > ?1 AND (?2 IS NULL OR subject = ?2) ORDER BY id LIMIT ?3";
+               WHERE id > ?1 AND (?2 IS NULL OR subject IN (?2, ?4)) ORDER BY id LIMIT ?3";
     let mut ask = db.prepare_cached(sql)?;
-    ask.query_map(params![after, subject, limit], row)?.collect()
+    ask.query_map(params![after, subject, limit, shorter], row)?.collect()
 }
 
 /// The newest rows, newest first.

@@ -17,6 +17,7 @@ mod judge;
 mod keys;
 pub mod notify;
 mod own;
+mod prior;
 pub mod registry;
 mod retention;
 mod run;
@@ -28,10 +29,12 @@ mod store;
 pub use config::Config;
 pub use dispatch::VerifyingKey;
 pub use intake::AcceptError;
+pub use prior::Beginning;
 pub use run::{Handle, Running, start};
 pub use sensors::Role;
 use std::{net::SocketAddr, path::PathBuf};
 pub use store::Unavailable;
+pub use store::snapshot::newest as newest_snapshot;
 
 /// Why the collector could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,17 @@ pub enum Error {
     Listen { what: &'static str, address: SocketAddr, key: &'static str, why: String },
     #[error("the intake's certificate could not be made: {0}")]
     Certificate(String),
+    /// Nothing is in the database, and something beside it shows that there was.
+    #[error("{} is gone or empty, but this directory was in use: {}", path.display(), traces.join(", "))]
+    Emptied { path: PathBuf, traces: Vec<String>, newest: Option<PathBuf> },
+    #[error("{} is damaged: {why}", path.display())]
+    Damaged { path: PathBuf, why: String },
+    #[error("{} has schema {schema}, written by a newer version of gnomon; this one knows {ours}", path.display())]
+    Newer { path: PathBuf, schema: i64, ours: i64 },
+    #[error("{} {why}; enforcers, gateways and sensors trust the one that was there", path.display())]
+    Key { path: PathBuf, why: &'static str },
+    #[error("{} cannot be restored from: {why}", path.display())]
+    Restore { path: PathBuf, why: String },
     #[error(transparent)]
     Store(#[from] Unavailable),
     #[error("a part of the collector ended unexpectedly: {0}")]

@@ -1,9 +1,12 @@
 //! What is forgotten, by age and by number, a little at a time. Counted.
 
-use crate::store::{Outcome, Turn, Writer};
+use crate::{
+    Config,
+    store::{Outcome, Turn, Writer, snapshot},
+};
 use rules::period::Period;
 use rusqlite::params;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_secs(600);
@@ -12,8 +15,12 @@ const AT_ONCE: i64 = 5_000;
 /// Messages that were delivered or given up are kept this long, so that nobody is told twice.
 const LETTERS: Period = Period::days(400);
 
-pub(crate) async fn run(writer: Writer, stop: CancellationToken) {
+pub(crate) async fn run(writer: Writer, config: Arc<Config>, stop: CancellationToken) {
     loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = snapshot(&writer, &config) => {}
+        }
         match writer.write(prune).await {
             Ok(true) => continue,
             Ok(false) => {}
@@ -26,6 +33,21 @@ pub(crate) async fn run(writer: Writer, stop: CancellationToken) {
         if stop.is_cancelled() {
             return;
         }
+    }
+}
+
+/// A day's snapshot, beside the writer: nobody waits for it.
+async fn snapshot(writer: &Writer, config: &Config) {
+    let (database, keep, now) = (crate::run::database(&config.data), config.retention.snapshots, config.clock.now());
+    let made = tokio::task::spawn_blocking(move || snapshot::today(&database, keep, now)).await;
+    if let Ok(Err(why)) = made {
+        tracing::warn!(%why, "there is no snapshot of today");
+        let counted = writer.write(|turn| {
+            turn.state.lose("snapshots-failed", 1);
+            Ok(())
+        });
+        // A writer that does not answer says so itself.
+        drop(counted.await);
     }
 }
 

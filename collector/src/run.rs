@@ -4,17 +4,17 @@ use crate::{
     AcceptError, Config, Error, Unavailable, VerifyingKey,
     api::{self, Admin, Api},
     dispatch::{Shown, Signer, Windows},
-    enrol::Authority,
     intake::{self, Speaker},
-    judge, notify, own, registry, retention, secrets,
+    judge, notify, own, prior, registry, retention, secrets,
     state::State,
-    store::Writer,
+    store::{self, Writer},
 };
 use rules::{
     Timestamp,
     endpoint::Endpoint,
     wire::v1::{Ack, Batch},
 };
+use rusqlite::Connection;
 use std::{
     fs::{File, TryLockError},
     net::SocketAddr,
@@ -69,17 +69,18 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
     let own = intake.as_ref().and_then(|l| l.local_addr().ok());
     config.protect.extend(own.map(|a| Endpoint::new(a.ip(), a.port())));
     config.protect = own::spelled_out(&config.protect).map_err(Error::Config)?;
-    secrets::close_to_others(&database(&config.data))?;
     let post = notify::Post::open(&config.notify).map_err(Error::Config)?;
-    let signer = Signer::open(&config.data)?;
-    let key = signer.public().clone();
-    let authority = Arc::new(Authority::open(&config.data, Timestamp::now())?);
+    config.beginning = prior::settle(&config, Timestamp::now())?;
+    secrets::close_to_others(&database(&config.data))?;
+    let db = store::open(&database(&config.data), config.limits.database_pages)?;
+    let (signer, authority) = prior::keys(&config, &db, Timestamp::now())?;
+    let (key, authority) = (signer.public().clone(), Arc::new(authority));
     let token = secrets::read_or_make(&config.data.join("admin.token"), || secrets::random_hex(32))?;
     let tls = authority.tls(&names(&config), Timestamp::now())?;
     let config = Arc::new(config);
     let shown = Arc::new(Windows::default());
-    let (writer, thread) = open_store(&config, signer, &shown)?;
-    first_look(&writer, &config.site).await?;
+    let (writer, thread) = open_store(db, &config, signer, &shown)?;
+    first_look(&writer, &config.site, (key.key_id.clone(), authority.pin().to_owned())).await?;
     let handle = Handle { inner: Arc::new(Inner { config: config.clone(), writer: writer.clone(), shown: shown.clone(), key }) };
 
     let api = Api { handle: handle.clone(), authority, admin: Admin::new(token.trim()) };
@@ -100,7 +101,7 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
     }
     running.part("the writer", tick(config.judge_every.0, writer.clone(), stop.clone()));
     running.part("the resolver", registry::refresh(writer.clone(), stop.clone()));
-    running.part("the pruner", retention::run(writer.clone(), stop.clone()));
+    running.part("the pruner", retention::run(writer.clone(), config.clone(), stop.clone()));
     let (wake, clock) = (shown.committed.clone(), config.clock.clone());
     let post = notify::run(post, database(&config.data), writer, clock, wake, stop.clone());
     running.part("the notifier", post);
@@ -124,9 +125,10 @@ fn names(config: &Config) -> Vec<String> {
 }
 
 /// The site exists from now on, and what passed while nobody ran is judged.
-async fn first_look(writer: &Writer, site: &str) -> Result<(), Unavailable> {
+async fn first_look(writer: &Writer, site: &str, (key, root): (String, String)) -> Result<(), Unavailable> {
     let site = site.to_owned();
     let look = writer.write(move |turn| {
+        prior::note(turn, &key, &root)?;
         turn.state.site(turn.db, &site, turn.now)?;
         turn.state.touched.tick = true;
         Ok(())
@@ -148,11 +150,10 @@ fn lock(data: &Path) -> Result<File, Error> {
     }
 }
 
-fn open_store(config: &Arc<Config>, signer: Signer, shown: &Arc<Windows>) -> Result<(Writer, JoinHandle<()>), Unavailable> {
+fn open_store(db: Connection, config: &Arc<Config>, signer: Signer, shown: &Arc<Windows>) -> Result<(Writer, JoinHandle<()>), Unavailable> {
     let (loading, showing) = (config.clone(), shown.clone());
     Writer::start(
-        database(&config.data),
-        config.limits.database_pages,
+        db,
         config.limits.queue,
         config.clock.clone(),
         move |db| State::load(db, &loading),

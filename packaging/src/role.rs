@@ -14,6 +14,7 @@ use crate::{
     out, stop, wiring,
 };
 use clap::Args;
+use collector::Beginning;
 use sensor::{
     Uplink,
     uplink::{EnrollError, Enrolled, HttpsUplink, enroll},
@@ -43,6 +44,32 @@ pub struct Join {
     /// A join token from `gnomon tokens issue`; needed once, then the data directory holds a certificate
     #[arg(long, value_name = "TOKEN", env = "GNOMON_JOIN_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+}
+
+/// The answers to a start that was refused since something of before is missing. For one start; they are not for unit files.
+#[derive(Debug, Default, Args)]
+#[group(multiple = false)]
+pub struct Recover {
+    /// Go back to this snapshot of the database
+    #[arg(long, value_name = "SNAPSHOT", help_heading = "After a loss")]
+    pub restore: Option<PathBuf>,
+    /// Begin with an empty database where it was lost
+    #[arg(long, help_heading = "After a loss")]
+    pub new_site: bool,
+    /// Accept that the signing or CA key is another one
+    #[arg(long, help_heading = "After a loss")]
+    pub new_keys: bool,
+}
+
+impl Recover {
+    pub fn beginning(&self) -> Beginning {
+        match &self.restore {
+            Some(from) => Beginning::Restore(from.clone()),
+            None if self.new_site => Beginning::NewSite,
+            None if self.new_keys => Beginning::NewKeys,
+            None => Beginning::AsLeft,
+        }
+    }
 }
 
 /// Sees packets and this host, asks what it was told to ask, and reports to a collector.
@@ -82,6 +109,8 @@ pub struct Collector {
     /// Admin API and status page, on loopback [default: 127.0.0.1:7411]
     #[arg(long, value_name = "ADDR", env = "GNOMON_ADMIN", hide_env_values = true)]
     pub admin: Option<SocketAddr>,
+    #[command(flatten)]
+    pub recover: Recover,
 }
 
 /// Lets tool calls through to registered servers, with a permit and a record of each.
@@ -124,6 +153,7 @@ pub async fn collector(options: &Collector, global: &Global) -> Result<Exit, Fai
     config.intake = options.listen.or(config.intake);
     config.admin = options.admin.unwrap_or(config.admin);
     config.names.extend(options.names.iter().cloned());
+    config.beginning = options.recover.beginning();
     let running = collector::start(config, shutdown).await.map_err(wiring::collector_failed)?;
     wiring::remember_key(held.path(), &running.handle().verifying_key().public_key)?;
     let intake =

@@ -9,7 +9,9 @@ use crate::{
     config::Config,
     data::Held,
     failure::{Exit, Failure},
-    out, stop,
+    out,
+    role::Recover,
+    stop,
 };
 use clap::Args;
 use events::{Event, Scribe};
@@ -52,6 +54,8 @@ pub struct Options {
     /// Where the gateway listens [default: 127.0.0.1:7413]
     #[arg(long, value_name = "ADDR", env = "GNOMON_GATEWAY", hide_env_values = true)]
     pub gateway: Option<SocketAddr>,
+    #[command(flatten)]
+    pub recover: Recover,
 }
 
 /// How long the roles may take to end, and the collector after them.
@@ -73,6 +77,7 @@ fn merged(options: &Options) -> Result<Config, Failure> {
     config.collector.admin = options.admin.unwrap_or(config.collector.admin);
     config.collector.intake = options.intake.or(config.collector.intake);
     config.gateway.listen = options.gateway.unwrap_or(config.gateway.listen);
+    config.collector.beginning = options.recover.beginning();
     if options.config.is_none() {
         // Nobody set anything up: whoever runs this reads its lines and answers for this machine, so a line is a notice.
         config.collector.notify.log.counts = true;

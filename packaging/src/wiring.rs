@@ -72,13 +72,36 @@ pub(crate) fn known_key(data: &Path) -> Option<String> {
 pub(crate) fn collector_failed(why: collector::Error) -> Failure {
     use collector::Error;
     let (side, todo) = match &why {
-        Error::Config(_) => (Side::Configuration, "correct it in the [collector] section, or on the command line"),
-        Error::Data { .. } | Error::Secret { .. } => (Side::Machine, "choose a directory you may write to: --data DIR"),
-        Error::Running(_) => (Side::Machine, "stop the other one, or give this one a directory of its own: --data DIR"),
-        Error::Listen { .. } => (Side::Machine, "`ss -ltnp` names what listens there; --admin ADDR or --intake ADDR chooses another"),
-        _ => (Side::Machine, "look at the log (--log debug); a copy of the data directory helps whoever looks into it"),
+        Error::Config(_) => (Side::Configuration, "correct it in the [collector] section, or on the command line".to_owned()),
+        Error::Secret { .. } => (Side::Machine, "what it says; a copy of the file from a backup is as good".to_owned()),
+        Error::Data { .. } => (Side::Machine, "choose a directory you may write to: --data DIR".to_owned()),
+        Error::Running(_) => (Side::Machine, "stop the other one, or give this one a directory of its own: --data DIR".to_owned()),
+        Error::Listen { .. } => {
+            (Side::Machine, "`ss -ltnp` names what listens there; --admin ADDR or --intake ADDR chooses another".to_owned())
+        }
+        Error::Emptied { newest, .. } => (Side::Machine, lost(newest.as_deref(), "it, or its last copy")),
+        Error::Damaged { path, .. } => (Side::Machine, lost(collector::newest_snapshot(path).as_deref(), "a copy of it")),
+        Error::Key { .. } => {
+            let todo = "put the key back from a backup. If it is lost for good, start once with --new-keys; then every enforcer and \
+                        gateway must be told of the new one (--trust), and every sensor must join anew";
+            (Side::Machine, todo.to_owned())
+        }
+        Error::Newer { .. } => (Side::Machine, "install that version; or --restore a snapshot made before it".to_owned()),
+        Error::Restore { .. } => (Side::Input, "name another one of `snapshots/` in the data directory".to_owned()),
+        _ => (Side::Machine, "look at the log (--log debug); a copy of the data directory helps whoever looks into it".to_owned()),
     };
     Failure::new(side, why, todo)
+}
+
+/// A database that is gone or damaged: what there is to go back to, and the way on without it.
+fn lost(newest: Option<&Path>, otherwise: &str) -> String {
+    let back = newest.map_or_else(
+        || format!("put {otherwise} back from a backup"),
+        |snapshot| format!("go back to the newest snapshot: --restore {}", snapshot.display()),
+    );
+    format!(
+        "{back}. If a new site is meant, which forgets registrations and starts all clocks anew: --new-site. Either moves aside what is there"
+    )
 }
 
 pub(crate) fn gateway_failed(why: gateway::Error) -> Failure {

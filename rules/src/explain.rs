@@ -8,7 +8,7 @@ use crate::{
     decision::{Action, DecisionSet, Held},
     endpoint::Endpoint,
     evidence::Witness,
-    finding::FindingId,
+    finding::{FindingId, FindingPrefix},
     printable::printable,
     round::{Matter, Matters, Site},
     server::Server,
@@ -20,7 +20,7 @@ use std::{net::IpAddr, str::FromStr};
 pub enum Subject {
     Address(IpAddr),
     Endpoint(Endpoint),
-    Finding(FindingId),
+    Finding(FindingPrefix),
 }
 
 impl FromStr for Subject {
@@ -29,7 +29,7 @@ impl FromStr for Subject {
     /// `10.0.0.5`, `10.0.0.5:3001`, `[2001:db8::1]:3001` or `F-1a2b3c4d`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
-        FindingId::parse(text)
+        FindingPrefix::parse(text)
             .map(Subject::Finding)
             .or_else(|| text.parse::<IpAddr>().ok().map(|a| Subject::Address(a.to_canonical())))
             .or_else(|| text.parse().ok().map(Subject::Endpoint))
@@ -53,18 +53,14 @@ pub fn explain(subject: &Subject, known: &Known<'_>, now: Timestamp) -> Vec<Stri
     let about = |endpoint: Endpoint, id: Option<&FindingId>| match subject {
         Subject::Address(a) => endpoint.address == *a,
         Subject::Endpoint(e) => endpoint == *e,
-        Subject::Finding(f) => id == Some(f),
+        Subject::Finding(f) => id.is_some_and(|id| f.is_of(id)),
     };
-    let subject_place = match subject {
-        Subject::Finding(f) => known.matters.get(f).and_then(|m| m.finding.place.as_ref()),
-        _ => None,
-    };
-    for server in known.servers.iter().filter(|s| about(s.place.endpoint, None) || subject_place == Some(&s.place)) {
+    let named = |m: &Matter| matches!(subject, Subject::Finding(f) if f.is_of(&m.finding.id));
+    let places: Vec<_> = known.matters.values().filter(|m| named(m)).filter_map(|m| m.finding.place.as_ref()).collect();
+    for server in known.servers.iter().filter(|s| about(s.place.endpoint, None) || places.contains(&&s.place)) {
         lines.server(server, &known.site, now);
     }
-    let is_about = |m: &Matter| {
-        m.finding.place.as_ref().is_some_and(|p| about(p.endpoint, None)) || *subject == Subject::Finding(m.finding.id.clone())
-    };
+    let is_about = |m: &Matter| m.finding.place.as_ref().is_some_and(|p| about(p.endpoint, None)) || named(m);
     for matter in known.matters.values().filter(|m| is_about(m)) {
         lines.matter(matter, &known.site, now);
         lines.decision(matter, known.set, known.held);

@@ -58,12 +58,16 @@ pub enum Severity {
     Critical,
 }
 
-/// `F-` and eight hexadecimal digits, derived from what the finding is about: the same trouble has the same name after a
-/// restart, and the name is safe in a ruleset, a URL and a log.
+/// `F-` and 32 hexadecimal digits, derived from what the finding is about: the same trouble has the same name after a restart,
+/// and the name is safe in a ruleset, a URL and a log. 128 bits, so that nobody can choose paths until one finding hides another.
+/// People type a beginning of it ([`FindingPrefix`]). Names of eight digits are of the first version, and still read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct FindingId(String);
 
 impl FindingId {
+    const DIGITS: usize = 32;
+    const DIGITS_V1: usize = 8;
+
     pub fn derive(kind: FindingKind, subject: &str) -> FindingId {
         let mut hash = Sha256::new();
         hash.update(kind.as_str());
@@ -71,21 +75,31 @@ impl FindingId {
         hash.update(subject);
         let digest = hash.finalize();
         let mut id = String::from("F-");
-        for byte in digest.iter().take(4) {
+        for byte in digest.iter().take(FindingId::DIGITS / 2) {
             id.push_str(&format!("{byte:02x}"));
         }
         FindingId(id)
     }
 
     pub fn parse(text: &str) -> Option<FindingId> {
-        let hex = text.strip_prefix("F-")?;
-        let good = hex.len() == 8 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let good = matches!(digits(text)?, FindingId::DIGITS | FindingId::DIGITS_V1);
         good.then(|| FindingId(text.to_owned()))
+    }
+
+    /// What people are shown where room is short: enough to find it by.
+    pub fn short(&self) -> &str {
+        self.0.get(..2 + FindingId::DIGITS_V1).unwrap_or(&self.0)
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// How many hexadecimal digits follow `F-`, when nothing else does.
+fn digits(text: &str) -> Option<usize> {
+    let hex = text.strip_prefix("F-")?;
+    hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)).then_some(hex.len())
 }
 
 impl fmt::Display for FindingId {
@@ -94,10 +108,43 @@ impl fmt::Display for FindingId {
     }
 }
 
+/// The beginning of an id, `F-` and at least four digits, as people type it; or a whole one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FindingPrefix(String);
+
+impl FindingPrefix {
+    const FEWEST: usize = 4;
+
+    pub fn parse(text: &str) -> Option<FindingPrefix> {
+        let good = (FindingPrefix::FEWEST..=FindingId::DIGITS).contains(&digits(text)?);
+        good.then(|| FindingPrefix(text.to_owned()))
+    }
+
+    pub fn is_of(&self, id: &FindingId) -> bool {
+        id.0.starts_with(&self.0)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<FindingId> for FindingPrefix {
+    fn from(id: FindingId) -> FindingPrefix {
+        FindingPrefix(id.0)
+    }
+}
+
+impl fmt::Display for FindingPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl<'de> Deserialize<'de> for FindingId {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = String::deserialize(d)?;
-        FindingId::parse(&text).ok_or_else(|| serde::de::Error::custom("a finding id is F- and eight hexadecimal digits"))
+        FindingId::parse(&text).ok_or_else(|| serde::de::Error::custom("a finding id is F- and 32 hexadecimal digits"))
     }
 }
 
@@ -120,4 +167,28 @@ pub struct Finding {
     /// Other names or paths at the same endpoint: a block would hit them too.
     pub shared_with: Vec<String>,
     pub last_seen: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forty_thousand_findings_have_forty_thousand_names() {
+        let names: std::collections::BTreeSet<_> =
+            (0..200_000).map(|n| FindingId::derive(FindingKind::Shadow, &format!("default/10.0.0.5:{n}/mcp"))).collect();
+        assert_eq!(names.len(), 200_000);
+    }
+
+    #[test]
+    fn a_beginning_finds_it_and_names_of_the_first_version_are_read() {
+        let id = FindingId::derive(FindingKind::Shadow, "default/10.0.0.5:3001/mcp");
+        assert_eq!(FindingId::parse(id.as_str()), Some(id.clone()));
+        assert!(FindingId::parse(id.short()).is_some(), "as long as those of the first version");
+        assert!(FindingPrefix::parse(id.short()).is_some_and(|p| p.is_of(&id)));
+        assert!(FindingPrefix::parse("F-0000").is_some_and(|p| !p.is_of(&id)));
+        for no in ["F-", "F-12", "F-123G", "f-1234", "1234", "F-1234567890abcdef1234567890abcdef0"] {
+            assert_eq!(FindingPrefix::parse(no), None, "{no}");
+        }
+    }
 }

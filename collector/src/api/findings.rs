@@ -1,7 +1,7 @@
 //! `/v1/findings`: what is wrong, and people's word on it.
 
 use super::{Api, body, problem::Problem, query};
-use crate::{judge::amend, store::Turn};
+use crate::{judge::amend, state::State as Known, store::Turn};
 use axum::{
     Json,
     body::Bytes,
@@ -11,7 +11,7 @@ use axum::{
 use rules::{
     Timestamp,
     admission::{Case, Exemption, Rung, Unacceptable},
-    finding::{FindingId, FindingKind},
+    finding::{FindingId, FindingKind, FindingPrefix},
     policy::Policy,
     printable::printable,
     wire::v1::FindingReport,
@@ -50,11 +50,30 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Vec<Fi
 }
 
 pub(super) async fn one(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<FindingReport>, Problem> {
-    report(&api, parse(&id)?).await.map(Json)
+    report(&api, resolve(&api, &id).await?).await.map(Json)
 }
 
-pub(super) fn parse(id: &str) -> Result<FindingId, Problem> {
-    FindingId::parse(id).ok_or_else(|| Problem::bad(format!("`{}` is not a finding's id such as F-1a2b3c4d", printable(id, 40))))
+/// The one finding whose id begins so.
+pub(super) async fn resolve(api: &Api, text: &str) -> Result<FindingId, Problem> {
+    /// Most that an ambiguous beginning names.
+    const NAMED: usize = 5;
+    let prefix = FindingPrefix::parse(text)
+        .ok_or_else(|| Problem::bad(format!("`{}` is not a finding's id such as F-1a2b3c4d", printable(text, 40))))?;
+    let wanted = prefix.clone();
+    let find = move |state: &Known| -> Vec<FindingId> {
+        let all = state.sites.values().flat_map(|s| s.matters.keys());
+        all.filter(|id| wanted.is_of(id)).take(NAMED).cloned().collect()
+    };
+    let found = api.read(find).await?;
+    match found.as_slice() {
+        [] => Err(Problem::missing(format!("there is no finding {prefix}"))),
+        [one] => Ok(one.clone()),
+        // A whole id of the first version may also be the beginning of another.
+        several => several.iter().find(|id| id.as_str() == prefix.as_str()).cloned().ok_or_else(|| {
+            let names: Vec<_> = several.iter().map(FindingId::as_str).collect();
+            Problem::conflict(format!("{prefix} is the beginning of more than one finding: {}", names.join(", ")))
+        }),
+    }
 }
 
 async fn report(api: &Api, id: FindingId) -> Result<FindingReport, Problem> {
@@ -83,7 +102,8 @@ pub(super) async fn exempt(State(api): State<Api>, Path(id): Path<String>, bytes
     let reason = format!("{}; until {}", exemption.reason, exemption.until);
     let by = exemption.approved_by.clone();
     let detail = json!({"requested_by": printable(&exemption.requested_by, 200)});
-    change(&api, parse(&id)?, &by, "exempted", &reason, detail, |case, policy, _, now| case.exempt(exemption, policy, now)).await
+    change(&api, resolve(&api, &id).await?, &by, "exempted", &reason, detail, |case, policy, _, now| case.exempt(exemption, policy, now))
+        .await
 }
 
 pub(super) async fn end_exemption(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<FindingReport>, Problem> {
@@ -94,14 +114,14 @@ pub(super) async fn end_exemption(State(api): State<Api>, Path(id): Path<String>
         }
         Ok(())
     };
-    change(&api, parse(&id)?, "admin", "exemption-ended", "asked for", json!({}), end).await
+    change(&api, resolve(&api, &id).await?, "admin", "exemption-ended", "asked for", json!({}), end).await
 }
 
 pub(super) async fn snooze(State(api): State<Api>, Path(id): Path<String>, bytes: Bytes) -> Result<Json<FindingReport>, Problem> {
     let Snooze { until, by } = body(&bytes)?;
     let reason = format!("no messages until {until}");
     let act = move |case: &mut Case, policy: &Policy, start: Timestamp, now: Timestamp| case.snooze(until, policy, start, now);
-    change(&api, parse(&id)?, &by, "snoozed", &reason, json!({}), act).await
+    change(&api, resolve(&api, &id).await?, &by, "snoozed", &reason, json!({}), act).await
 }
 
 /// Somebody's word on a case, with its journal row.

@@ -38,7 +38,7 @@ pub(super) async fn remove(State(api): State<Api>, Path(slug): Path<String>) -> 
 
 /// "Register this server": a draft filled in from what is known.
 pub(super) async fn draft(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Draft>, Problem> {
-    let id = findings::parse(&id)?;
+    let id = findings::resolve(&api, &id).await?;
     let wanted = id.clone();
     let found = api.read(move |state| {
         let (name, site, matter) = state.matter(&wanted)?;

@@ -209,7 +209,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let config = crate::tests::config(data.path());
         let (running, stop) = crate::tests::run(&config).await;
-        let authority = Arc::new(enrol::Authority::open(data.path(), rules::Timestamp::now()).unwrap());
+        let authority = Arc::new(enrol::Authority::open(data.path(), rules::Timestamp::now(), false).unwrap());
         let api = Api { handle: running.handle(), authority, admin: crate::api::Admin::new("x") };
         let mut known = crate::sensors::Sensor::new("default", Role::Sensor);
         known.serials = vec!["01".to_owned()];

@@ -140,9 +140,10 @@ fn findings(view: &View, now: Timestamp) -> String {
         let deadline = f.deadline.map_or_else(|| "<i>no clock</i>".to_owned(), |d| when(d, now));
         let owner = f.owner.as_ref().map_or_else(|| "<i>unknown</i>".to_owned(), |o| text(&o.name));
         rows.push_str(&format!(
-            "<tr><td><code>{}</code></td><td><span class=\"tag {class}\">{}</span></td><td><b>{}</b><p>{}</p></td><td>{owner}</td>\
+            "<tr><td><code title=\"{}\">{}</code></td><td><span class=\"tag {class}\">{}</span></td><td><b>{}</b><p>{}</p></td><td>{owner}</td>\
              <td>{}</td><td>{deadline}</td><td>{}</td></tr>",
             f.id,
+            f.id.short(),
             f.kind,
             text(&place),
             text(f.reasons.first().map_or("", String::as_str)),

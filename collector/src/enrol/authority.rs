@@ -4,7 +4,7 @@ use super::Place;
 use crate::{Error, secrets, sensors::Role};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SerialNumber,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
 };
 use ring::digest;
 use rules::{Timestamp, period::Period};
@@ -57,21 +57,36 @@ impl Csr {
 }
 
 impl Authority {
-    /// Reads `<data>/ca.key` and `<data>/ca.pem`, or makes them. `now` is the machine's time: certificates live by it.
-    pub(crate) fn open(data: &Path, now: Timestamp) -> Result<Authority, Error> {
+    /// Reads `<data>/ca.key` and `<data>/ca.pem`, or makes them. `now` is the machine's time: certificates live by it. `accept`: a
+    /// key that does not fit the certificate is meant, and gets one.
+    pub(crate) fn open(data: &Path, now: Timestamp, accept: bool) -> Result<Authority, Error> {
         let key_pem =
             secrets::read_or_make(&data.join("ca.key"), || KeyPair::generate().map(|k| k.serialize_pem()).map_err(|e| e.to_string()))?;
         let fail = |why: String| Error::Certificate(why);
         let key = KeyPair::from_pem(&key_pem).map_err(|e| fail(format!("ca.key: {e}")))?;
-        let root_pem = secrets::read_or_make(&data.join("ca.pem"), || {
+        let make = || {
             let mut params = between(now, ROOT_LIFETIME);
             params.distinguished_name = named("Gnomon collector root");
             params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
             params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
             params.self_signed(&key).map(|c| c.pem()).map_err(|e| e.to_string())
-        })?;
-        let root = CertificateDer::from_pem_slice(root_pem.as_bytes()).map_err(|e| fail(format!("ca.pem: {e}")))?;
-        let pin = spki_pin(&root).ok_or_else(|| fail("ca.pem is not a certificate".to_owned()))?;
+        };
+        let pem = data.join("ca.pem");
+        let read = |root_pem: String| -> Result<(String, CertificateDer<'static>, String), Error> {
+            let root = CertificateDer::from_pem_slice(root_pem.as_bytes()).map_err(|e| fail(format!("ca.pem: {e}")))?;
+            let pin = spki_pin(&root).ok_or_else(|| fail("ca.pem is not a certificate".to_owned()))?;
+            Ok((root_pem, root, pin))
+        };
+        let own = crate::hex(digest::digest(&digest::SHA256, &key.subject_public_key_info()).as_ref());
+        let (mut root_pem, mut root, mut pin) = read(secrets::read_or_make(&pem, make)?)?;
+        if pin != own {
+            if !accept {
+                return Err(Error::Key { path: data.join("ca.key"), why: "is not the key of ca.pem" });
+            }
+            let moved = std::fs::rename(&pem, data.join("ca.pem.before"));
+            moved.map_err(|e| Error::Data { path: pem.clone(), why: e.to_string() })?;
+            (root_pem, root, pin) = read(secrets::read_or_make(&pem, make)?)?;
+        }
         let issuer = Issuer::from_ca_cert_der(&root, key).map_err(|e| fail(format!("ca.pem: {e}")))?;
         Ok(Authority { root, root_pem, issuer, pin })
     }
@@ -86,6 +101,11 @@ impl Authority {
         let rest = token.trim().strip_prefix("gnomon1.")?;
         let (pin, secret) = rest.split_once('.')?;
         (pin == self.pin).then_some(secret)
+    }
+
+    /// SHA-256 over the root's public key (SPKI), hexadecimal.
+    pub(crate) fn pin(&self) -> &str {
+        &self.pin
     }
 
     pub(crate) fn root_pem(&self) -> &str {

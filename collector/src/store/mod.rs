@@ -3,9 +3,13 @@
 //! WAL, `synchronous=FULL`: what was committed survives a power cut. Every change goes through [`Writer`], which puts the jobs
 //! that wait into one transaction, judges what they touched in the same transaction, and answers only after the commit.
 
+mod migrate;
 pub(crate) mod rows;
+pub(crate) mod snapshot;
 mod writer;
 
+use crate::Error;
+pub(crate) use migrate::SCHEMA;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::{path::Path, time::Duration};
 pub(crate) use writer::{Outcome, Turn, Writer};
@@ -35,10 +39,29 @@ impl From<rusqlite::Error> for Unavailable {
     }
 }
 
-/// The schema this version writes; a newer database is refused.
-const SCHEMA: i64 = 1;
+/// Opens the database, looks whether it is whole, and brings it to this version's schema.
+pub(crate) fn open(path: &Path, pages: Option<u32>) -> Result<Connection, Error> {
+    let mut db = whole(path).map_err(|why| unusable(path, why))?;
+    let schema = migrate::at(&db).map_err(|why| unusable(path, why))?;
+    if schema > SCHEMA {
+        return Err(Error::Newer { path: path.to_owned(), schema, ours: SCHEMA });
+    }
+    if schema > 0 && schema < SCHEMA {
+        snapshot::before_step(path, schema)?;
+    }
+    migrate::forward(&mut db).map_err(|why| unusable(path, why))?;
+    if let Some(pages) = pages {
+        db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).map_err(Unavailable::from)?;
+    }
+    Ok(db)
+}
 
-pub(crate) fn open(path: &Path, pages: Option<u32>) -> Result<Connection, Unavailable> {
+/// Whether SQLite can read all of it.
+pub(crate) fn is_whole(path: &Path) -> bool {
+    open_reader(path).is_ok_and(|db| sound(&db, "PRAGMA quick_check(1)").is_ok())
+}
+
+fn whole(path: &Path) -> Result<Connection, rusqlite::Error> {
     let db = Connection::open(path)?;
     db.busy_timeout(Duration::from_secs(2))?;
     db.pragma_update(None, "journal_mode", "WAL")?;
@@ -47,18 +70,25 @@ pub(crate) fn open(path: &Path, pages: Option<u32>) -> Result<Connection, Unavai
     db.pragma_update(None, "wal_autocheckpoint", 2000)?;
     // A WAL that grew in a storm is cut back at the next checkpoint.
     db.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    let version: i64 = db.query_row("PRAGMA user_version", [], |r| r.get(0))?;
-    if version > SCHEMA {
-        return Err(Unavailable::Failed(format!("{} was written by a newer version of gnomon; install that version", path.display())));
-    }
-    db.execute_batch(include_str!("schema.sql"))?;
-    if version < SCHEMA {
-        db.pragma_update(None, "user_version", SCHEMA)?;
-    }
-    if let Some(pages) = pages {
-        db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
-    }
+    // Every page and row, without the indexes' cross-check: a second for a gigabyte that is cached.
+    sound(&db, "PRAGMA quick_check(1)")?;
     Ok(db)
+}
+
+/// SQLite's own look at itself; what is wrong is an error like any other that says "corrupt".
+fn sound(db: &Connection, check: &str) -> Result<(), rusqlite::Error> {
+    let found: String = db.query_row(check, [], |r| r.get(0))?;
+    let corrupt = || rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    if found == "ok" { Ok(()) } else { Err(rusqlite::Error::SqliteFailure(corrupt(), Some(found))) }
+}
+
+fn unusable(path: &Path, why: rusqlite::Error) -> Error {
+    match why.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            Error::Damaged { path: path.to_owned(), why: rules::printable::printable(&why.to_string(), 300) }
+        }
+        _ => Unavailable::from(why).into(),
+    }
 }
 
 /// A second connection, for questions.

@@ -1,11 +1,10 @@
 //! The one thread that writes: group commit, then answers.
 
-use super::{Unavailable, open};
+use super::Unavailable;
 use crate::{clock::Clock, state::State};
 use rules::Timestamp;
 use rusqlite::Connection;
 use std::{
-    path::PathBuf,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -76,15 +75,13 @@ impl Writer {
 
     /// Loads the state and starts the thread. It ends when the last `Writer` is dropped, having done all that was asked.
     pub(crate) fn start(
-        path: PathBuf,
-        pages: Option<u32>,
+        db: Connection,
         queue: usize,
         clock: Clock,
         load: impl Fn(&Connection) -> Outcome<State> + Send + 'static,
         settle: Settle,
         publish: Publish,
     ) -> Result<(Writer, JoinHandle<()>), Unavailable> {
-        let db = open(&path, pages)?;
         let state = Arc::new(RwLock::new(load(&db)?));
         let (sender, jobs) = mpsc::channel(queue.max(1));
         let closing = Arc::new(AtomicBool::new(false));

@@ -4,6 +4,7 @@ mod crash;
 mod disk;
 mod doors;
 mod enrolment;
+mod lost;
 mod told;
 
 use crate::{AcceptError, Config, Error, Handle, Running, clock::Clock, start};

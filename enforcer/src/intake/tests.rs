@@ -53,7 +53,7 @@ fn everything_else_is_refused_and_says_why() {
         not base64: the signature does not fit: the set was changed on its way, or is not the collector's
         empty: the signature does not fit: the set was changed on its way, or is not the collector's
         signed nonsense: the collector signed something that is not a decision set: invalid type: integer `1`, expected a string at line 1 column 2
-        signed cut: the collector signed something that is not a decision set: EOF while parsing a string at line 1 column 389
+        signed cut: the collector signed something that is not a decision set: EOF while parsing a string at line 1 column 413
     "#]].assert_eq(&said);
 }
 

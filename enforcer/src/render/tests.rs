@@ -107,8 +107,8 @@ fn the_first_transaction_is_the_whole_table() {
         add element inet gnomon agents4 { 10.1.0.0/16 timeout 900000ms }
         flush set inet gnomon agents6
         add element inet gnomon agents6 { fd01::/32 timeout 900000ms }
-        add element inet gnomon blk4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8" : goto block }
-        add element inet gnomon blk6 { fd02::5 . 3001 timeout 900000ms comment "F-2b6f5cd1" : goto block }
+        add element inet gnomon blk4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8b7f4b6fe60a7251bd89e2528" : goto block }
+        add element inet gnomon blk6 { fd02::5 . 3001 timeout 900000ms comment "F-2b6f5cd11a7abca04e0a6df8828fd51a" : goto block }
     "#]]
     .assert_eq(&first.to_nft());
 }
@@ -127,8 +127,8 @@ fn an_update_touches_only_what_differs() {
     expect![[r#"
         add element inet gnomon blk4 { 10.0.0.6 . 3001 : goto block }
         delete element inet gnomon blk4 { 10.0.0.6 . 3001 : goto block }
-        add element inet gnomon blk4 { 10.0.0.7 . 3001 timeout 900000ms comment "F-eec2cc97" : goto block }
-        add element inet gnomon blk6 { fd02::5 . 3001 timeout 900000ms comment "F-2b6f5cd1" : goto shadow }
+        add element inet gnomon blk4 { 10.0.0.7 . 3001 timeout 900000ms comment "F-eec2cc97095340691c6c62399e70ac7d" : goto block }
+        add element inet gnomon blk6 { fd02::5 . 3001 timeout 900000ms comment "F-2b6f5cd11a7abca04e0a6df8828fd51a" : goto shadow }
     "#]]
     .assert_eq(&render(&planned(&next), Some(&holding(&before, 899)), FULL).to_nft());
 }
@@ -143,7 +143,7 @@ fn a_renewal_works_on_kernels_that_ignore_a_timeout_given_twice() {
         add element inet gnomon agents6 { fd01::/32 timeout 900000ms }
         add element inet gnomon blk4 { 10.0.0.5 . 3001 : goto block }
         delete element inet gnomon blk4 { 10.0.0.5 . 3001 : goto block }
-        add element inet gnomon blk4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8" : goto block }
+        add element inet gnomon blk4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8b7f4b6fe60a7251bd89e2528" : goto block }
     "#]]
     .assert_eq(&render(&ruleset, Some(&holding(&ruleset, 600)), FULL).to_nft());
 }
@@ -154,7 +154,7 @@ fn on_trial_nothing_is_lifted_and_what_is_new_is_short() {
     let after = planned(&set(2, &["10.0.0.6:3001"]));
     let trial = Term { trial: Some(Duration::from_secs(120)), ..FULL };
     expect![[r#"
-        add element inet gnomon blk4 { 10.0.0.6 . 3001 timeout 120000ms comment "F-ca9fcfb2" : goto block }
+        add element inet gnomon blk4 { 10.0.0.6 . 3001 timeout 120000ms comment "F-ca9fcfb26e964c96f9c7368b6570ec3a" : goto block }
     "#]]
     .assert_eq(&render(&after, Some(&holding(&before, 899)), trial).to_nft());
 }
@@ -174,7 +174,7 @@ fn a_changed_verdict_takes_the_old_one_out_first() {
     expect![[r#"
         add element inet gnomon blk4 { 10.0.0.5 . 3001 : goto block }
         delete element inet gnomon blk4 { 10.0.0.5 . 3001 : goto block }
-        add element inet gnomon blk4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8" : goto shadow }
+        add element inet gnomon blk4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8b7f4b6fe60a7251bd89e2528" : goto shadow }
     "#]]
     .assert_eq(&render(&planned(&flipped), Some(&holding(&before, 899)), FULL).to_nft());
 }

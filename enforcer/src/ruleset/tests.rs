@@ -42,10 +42,10 @@ fn an_agents_host_blocks_what_is_elsewhere_and_reports_what_it_withholds() {
         never 10.1.0.1/32 10.1.0.7/32 10.1.0.53/32 10.8.0.0/24 10.9.0.0/24 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 255.255.255.255/32 ::1/128 fd01::7/128 fe80::/10 ff00::/8
         open 10.2.0.9:7413
         session 10.1.0.99:54321 to 10.1.0.7:22
-        Block 10.0.0.5:3001 F-c075b4d8
-        Block 10.0.0.6:3001 F-ca9fcfb2
-        Block 10.1.0.99:3001 F-0acc9b96
-        Block [fd02::5]:3001 F-2b6f5cd1
+        Block 10.0.0.5:3001 F-c075b4d8b7f4b6fe60a7251bd89e2528
+        Block 10.0.0.6:3001 F-ca9fcfb26e964c96f9c7368b6570ec3a
+        Block 10.1.0.99:3001 F-0acc9b96b188ec6a2c30dfe019c469ae
+        Block [fd02::5]:3001 F-2b6f5cd11a7abca04e0a6df8828fd51a
         withheld 127.0.0.1:3001: loopback, link-local or multicast: not reached through a network
         withheld [fe80::5]:3001: loopback, link-local or multicast: not reached through a network
         withheld 10.1.0.7:3001: an address of this host, which does not judge its input
@@ -65,12 +65,12 @@ fn a_servers_host_blocks_its_own_address_but_never_its_ssh() {
         never 10.1.0.1/32 10.1.0.53/32 10.9.0.0/24 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 255.255.255.255/32 ::1/128 fe80::/10 ff00::/8
         open 10.2.0.9:7413
         session 10.1.0.99:54321 to 10.1.0.7:22
-        Block 10.0.0.5:3001 F-c075b4d8
-        Block 10.0.0.6:3001 F-ca9fcfb2
-        Block 10.1.0.7:3001 F-6bca0d9a
-        Block 10.1.0.99:3001 F-0acc9b96
-        Block 10.8.0.1:3001 F-f6df9627
-        Block [fd02::5]:3001 F-2b6f5cd1
+        Block 10.0.0.5:3001 F-c075b4d8b7f4b6fe60a7251bd89e2528
+        Block 10.0.0.6:3001 F-ca9fcfb26e964c96f9c7368b6570ec3a
+        Block 10.1.0.7:3001 F-6bca0d9a054006cf75a9e43cb7cd8f98
+        Block 10.1.0.99:3001 F-0acc9b96b188ec6a2c30dfe019c469ae
+        Block 10.8.0.1:3001 F-f6df9627f2ebcef93a183cad9ce4dea3
+        Block [fd02::5]:3001 F-2b6f5cd11a7abca04e0a6df8828fd51a
         withheld 127.0.0.1:3001: loopback, link-local or multicast: not reached through a network
         withheld [fe80::5]:3001: loopback, link-local or multicast: not reached through a network
         withheld 10.1.0.7:22: this host's own SSH port

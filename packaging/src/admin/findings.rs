@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use rules::{
     Timestamp,
     admission::Exemption,
-    finding::{FindingId, FindingKind},
+    finding::{FindingKind, FindingPrefix},
     period::Period,
     wire::v1::FindingReport,
 };
@@ -40,12 +40,12 @@ pub enum Command {
     /// One finding: why it is one, where its clock stands, what comes next
     Show {
         #[arg(value_parser = finding_id)]
-        id: FindingId,
+        id: FindingPrefix,
     },
     /// Let a finding stand for a while; approved by somebody else than asks for it
     Exempt {
         #[arg(value_parser = finding_id)]
-        id: FindingId,
+        id: FindingPrefix,
         #[arg(long)]
         reason: String,
         #[arg(long, value_name = "WHO")]
@@ -59,12 +59,12 @@ pub enum Command {
     /// End an exemption now
     Unexempt {
         #[arg(value_parser = finding_id)]
-        id: FindingId,
+        id: FindingPrefix,
     },
     /// No messages for a while; the clock runs on
     Snooze {
         #[arg(value_parser = finding_id)]
-        id: FindingId,
+        id: FindingPrefix,
         #[arg(long = "for", value_name = "TIME")]
         period: Period,
     },
@@ -80,8 +80,8 @@ pub struct Filter {
     pub kind: Option<FindingKind>,
 }
 
-fn finding_id(text: &str) -> Result<FindingId, String> {
-    FindingId::parse(text).ok_or_else(|| "a finding is F- and eight hexadecimal digits, such as F-1a2b3c4d".to_owned())
+fn finding_id(text: &str) -> Result<FindingPrefix, String> {
+    FindingPrefix::parse(text).ok_or_else(|| "a finding is F- and at least four hexadecimal digits, such as F-1a2b3c4d".to_owned())
 }
 
 fn kind(text: &str) -> Result<FindingKind, String> {
@@ -124,7 +124,7 @@ async fn list(api: &Api, filter: &Filter, json: bool) -> Result<Exit, Failure> {
         let mut table = Table::new(&["ID", "KIND", "SEVERITY", "WHERE", "OWNER", "STATE", "BLOCK AT", "WHAT COMES NEXT"]);
         for f in &all {
             table.row([
-                f.id.to_string(),
+                f.id.short().to_owned(),
                 f.kind.to_string(),
                 word(&f.severity),
                 place(f),

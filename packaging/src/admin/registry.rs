@@ -13,7 +13,7 @@ use collector::registry::{Draft, DraftBackend};
 use rules::{
     Timestamp,
     evidence::Transport,
-    finding::FindingId,
+    finding::FindingPrefix,
     registry::{Lifecycle, Registration},
 };
 use url::Url;
@@ -43,7 +43,7 @@ pub enum Command {
     Add {
         /// Take address, path, name and tools from what was found
         #[arg(long, value_name = "FINDING", value_parser = finding_id)]
-        from: Option<FindingId>,
+        from: Option<FindingPrefix>,
         /// The last part of the gateway's URL [default with --from: from the server's name]
         #[arg(long, required_unless_present = "from")]
         slug: Option<String>,
@@ -97,8 +97,8 @@ pub struct Fields {
     pub tools: Vec<String>,
 }
 
-fn finding_id(text: &str) -> Result<FindingId, String> {
-    FindingId::parse(text).ok_or_else(|| "a finding is F- and eight hexadecimal digits, such as F-1a2b3c4d".to_owned())
+fn finding_id(text: &str) -> Result<FindingPrefix, String> {
+    FindingPrefix::parse(text).ok_or_else(|| "a finding is F- and at least four hexadecimal digits, such as F-1a2b3c4d".to_owned())
 }
 
 fn transport(text: &str) -> Result<Transport, String> {

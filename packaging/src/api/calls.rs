@@ -6,7 +6,7 @@ use collector::registry::Draft;
 use rules::{
     Timestamp,
     access::Grant,
-    finding::FindingId,
+    finding::FindingPrefix,
     registry::{Registration, Registry},
     wire::v1::{FindingReport, ServerReport},
 };
@@ -64,24 +64,24 @@ impl Api {
         self.get(&["findings"], &[("all", all.to_string())]).await
     }
 
-    pub async fn finding(&self, id: &FindingId) -> Result<FindingReport, Failure> {
+    pub async fn finding(&self, id: &FindingPrefix) -> Result<FindingReport, Failure> {
         self.get(&["findings", id.as_str()], &[]).await
     }
 
-    pub async fn exempt(&self, id: &FindingId, exemption: &rules::admission::Exemption) -> Result<FindingReport, Failure> {
+    pub async fn exempt(&self, id: &FindingPrefix, exemption: &rules::admission::Exemption) -> Result<FindingReport, Failure> {
         self.post(&["findings", id.as_str(), "exempt"], exemption).await
     }
 
-    pub async fn end_exemption(&self, id: &FindingId) -> Result<FindingReport, Failure> {
+    pub async fn end_exemption(&self, id: &FindingPrefix) -> Result<FindingReport, Failure> {
         self.delete(&["findings", id.as_str(), "exempt"]).await
     }
 
-    pub async fn snooze(&self, id: &FindingId, until: Timestamp, by: &str) -> Result<FindingReport, Failure> {
+    pub async fn snooze(&self, id: &FindingPrefix, until: Timestamp, by: &str) -> Result<FindingReport, Failure> {
         self.post(&["findings", id.as_str(), "snooze"], &json!({"until": until, "by": by})).await
     }
 
     /// A registration of what was found, to be looked over.
-    pub async fn draft(&self, id: &FindingId) -> Result<Draft, Failure> {
+    pub async fn draft(&self, id: &FindingPrefix) -> Result<Draft, Failure> {
         self.get(&["findings", id.as_str(), "registration"], &[]).await
     }
 

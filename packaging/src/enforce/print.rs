@@ -19,14 +19,14 @@ pub(super) fn plan(plan: &Plan, nft: bool) -> Result<(), Failure> {
     let mut table = Table::new(&["", "ENDPOINT", "ACTION", "FINDING", "SINCE", "REASON"]);
     for b in &plan.blocks {
         let mark = if b.new { "+" } else { "=" };
-        table.row([mark.to_owned(), b.endpoint.to_string(), word(&b.action), b.finding.to_string(), day(b.since), b.reason.clone()]);
+        table.row([mark.to_owned(), b.endpoint.to_string(), word(&b.action), b.finding.short().to_owned(), day(b.since), b.reason.clone()]);
     }
     for endpoint in &plan.lifted {
         table.row(["-".to_owned(), endpoint.to_string(), "lifted".to_owned(), String::new(), String::new(), String::new()]);
     }
     table.print("nothing is to be blocked")?;
     for w in &plan.withheld {
-        out::line(format!("{WARN}withheld{WARN:#} {} ({}): {}", w.endpoint, w.finding, printable(&w.why, 300)))?;
+        out::line(format!("{WARN}withheld{WARN:#} {} ({}): {}", w.endpoint, w.finding.short(), printable(&w.why, 300)))?;
     }
     for unknown in &plan.unknown {
         out::line(format!("{WARN}not known{WARN:#} {}", printable(unknown, 300)))?;
@@ -83,7 +83,7 @@ pub(super) fn status(s: &Status) -> Result<(), Failure> {
     }
     let mut table = Table::new(&["ENDPOINT", "ACTION", "FINDING", "LEASE", "PACKETS", "BYTES"]);
     for e in &s.elements {
-        let finding = e.finding.as_ref().map(ToString::to_string).unwrap_or_default();
+        let finding = e.finding.as_ref().map(|f| f.short().to_owned()).unwrap_or_default();
         table.row([e.endpoint.to_string(), word(&e.action), finding, e.lease_left.to_string(), e.packets.to_string(), e.bytes.to_string()]);
     }
     if s.elements.is_empty() { Ok(()) } else { table.print("") }

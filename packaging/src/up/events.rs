@@ -6,7 +6,7 @@ use crate::{
     failure::{Failure, Side},
     tally::{self, Tally},
 };
-use rules::{Timestamp, confidence::Confidence, evidence::Evidence, printable::printable, wire::v1::ServerReport};
+use rules::{Timestamp, confidence::Confidence, evidence::Evidence, finding::FindingId, printable::printable, wire::v1::ServerReport};
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -112,7 +112,9 @@ impl Scribe {
         self.row = self.row.max(row.id);
         let (_, event) = SHOWN.iter().find(|(verb, _)| *verb == row.verb)?;
         let reason = if row.reason.is_empty() { String::new() } else { format!(": {}", printable(&row.reason, 400)) };
-        let text = format!("{} {}{reason}", printable(&row.subject, 80), row.verb.replace('-', " "));
+        let finding = FindingId::parse(&row.subject);
+        let subject = finding.as_ref().map_or(row.subject.as_str(), FindingId::short);
+        let text = format!("{} {}{reason}", printable(subject, 80), row.verb.replace('-', " "));
         Some(Line { at: row.at, event, text, server: None })
     }
 }

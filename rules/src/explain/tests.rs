@@ -17,24 +17,24 @@ fn the_chain_from_bytes_to_decision() {
         &Lab::with_servers(2).ripe(),
         "10.0.0.1:3001",
         &expect![[r#"
-        server 10.0.0.1:3001/mcp is confirmed
-          wire of sensor s1: wire.server.initialize-result at 1970-01-01T00:00:00Z
-          wire of sensor s1: wire.server.tools-result at 1970-01-01T00:00:00Z
-          host of sensor s1: host.context.sdk-process at 1970-01-01T00:00:00Z
-          because: an answer to initialize with a dated protocolVersion, serverInfo and capabilities
-          because: a result listing tools with name and inputSchema
-          because: the listening process runs an MCP SDK or a packaged MCP server
-          not registered
-          owner eve (ProcessUser)
-        finding F-3f83c538 shadow is blocked
-          because: answers as an MCP server and is not registered
-          because: an answer to initialize with a dated protocolVersion, serverInfo and capabilities
-          because: a result listing tools with name and inputSchema
-          because: the listening process runs an MCP SDK or a packaged MCP server
-          opened 1970-01-01T00:00:00Z
-          a notice was delivered 1970-01-01T00:00:00Z
-          blocked since 1970-01-01T01:00:00Z
-        decision: block 10.0.0.1:3001 for 10.0.9.0/24, since 1970-01-01T01:00:00Z, in generation 1"#]],
+            server 10.0.0.1:3001/mcp is confirmed
+              wire of sensor s1: wire.server.initialize-result at 1970-01-01T00:00:00Z
+              wire of sensor s1: wire.server.tools-result at 1970-01-01T00:00:00Z
+              host of sensor s1: host.context.sdk-process at 1970-01-01T00:00:00Z
+              because: an answer to initialize with a dated protocolVersion, serverInfo and capabilities
+              because: a result listing tools with name and inputSchema
+              because: the listening process runs an MCP SDK or a packaged MCP server
+              not registered
+              owner eve (ProcessUser)
+            finding F-3f83c5387b0102abbbadca9119d4c2f9 shadow is blocked
+              because: answers as an MCP server and is not registered
+              because: an answer to initialize with a dated protocolVersion, serverInfo and capabilities
+              because: a result listing tools with name and inputSchema
+              because: the listening process runs an MCP SDK or a packaged MCP server
+              opened 1970-01-01T00:00:00Z
+              a notice was delivered 1970-01-01T00:00:00Z
+              blocked since 1970-01-01T01:00:00Z
+            decision: block 10.0.0.1:3001 for 10.0.9.0/24, since 1970-01-01T01:00:00Z, in generation 1"#]],
     );
 }
 

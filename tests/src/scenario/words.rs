@@ -204,7 +204,7 @@ fn about(stage: &Stage, text: &str) -> Result<Subject, String> {
         Ok(place) if place.path.is_some() => {
             let here = |m: &&rules::round::Matter| m.finding.place.as_ref() == Some(&place);
             let id = stage.matters.values().find(here).map(|m| m.finding.id.clone());
-            Ok(id.map_or(Subject::Endpoint(place.endpoint), Subject::Finding))
+            Ok(id.map_or(Subject::Endpoint(place.endpoint), |id| Subject::Finding(id.into())))
         }
         _ => text.parse(),
     }

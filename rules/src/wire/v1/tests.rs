@@ -218,48 +218,48 @@ fn a_decision_set() {
     published(
         &set,
         &expect![[r#"
-        {
-          "site": "default",
-          "generation": 42,
-          "issued_at": "2026-11-21T00:00:00Z",
-          "not_after": "2026-11-28T00:00:00Z",
-          "agents": [
-            "10.0.9.0/24",
-            "2001:db8:9::/64"
-          ],
-          "protected": [
-            "10.0.0.0/28"
-          ],
-          "protected_endpoints": [
             {
-              "address": "10.0.0.9",
-              "port": 7413
-            }
-          ],
-          "lease": "15m",
-          "decisions": [
-            {
-              "endpoint": {
-                "address": "10.0.0.5",
-                "port": 3001
-              },
-              "finding": "F-b0a9e71a",
-              "action": "block",
-              "reason": "answers as an MCP server and is not registered",
-              "since": "2026-11-20T12:00:00Z"
-            },
-            {
-              "endpoint": {
-                "address": "2001:db8::5",
-                "port": 3001
-              },
-              "finding": "F-b0a9e71a",
-              "action": "shadow",
-              "reason": "answers as an MCP server and is not registered",
-              "since": "2026-11-20T12:00:00Z"
-            }
-          ]
-        }"#]],
+              "site": "default",
+              "generation": 42,
+              "issued_at": "2026-11-21T00:00:00Z",
+              "not_after": "2026-11-28T00:00:00Z",
+              "agents": [
+                "10.0.9.0/24",
+                "2001:db8:9::/64"
+              ],
+              "protected": [
+                "10.0.0.0/28"
+              ],
+              "protected_endpoints": [
+                {
+                  "address": "10.0.0.9",
+                  "port": 7413
+                }
+              ],
+              "lease": "15m",
+              "decisions": [
+                {
+                  "endpoint": {
+                    "address": "10.0.0.5",
+                    "port": 3001
+                  },
+                  "finding": "F-b0a9e71adebad923105ebb75f5eaaadb",
+                  "action": "block",
+                  "reason": "answers as an MCP server and is not registered",
+                  "since": "2026-11-20T12:00:00Z"
+                },
+                {
+                  "endpoint": {
+                    "address": "2001:db8::5",
+                    "port": 3001
+                  },
+                  "finding": "F-b0a9e71adebad923105ebb75f5eaaadb",
+                  "action": "shadow",
+                  "reason": "answers as an MCP server and is not registered",
+                  "since": "2026-11-20T12:00:00Z"
+                }
+              ]
+            }"#]],
     );
 }
 

@@ -108,7 +108,7 @@ fn a_finding_prints_with_the_published_names() {
     let report = FindingReport::new(&finding, &case, &Policy::default(), at("2026-11-01T00:00:00Z"), at("2026-11-21T00:00:00Z"));
     expect![[r#"
         {
-          "id": "F-b73c8fac",
+          "id": "F-b73c8fac882a1668870740630ac7e136",
           "kind": "shadow",
           "severity": "high",
           "site": "default",
