@@ -3,7 +3,7 @@
 use crate::intake::Received;
 use rules::{
     Timestamp,
-    observation::{Applied, Coverage, Said},
+    observation::{Applied, Coverage, Outcome, Said, Standing},
     period::Period,
 };
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ pub(crate) struct Sensor {
     pub(crate) stale: u64,
     pub(crate) eyes: BTreeMap<String, Eye>,
     pub(crate) applied: Option<Applied>,
+    /// Since when its word is that not all is enforced there.
+    #[serde(default)]
+    pub(crate) short_since: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,6 +66,19 @@ impl Sensor {
         self.eyes.values().filter_map(|eye| eye.recent(now)).collect()
     }
 
+    /// Takes an enforcement point's word. False: it says what it said before.
+    pub(crate) fn take_word(&mut self, applied: Applied, now: Timestamp) -> bool {
+        let s = &applied.standing;
+        let bad = matches!(applied.outcome, Outcome::Refused | Outcome::Failed) || !s.is_whole();
+        self.short_since = (s.enforces && bad).then_some(self.short_since.unwrap_or(now));
+        // Who tried is no news about the set.
+        let about =
+            |a: &Applied| Applied { standing: Standing { attempts: Vec::new(), attempts_lost: 0, ..a.standing.clone() }, ..a.clone() };
+        let news = self.applied.as_ref().map(about) != Some(about(&applied));
+        self.applied = Some(applied);
+        news
+    }
+
     /// Whether its role may say this: an enforcer reports on sets and saw nothing, a sensor saw and enforces nothing. In this
     /// process nobody enrols, and all are one.
     pub(crate) fn may_say(&self, said: &Said) -> bool {
@@ -92,6 +108,7 @@ impl Sensor {
             stale: 0,
             eyes: BTreeMap::new(),
             applied: None,
+            short_since: None,
         }
     }
 }

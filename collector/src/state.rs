@@ -15,7 +15,7 @@ use crate::{
 use rules::{
     Timestamp,
     access::Grant,
-    decision::Held,
+    decision::{Fleet, Held, Point, Wave},
     endpoint::Endpoint,
     finding::FindingId,
     pack::Pack,
@@ -89,6 +89,9 @@ pub(crate) struct SiteRow {
     pub(crate) first_used: Timestamp,
     /// Set by the API; the configuration's otherwise.
     pub(crate) policy: Option<Policy>,
+    /// New blocks on their way through the enforcement points.
+    #[serde(default)]
+    pub(crate) wave: Option<Wave>,
 }
 
 impl State {
@@ -124,7 +127,7 @@ impl State {
         match self.sites.entry(name.to_owned()) {
             std::collections::btree_map::Entry::Occupied(known) => Ok(known.into_mut()),
             std::collections::btree_map::Entry::Vacant(new) => {
-                let kept = SiteRow { first_used: now, policy: None };
+                let kept = SiteRow { first_used: now, policy: None, wave: None };
                 SITES.put(db, name, &kept)?;
                 Ok(new.insert(Site::new(name, kept, &config)))
             }
@@ -145,8 +148,17 @@ impl State {
         self.sites.iter().find_map(|(name, site)| site.matters.get(id).map(|m| (name.as_str(), site, m)))
     }
 
+    /// Who enforces at a site, by their last word.
+    pub(crate) fn points(&self, site: &str) -> Vec<Point> {
+        let theirs = self.sensors.iter().filter(|(_, s)| s.site == site && s.revoked.is_none());
+        let point = |(name, s): (&String, &Sensor)| {
+            Some(Point { name: name.clone(), heard_at: s.heard_at?, short_since: s.short_since, said: s.applied.clone()? })
+        };
+        theirs.filter_map(point).collect()
+    }
+
     /// A site as the rules want to see it.
-    pub(crate) fn view<'a>(&'a self, name: &'a str, site: &'a Site, policy: &'a Policy) -> rules::round::Site<'a> {
+    pub(crate) fn view<'a>(&'a self, name: &'a str, site: &'a Site, policy: &'a Policy, points: &'a [Point]) -> rules::round::Site<'a> {
         rules::round::Site {
             name,
             policy,
@@ -154,6 +166,7 @@ impl State {
             pack: &self.pack,
             soft_phase_start: site.kept.first_used,
             ours: &self.config.protect,
+            fleet: Fleet { points, wave: site.kept.wave.as_ref() },
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 use rules::{
     Timestamp,
     decision::DecisionSet,
-    observation::{Applied, Outcome},
+    observation::{Applied, Outcome, Standing},
     wire::v1::Signed,
 };
 use std::{
@@ -404,7 +404,14 @@ impl Core {
     }
 
     fn report(&self, generation: u64, outcome: Outcome, elements: usize, reason: String) -> Effect {
-        Effect::Report(Applied { point: self.point.clone(), generation, outcome, elements: elements as u64, reason })
+        Effect::Report(Applied {
+            point: self.point.clone(),
+            generation,
+            outcome,
+            elements: elements as u64,
+            reason,
+            standing: Standing::default(),
+        })
     }
 }
 

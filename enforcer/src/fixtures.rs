@@ -21,7 +21,7 @@ pub(crate) fn t0() -> Timestamp {
 pub(crate) fn decision(endpoint: &str, action: Action) -> Decision {
     let endpoint: Endpoint = endpoint.parse().unwrap();
     let finding = FindingId::derive(FindingKind::Shadow, &endpoint.to_string());
-    Decision { endpoint, finding, action, reason: "unregistered".into(), since: t0() }
+    Decision { endpoint, finding, action, reason: "unregistered".into(), since: t0(), at: vec![] }
 }
 
 pub(crate) fn set(generation: u64, blocked: &[&str]) -> DecisionSet {
@@ -35,6 +35,7 @@ pub(crate) fn set(generation: u64, blocked: &[&str]) -> DecisionSet {
         protected_endpoints: vec!["10.2.0.9:7413".parse().unwrap()],
         lease: Period::seconds(900),
         decisions: blocked.iter().map(|e| decision(e, Action::Block)).collect(),
+        rollout: None,
     }
 }
 

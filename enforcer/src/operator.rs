@@ -15,7 +15,7 @@ use rules::{
     decision::{Action, Decision, DecisionSet},
     endpoint::Endpoint,
     finding::FindingId,
-    observation::{Applied, Outcome},
+    observation::{Applied, Outcome, Standing},
     period::Period,
     wire::v1::Signed,
 };
@@ -195,7 +195,7 @@ pub async fn rollback(config: &Config) -> Result<Applied, Error> {
         0 => format!("generation {from} rolled back; nothing was applied before it, so nothing is enforced"),
         g => format!("generation {from} rolled back to {g}"),
     };
-    Ok(Applied { point: point.name, generation, outcome: Outcome::RolledBack, elements: 0, reason })
+    Ok(Applied { point: point.name, generation, outcome: Outcome::RolledBack, elements: 0, reason, standing: Standing::default() })
 }
 
 pub async fn status(config: &Config) -> Result<Status, Error> {
@@ -320,5 +320,12 @@ pub(crate) fn applied(point: &str, generation: u64, enacted: &Enacted) -> Applie
     let unknown = (!enacted.unknown.is_empty())
         .then(|| format!("not known about this host, so not protected: {}", rules::printable::printable(&enacted.unknown.join("; "), 400)));
     let reason = withheld.into_iter().chain(unknown).collect::<Vec<_>>().join(". ");
-    Applied { point: point.to_owned(), generation, outcome: Outcome::Applied, elements: enacted.elements as u64, reason }
+    Applied {
+        point: point.to_owned(),
+        generation,
+        outcome: Outcome::Applied,
+        elements: enacted.elements as u64,
+        reason,
+        standing: Standing::default(),
+    }
 }

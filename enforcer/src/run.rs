@@ -117,7 +117,7 @@ impl Hands {
     }
 
     fn report(&self, applied: Applied) {
-        let Applied { point, generation, outcome, elements, reason } = &applied;
+        let Applied { point, generation, outcome, elements, reason, .. } = &applied;
         tracing::info!(point, generation, ?outcome, elements, reason, "enforcement");
         // A collector that is away must not stop the enforcer.
         if self.reports.try_send(applied).is_err() {

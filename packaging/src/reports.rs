@@ -112,7 +112,14 @@ mod tests {
     use std::sync::Mutex;
 
     fn applied(generation: u64) -> Applied {
-        Applied { point: "e1".to_owned(), generation, outcome: Outcome::DryRun, elements: 0, reason: String::new() }
+        Applied {
+            point: "e1".to_owned(),
+            generation,
+            outcome: Outcome::DryRun,
+            elements: 0,
+            reason: String::new(),
+            standing: Default::default(),
+        }
     }
 
     fn at(ms: i64) -> Timestamp {

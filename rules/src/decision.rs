@@ -4,11 +4,17 @@ use crate::{Timestamp, endpoint::Endpoint, finding::FindingId, period::Period};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+mod attempts;
 mod blast;
 mod compose;
+mod reach;
+mod wave;
 
+pub use attempts::Tried;
 pub use blast::{BlastRadius, Caller, blast_radius};
 pub use compose::{Composition, Held, compose, veto};
+pub use reach::{Group, Rollout};
+pub use wave::{Coverage, Fleet, Point, Wave};
 
 /// One endpoint that agents may not reach, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,6 +24,9 @@ pub struct Decision {
     pub action: Action,
     pub reason: String,
     pub since: Timestamp,
+    /// Labels of the points that enforce it. Empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,4 +54,7 @@ pub struct DecisionSet {
     pub protected_endpoints: Vec<Endpoint>,
     pub lease: Period,
     pub decisions: Vec<Decision>,
+    /// New blocks that only some points make yet. Unset: all points make all blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
 }

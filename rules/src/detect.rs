@@ -11,8 +11,10 @@ use crate::{
     server::Server,
 };
 
+mod coverage;
 mod silence;
 
+pub use coverage::unenforced;
 pub use silence::{Sight, blind, dead};
 
 /// All findings about one server. Only a Confirmed server has any. Whether it is still there is for the case to say, which

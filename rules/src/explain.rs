@@ -64,6 +64,7 @@ pub fn explain(subject: &Subject, known: &Known<'_>, now: Timestamp) -> Vec<Stri
     for matter in known.matters.values().filter(|m| is_about(m)) {
         lines.matter(matter, &known.site, now);
         lines.decision(matter, known.set, known.held);
+        lines.enforcement(matter, known, now);
     }
     if lines.0.is_empty() {
         lines.say(0, "nothing is known of it: no sensor saw anything there, or what it saw was no sign of MCP");
@@ -126,6 +127,34 @@ impl Lines {
             self.say(1, "only one witness says so");
         }
         self.say(1, standing(case, finding, site.policy, site.soft_phase_start, now));
+    }
+
+    /// Whether what was decided is so, and whom it stopped.
+    fn enforcement(&mut self, matter: &Matter, known: &Known<'_>, now: Timestamp) {
+        let fleet = &known.site.fleet;
+        let Some(decision) = known.set.and_then(|s| s.decisions.iter().find(|d| d.finding == matter.finding.id)) else { return };
+        if let Some(wave) = fleet.wave.filter(|w| w.blocks.contains(&decision.endpoint)) {
+            let why = wave.held.as_ref().map(|why| format!(", and stands still: {why}")).unwrap_or_default();
+            self.say(1, format!("its wave has reached {} enforcement points{why}", wave.points.len()));
+        }
+        let c = fleet.coverage(known.site.policy, now);
+        if c.points > 0 {
+            self.say(
+                1,
+                format!(
+                    "{} of {} enforcement points were heard lately; they hold {} of {} blocks",
+                    c.heard, c.points, c.enforced, c.desired
+                ),
+            );
+        }
+        let (tried, more) = fleet.tried(&decision.finding, 8);
+        for t in tried {
+            let did = if t.action == Action::Block { "was stopped" } else { "would have been stopped" };
+            self.say(1, format!("{} {did}, at least {} times until {}", t.client, t.count, t.last));
+        }
+        if more > 0 {
+            self.say(1, format!("and {more} more clients"));
+        }
     }
 
     fn decision(&mut self, matter: &Matter, set: Option<&DecisionSet>, held: &[Held]) {

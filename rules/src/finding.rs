@@ -22,6 +22,8 @@ pub enum FindingKind {
     Dead,
     /// A sensor cannot see.
     Blind,
+    /// An enforcement point does not hold what was decided.
+    Unenforced,
 }
 
 impl FindingKind {
@@ -34,6 +36,7 @@ impl FindingKind {
             FindingKind::Exposed => "exposed",
             FindingKind::Dead => "dead",
             FindingKind::Blind => "blind",
+            FindingKind::Unenforced => "unenforced",
         }
     }
 
@@ -155,7 +158,7 @@ pub struct Finding {
     pub kind: FindingKind,
     pub severity: Severity,
     pub site: String,
-    /// Where; `None` for `blind`.
+    /// Where; `None` for `blind` and `unenforced`.
     pub place: Option<Place>,
     /// The registration it is about, for kinds that have one.
     pub slug: Option<String>,

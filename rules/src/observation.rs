@@ -4,6 +4,10 @@ use crate::{Timestamp, evidence::Evidence};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod standing;
+
+pub use standing::{Attempt, Standing};
+
 /// One statement, identified by `(sensor, epoch, seq)`: delivering it twice changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
@@ -80,6 +84,9 @@ pub struct Applied {
     pub elements: u64,
     /// Why, when refused or failed.
     pub reason: String,
+    /// How the point stands when it says this.
+    #[serde(default)]
+    pub standing: Standing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! What a site wants: modes, periods, who is an agent, what must never be cut.
 
-use crate::{Timestamp, period::Period};
+use crate::{Timestamp, decision::Group, period::Period};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,16 @@ pub struct Policy {
     pub validity: Period,
     /// More new blocks than this in one set need a person.
     pub max_new_blocks: u32,
+    /// Shares of the enforcement points, in percent, that make new blocks one wave after the other; then all. Empty: all at once.
+    pub waves: Vec<u8>,
+    /// How long a wave is watched before the next.
+    pub wave_hold: Period,
+    /// An enforcement point that said nothing for so long counts as enforcing nothing.
+    pub point_silence: Period,
+    /// A point that enforces less than it should for so long is a finding.
+    pub coverage_patience: Period,
+    /// Which servers are enforced at which points; the first group that means a server counts. One that none means: at all points.
+    pub groups: Vec<Group>,
 }
 
 impl Default for Policy {
@@ -74,6 +84,11 @@ impl Default for Policy {
             lease: Period::seconds(15 * 60),
             validity: Period::days(7),
             max_new_blocks: 50,
+            waves: vec![1, 10],
+            wave_hold: Period::seconds(10 * 60),
+            point_silence: Period::seconds(5 * 60),
+            coverage_patience: Period::seconds(10 * 60),
+            groups: Vec::new(),
         }
     }
 }

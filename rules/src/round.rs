@@ -6,8 +6,8 @@
 use crate::{
     Timestamp,
     admission::{Case, Circumstances, Closure, Effect, Rung, step},
-    decision::veto,
-    detect::{Sight, blind, closure, dead, detect},
+    decision::{Fleet, veto},
+    detect::{Sight, blind, closure, dead, detect, unenforced},
     endpoint::Endpoint,
     finding::{Finding, FindingId},
     pack::Pack,
@@ -30,6 +30,8 @@ pub struct Site<'a> {
     pub soft_phase_start: Timestamp,
     /// Where our own parts answer: the collector, the gateway.
     pub ours: &'a [Endpoint],
+    /// Who enforces.
+    pub fleet: Fleet<'a>,
 }
 
 /// A finding as it was last detected, and its case.
@@ -113,13 +115,14 @@ impl<'a> Seen<'a> {
 }
 
 fn findings(site: &Site<'_>, servers: &[&Server], sights: &[Sight<'_>], now: Timestamp) -> BTreeMap<FindingId, Finding> {
-    let Site { name, policy, registry, pack, ours, .. } = *site;
+    let Site { name, policy, registry, pack, ours, fleet, .. } = *site;
     // Our own gateway speaks MCP too: it is the registered door, not a find.
     let foreign = servers.iter().filter(|s| !ours.contains(&s.place.endpoint));
     let shown = foreign.flat_map(|s| detect(s, registry, pack, now));
     let silent = registry.registrations.values().filter_map(|r| dead(name, r, servers.iter().copied(), policy, now));
     let unseeing = sights.iter().filter_map(|s| blind(name, s, policy, now));
-    shown.chain(silent).chain(unseeing).map(|f| (f.id.clone(), f)).collect()
+    let short = fleet.points.iter().filter_map(|p| unenforced(name, p, policy, now));
+    shown.chain(silent).chain(unseeing).chain(short).map(|f| (f.id.clone(), f)).collect()
 }
 
 fn pass(site: &Site<'_>, seen: &Seen<'_>, matters: &Matters, hold: Option<String>, now: Timestamp) -> Round {

@@ -11,7 +11,7 @@ use axum::{
 };
 use rules::{
     Timestamp,
-    decision::{Decision, Held},
+    decision::{Coverage, Decision, Fleet, Held, Tried, Wave},
     explain::{self, Subject},
     observation::Applied,
     policy::Policy,
@@ -40,6 +40,9 @@ pub(super) struct Plan {
     held: Vec<Held>,
     /// Why no new block was made in the last round; a person lets them pass with POST /v1/enforce/approve.
     waits_for_approval: Option<String>,
+    /// The wave of new blocks under way.
+    wave: Option<Wave>,
+    coverage: Coverage,
     /// What each enforcement point said last.
     points: BTreeMap<String, Option<Applied>>,
 }
@@ -52,6 +55,10 @@ struct Entry {
     breaks: Vec<Client>,
     /// Other clients seen there: a block does not bind them.
     unaffected: Vec<IpAddr>,
+    /// Clients that a block stopped, or that were counted: sampled.
+    tried: Vec<Tried>,
+    /// Clients that tried, and are not in that list.
+    tried_more: usize,
     why: Vec<String>,
 }
 
@@ -64,14 +71,17 @@ struct Client {
 
 pub(super) async fn plan(State(api): State<Api>, uri: Uri) -> Result<Json<Plan>, Problem> {
     let name = api.site(query::<OfSite>(&uri)?.site);
-    let asked = name.clone();
-    let found = api.read(move |state| make_plan(state, &asked)).await?;
+    let (asked, now) = (name.clone(), api.now());
+    let found = api.read(move |state| make_plan(state, &asked, now)).await?;
     found.map(Json).ok_or_else(|| Problem::missing(format!("nothing was issued for site `{name}` yet")))
 }
 
-fn make_plan(state: &Known, name: &str) -> Option<Plan> {
+fn make_plan(state: &Known, name: &str, now: Timestamp) -> Option<Plan> {
     let site = state.sites.get(name)?;
     let set = &site.issued.as_ref()?.set;
+    let known = state.points(name);
+    let fleet = Fleet { points: &known, wave: site.kept.wave.as_ref() };
+    let coverage = fleet.coverage(state.policy(site), now);
     let entry = |decision: &Decision| {
         let door = site.inventory.door(decision.endpoint);
         let servers: Vec<&Server> = door.into_iter().flat_map(|d| d.servers()).collect();
@@ -85,7 +95,8 @@ fn make_plan(state: &Known, name: &str) -> Option<Plan> {
             }
         }
         let why = site.matters.get(&decision.finding).map(|m| m.finding.reasons.clone()).unwrap_or_default();
-        Entry { decision: decision.clone(), breaks: breaks.into_values().collect(), unaffected, why }
+        let (tried, tried_more) = fleet.tried(&decision.finding, MOST_TRIED);
+        Entry { tried, tried_more, decision: decision.clone(), breaks: breaks.into_values().collect(), unaffected, why }
     };
     let points = state.sensors.iter().filter(|(_, s)| s.site == name && (s.applied.is_some() || s.role == crate::Role::Enforcer));
     Some(Plan {
@@ -97,9 +108,14 @@ fn make_plan(state: &Known, name: &str) -> Option<Plan> {
         entries: set.decisions.iter().map(entry).collect(),
         held: site.held.clone(),
         waits_for_approval: site.hold.clone(),
+        wave: site.kept.wave.clone(),
+        coverage,
         points: points.map(|(n, s)| (n.clone(), s.applied.clone())).collect(),
     })
 }
+
+/// Clients shown with one entry.
+const MOST_TRIED: usize = 50;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,8 +142,51 @@ pub(super) async fn approve(State(api): State<Api>, bytes: Bytes) -> Result<Json
         Ok(Ok(()))
     };
     api.write(job).await?;
+    let (asked, now) = (name.clone(), api.now());
+    let found = api.read(move |state| make_plan(state, &asked, now)).await?;
+    found.map(Json).ok_or_else(|| Problem::missing(format!("nothing was issued for site `{name}` yet")))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Word {
+    site: Option<String>,
+    /// On to the next points at once; otherwise: stand still.
+    go: bool,
+    by: String,
+    reason: String,
+}
+
+/// A person's word on the wave under way.
+pub(super) async fn wave(State(api): State<Api>, bytes: Bytes) -> Result<Json<Plan>, Problem> {
+    let Word { site, go, by, reason } = body(&bytes)?;
+    if by.trim().is_empty() || reason.trim().is_empty() {
+        return Err(Problem::bad("`by` and `reason` must say who holds the wave or lets it go, and why"));
+    }
+    let (name, now) = (api.site(site), api.now());
     let asked = name.clone();
-    let found = api.read(move |state| make_plan(state, &asked)).await?;
+    let job = move |turn: &mut crate::store::Turn<'_>| {
+        let Some(site) = turn.state.sites.get_mut(&asked) else {
+            return Ok(Err(Problem::missing(format!("there is no site `{asked}`"))));
+        };
+        let Some(wave) = &mut site.kept.wave else {
+            return Ok(Err(Problem::missing(format!("no wave of new blocks is under way at site `{asked}`"))));
+        };
+        let verb = if go { "wave-go" } else { "wave-hold" };
+        if go {
+            wave.go()
+        } else {
+            wave.hold(format!("held by {by}: {reason}"))
+        }
+        let kept = site.kept.clone();
+        rows::SITES.put(turn.db, &asked, &kept)?;
+        journal::write(turn, &by, verb, &asked, &reason, json!({}))?;
+        turn.state.touched.sites.insert(asked);
+        Ok(Ok(()))
+    };
+    api.write(job).await?;
+    let asked = name.clone();
+    let found = api.read(move |state| make_plan(state, &asked, now)).await?;
     found.map(Json).ok_or_else(|| Problem::missing(format!("nothing was issued for site `{name}` yet")))
 }
 
@@ -174,8 +233,9 @@ pub(super) async fn explain(State(api): State<Api>, uri: Uri) -> Result<Json<ser
         for (name, site) in &state.sites {
             let servers: Vec<&Server> = site.inventory.servers().collect();
             let policy = state.policy(site);
+            let points = state.points(name);
             let known = explain::Known {
-                site: state.view(name, site, policy),
+                site: state.view(name, site, policy, &points),
                 servers: &servers,
                 matters: &site.matters,
                 set: site.issued.as_ref().map(|i| &i.set),

@@ -68,6 +68,7 @@ pub(crate) const ROUTES: &[(&str, &str)] = &[
     ("PUT", "/v1/policy"),
     ("GET", "/v1/enforce/plan"),
     ("POST", "/v1/enforce/approve"),
+    ("POST", "/v1/enforce/wave"),
     ("GET", "/v1/explain?subject=10.0.0.5"),
     ("GET", "/v1/decisions"),
     ("GET", "/v1/verifying-key"),
@@ -104,6 +105,7 @@ pub(crate) fn admin(api: Api) -> Router {
         .route("/v1/policy", get(enforce::policy).put(enforce::set_policy))
         .route("/v1/enforce/plan", get(enforce::plan))
         .route("/v1/enforce/approve", post(enforce::approve))
+        .route("/v1/enforce/wave", post(enforce::wave))
         .route("/v1/explain", get(enforce::explain))
         .route("/v1/decisions", get(enforce::decisions))
         .route("/v1/verifying-key", get(enforce::verifying_key))

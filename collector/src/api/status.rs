@@ -8,7 +8,13 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use rules::{Timestamp, admission::Rung, confidence::Confidence, decision::Action, policy::Mode};
+use rules::{
+    Timestamp,
+    admission::Rung,
+    confidence::Confidence,
+    decision::{Action, Coverage, Fleet, Wave},
+    policy::Mode,
+};
 use rusqlite::Connection;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write};
@@ -49,6 +55,8 @@ pub(crate) struct SiteStatus {
     pub(crate) shadows: usize,
     pub(crate) held: usize,
     pub(crate) waits_for_approval: Option<String>,
+    pub(crate) coverage: Coverage,
+    pub(crate) wave: Option<Wave>,
 }
 
 /// What only the database knows.
@@ -80,7 +88,7 @@ pub(crate) async fn gather(api: &Api) -> Result<Status, Problem> {
         Status {
             version: env!("CARGO_PKG_VERSION"),
             now,
-            sites: state.sites.keys().filter_map(|name| Some((name.clone(), site_status(state, name)?))).collect(),
+            sites: state.sites.keys().filter_map(|name| Some((name.clone(), site_status(state, name, now)?))).collect(),
             registrations: state.registry.registrations.len(),
             sensors: state.sensors.len(),
             observations: stored.observations,
@@ -94,7 +102,7 @@ pub(crate) async fn gather(api: &Api) -> Result<Status, Problem> {
     .await
 }
 
-fn site_status(state: &Known, name: &str) -> Option<SiteStatus> {
+fn site_status(state: &Known, name: &str, now: Timestamp) -> Option<SiteStatus> {
     let site = state.sites.get(name)?;
     let policy = state.policy(site);
     let mut servers: BTreeMap<_, usize> =
@@ -120,6 +128,8 @@ fn site_status(state: &Known, name: &str) -> Option<SiteStatus> {
         shadows: count(Action::Shadow),
         held: site.held.len(),
         waits_for_approval: site.hold.clone(),
+        coverage: Fleet { points: &state.points(name), wave: None }.coverage(policy, now),
+        wave: site.kept.wave.clone(),
     })
 }
 
@@ -140,11 +150,13 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem>
         }
     };
     let mut servers = Vec::new();
-    let (mut findings, mut sets, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut findings, mut sets, mut blocks, mut covered) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (site, st) in &s.sites {
         servers.extend(st.servers.iter().map(|(c, n)| (format!("{{site=\"{site}\",confidence=\"{c}\"}}"), *n as f64)));
         findings.extend(st.findings.iter().map(|(k, n)| (format!("{{site=\"{site}\",kind=\"{k}\"}}"), *n as f64)));
         sets.extend(st.generation.map(|g| (format!("{{site=\"{site}\"}}"), g as f64)));
+        covered.push((format!("{{site=\"{site}\",what=\"desired\"}}"), st.coverage.desired as f64));
+        covered.push((format!("{{site=\"{site}\",what=\"enforced\"}}"), st.coverage.enforced as f64));
         blocks.push((format!("{{site=\"{site}\",action=\"block\"}}"), st.blocks as f64));
         blocks.push((format!("{{site=\"{site}\",action=\"shadow\"}}"), st.shadows as f64));
         blocks.push((format!("{{site=\"{site}\",action=\"held\"}}"), st.held as f64));
@@ -153,6 +165,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem>
     family("findings", "gauge", "Open findings, by kind.", findings);
     family("decision_generation", "gauge", "Generation of the newest decision set.", sets);
     family("decisions", "gauge", "Decisions in the newest set, and blocks held back.", blocks);
+    family("enforcement", "gauge", "Blocks that enforcement points should hold, and do, by their own word.", covered);
     family("registrations", "gauge", "Registered servers.", vec![(String::new(), s.registrations as f64)]);
     family("observations_stored", "gauge", "Raw observations kept.", vec![(String::new(), s.observations as f64)]);
     family("outbox_waiting", "gauge", "Messages not delivered yet.", vec![(String::new(), s.outbox_waiting as f64)]);

@@ -12,7 +12,7 @@ use crate::{
 };
 use rules::{
     access::Grant,
-    decision::{Action, Composition, DecisionSet, compose},
+    decision::{Action, Composition, DecisionSet, Wave, compose},
     endpoint::Endpoint,
     finding::FindingId,
     observation::Outcome as Applied,
@@ -61,9 +61,10 @@ pub(crate) fn issue_decisions(turn: &mut Turn<'_>, signer: &Signer, name: &str, 
     let Some(site) = turn.state.sites.get(name) else { return Ok(()) };
     let policy = effective(turn.state.policy(site), let_pass);
     let previous = site.issued.as_ref().map(|i| &i.set);
-    let view = turn.state.view(name, site, &policy);
+    let points = turn.state.points(name);
+    let view = turn.state.view(name, site, &policy, &points);
     let floor = floor(turn.state, name);
-    let Composition { set, news, held } = compose(&view, site.matters.values(), previous, floor, turn.now);
+    let Composition { set, news, held, wave } = compose(&view, site.matters.values(), previous, floor, turn.now);
     let newly_held = !held.is_empty() && held != site.held;
     if newly_held {
         let reason = held.first().map(|h| h.reason.clone()).unwrap_or_default();
@@ -76,11 +77,29 @@ pub(crate) fn issue_decisions(turn: &mut Turn<'_>, signer: &Signer, name: &str, 
         let reason = format!("{} decisions, valid until {}", issued.set.decisions.len(), issued.set.not_after);
         journal::write(turn, "judge", "set-issued", &format!("generation {}", issued.set.generation), &reason, detail)?;
     }
+    note_wave(turn, name, wave)?;
     if let Some(site) = turn.state.sites.get_mut(name) {
         site.held = held;
         site.issued = issued.or(site.issued.take());
     }
     Ok(())
+}
+
+/// Where the wave of new blocks stands, stored and journalled when it moved.
+fn note_wave(turn: &mut Turn<'_>, name: &str, wave: Option<Wave>) -> Outcome<()> {
+    let Some(site) = turn.state.sites.get_mut(name).filter(|s| s.kept.wave != wave) else { return Ok(()) };
+    let reason = match &wave {
+        None => "over: all enforcement points make the new blocks, or none are left".to_owned(),
+        Some(Wave { held: Some(why), .. }) => format!("stands still: {why}"),
+        Some(w) => format!("{} new blocks at {} enforcement points, in generation {}", w.blocks.len(), w.points.len(), w.generation),
+    };
+    site.kept.wave = wave;
+    let kept = site.kept.clone();
+    rows::SITES.put(turn.db, name, &kept)?;
+    // Who is in it, as far as a row should be long.
+    let points: Vec<_> = kept.wave.iter().flat_map(|w| &w.points).take(200).collect();
+    let detail = json!({"stage": kept.wave.as_ref().map(|w| w.stage), "points": points});
+    journal::write(turn, "judge", "wave", name, &reason, detail)
 }
 
 /// What a set says that the one before it did not, and the other way round: the journal holds changes, not states.

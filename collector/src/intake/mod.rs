@@ -184,6 +184,12 @@ fn take_record(turn: &mut Turn<'_>, name: &str, sensor: &mut Sensor, record: &Re
     if !sensor.received.take(record.seq, record.seq) {
         return Ok(false);
     }
+    if let Said::Applied(applied) = &record.said
+        && sensor.applied.as_ref() == Some(applied)
+    {
+        // A sign of life: it is noted as such, and not kept a thousand times a day.
+        return Ok(true);
+    }
     let sql = "INSERT INTO observations (sensor, epoch, seq, stored_ms, body) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
     let (epoch, seq) = (sensor.received.epoch as i64, record.seq as i64);
     turn.db.prepare_cached(sql)?.execute(params![name, epoch, seq, turn.now.as_millisecond(), rows::encode(&record)?])?;
@@ -219,11 +225,10 @@ fn observe(turn: &mut Turn<'_>, sensor: &str, site: &str, evidence: &rules::evid
 
 /// An enforcer's word; journalled when it says something new.
 fn report_applied(turn: &mut Turn<'_>, name: &str, sensor: &mut Sensor, applied: Applied) -> Outcome<()> {
-    if sensor.applied.as_ref() != Some(&applied) {
+    if sensor.take_word(applied.clone(), turn.now) {
         let reason = format!("generation {}: {:?}, {} elements {}", applied.generation, applied.outcome, applied.elements, applied.reason);
         let detail = serde_json::to_value(&applied).unwrap_or_default();
         journal::write(turn, &format!("point:{name}"), "applied", &format!("generation {}", applied.generation), &reason, detail)?;
-        sensor.applied = Some(applied);
     }
     Ok(())
 }

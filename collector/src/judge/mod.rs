@@ -80,7 +80,8 @@ fn judge_site(turn: &mut Turn<'_>, name: &str, let_pass: bool) -> Outcome<()> {
     let coverage = coverage(turn.state, name, turn.now);
     let sights: Vec<Sight<'_>> =
         coverage.iter().map(|(sensor, heard, c)| Sight { sensor: sensor.as_str(), last_heard: *heard, coverage: c.as_slice() }).collect();
-    let view = turn.state.view(name, site, &policy);
+    let points = turn.state.points(name);
+    let view = turn.state.view(name, site, &policy, &points);
     let Round { matters, effects, hold } = round(&view, site.inventory.servers(), &sights, &site.matters, turn.now);
 
     for (id, matter) in &matters {

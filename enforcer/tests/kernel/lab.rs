@@ -189,13 +189,14 @@ pub fn empty(generation: u64, lease: u64) -> DecisionSet {
         protected_endpoints: vec![],
         lease: Period::seconds(lease),
         decisions: vec![],
+        rollout: None,
     }
 }
 
 pub fn decision(address: &str, port: u16, action: Action) -> Decision {
     let endpoint = Endpoint::new(address.parse::<IpAddr>().unwrap(), port);
     let finding = FindingId::derive(FindingKind::Shadow, &endpoint.to_string());
-    Decision { endpoint, finding, action, reason: "unregistered".into(), since: Timestamp::now() }
+    Decision { endpoint, finding, action, reason: "unregistered".into(), since: Timestamp::now(), at: vec![] }
 }
 
 /// Replaces a file whole, as couriers do.

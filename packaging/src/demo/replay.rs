@@ -89,7 +89,7 @@ fn decisions<'a>(shadows: impl Iterator<Item = &'a ServerReport>) -> Result<Deci
         let endpoint = Endpoint::new(s.address, s.port);
         let finding = FindingId::derive(FindingKind::Shadow, &s.key);
         let reason = "answers as an MCP server and is not registered".to_owned();
-        decisions.insert(endpoint, Decision { endpoint, finding, action: Action::Block, reason, since: now });
+        decisions.insert(endpoint, Decision { endpoint, finding, action: Action::Block, reason, since: now, at: Vec::new() });
     }
     let agents: Result<Vec<IpNet>, _> = AGENTS.iter().map(|a| a.parse()).collect();
     Ok(DecisionSet {
@@ -102,5 +102,6 @@ fn decisions<'a>(shadows: impl Iterator<Item = &'a ServerReport>) -> Result<Deci
         protected_endpoints: Vec::new(),
         lease: LEASE,
         decisions: decisions.into_values().collect(),
+        rollout: None,
     })
 }

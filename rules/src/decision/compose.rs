@@ -1,6 +1,6 @@
 //! From matters to the whole truth for the enforcers.
 
-use super::{Action, Decision, DecisionSet};
+use super::{Action, Decision, DecisionSet, Wave, reach, wave};
 use crate::{
     Timestamp,
     admission::{Rung, objection},
@@ -20,6 +20,8 @@ pub struct Composition {
     /// Whether `set` is a new generation; otherwise it is the previous one, which still says all.
     pub news: bool,
     pub held: Vec<Held>,
+    /// The wave of new blocks under way, to be given back next time as [`crate::decision::Fleet::wave`].
+    pub wave: Option<Wave>,
 }
 
 /// A block that is wanted and not made.
@@ -54,6 +56,7 @@ pub fn compose<'a>(
     hold_excess(site, &mut wanted, previous, &mut held);
 
     let generation = previous.map_or(0, |p| p.generation).max(floor).saturating_add(1);
+    let (wave, rollout) = wave::pace(&mut wanted, previous, (&site.fleet, site.policy), (generation, now), &mut held);
     let protected: BTreeSet<Endpoint> = site.registry.endpoints(now).into_iter().chain(site.ours.iter().copied()).collect();
     let set = DecisionSet {
         site: site.name.to_owned(),
@@ -65,10 +68,11 @@ pub fn compose<'a>(
         protected_endpoints: protected.into_iter().collect(),
         lease: site.policy.lease,
         decisions: wanted.into_values().collect(),
+        rollout,
     };
     match previous.filter(|p| p.generation >= floor && still_says(p, &set, site.policy.validity, now)) {
-        Some(p) => Composition { set: p.clone(), news: false, held },
-        None => Composition { set, news: true, held },
+        Some(p) => Composition { set: p.clone(), news: false, held, wave },
+        None => Composition { set, news: true, held, wave },
     }
 }
 
@@ -102,7 +106,8 @@ fn wanted<'a>(site: &Site<'_>, matters: impl IntoIterator<Item = &'a Matter>, no
             Action::Shadow => "counts what a block would stop".to_owned(),
         };
         let since = case.blocked_at.filter(|_| action == Action::Block).unwrap_or(case.opened_at);
-        let decision = Decision { endpoint, finding: finding.id.clone(), action, reason, since };
+        let at = reach::labels(site.policy, endpoint, finding.kind);
+        let decision = Decision { endpoint, finding: finding.id.clone(), action, reason, since, at };
         let stronger = wanted.get(&endpoint).is_none_or(|other| (action, &decision.finding) < (other.action, &other.finding));
         if stronger {
             wanted.insert(endpoint, decision);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     admission::Message,
-    decision::{Action, BlastRadius, Composition, DecisionSet, blast_radius, compose},
+    decision::{Action, BlastRadius, Composition, DecisionSet, Fleet, blast_radius, compose},
     endpoint::Place,
     evidence::{Client, Evidence, Facts, Owner, OwnerSource, Witness},
     policy::Mode,
@@ -47,6 +47,7 @@ impl Lab {
             pack: &self.pack,
             soft_phase_start: START,
             ours: &self.ours,
+            fleet: Fleet::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use collector::inventory::Inventory;
 use jiff::{SignedDuration, Timestamp};
 use rules::{
     admission::{Case, Effect, Message},
-    decision::{Composition, DecisionSet, Held, compose},
+    decision::{Composition, DecisionSet, Fleet, Held, compose},
     detect::Sight,
     endpoint::Place,
     evidence::Evidence,
@@ -65,7 +65,15 @@ impl Stage {
     }
 
     pub(super) fn site(&self) -> Site<'_> {
-        Site { name: "default", policy: &self.policy, registry: &self.registry, pack: &self.pack, soft_phase_start: start(), ours: &[] }
+        Site {
+            name: "default",
+            policy: &self.policy,
+            registry: &self.registry,
+            pack: &self.pack,
+            soft_phase_start: start(),
+            ours: &[],
+            fleet: Fleet::default(),
+        }
     }
 
     pub(super) fn servers(&self) -> Vec<&Server> {
@@ -125,7 +133,7 @@ impl Stage {
     }
 
     fn compose(&mut self) -> Vec<String> {
-        let Composition { set, news, held } = compose(&self.site(), self.matters.values(), self.set.as_ref(), 0, self.now);
+        let Composition { set, news, held, .. } = compose(&self.site(), self.matters.values(), self.set.as_ref(), 0, self.now);
         let mut lines = Vec::new();
         let before: Vec<_> = self.set.iter().flat_map(|s| &s.decisions).map(|d| (d.endpoint, d.action)).collect();
         let after: Vec<_> = set.decisions.iter().map(|d| (d.endpoint, d.action)).collect();

@@ -10,7 +10,7 @@ use collector::inventory::Inventory;
 use jiff::{SignedDuration, Timestamp};
 use rules::{
     admission::{Effect, Exemption, Message, Rung},
-    decision::{Action, DecisionSet},
+    decision::{Action, DecisionSet, Fleet},
     detect::Sight,
     endpoint::{Endpoint, Place},
     evidence::{Evidence, Owner, OwnerSource, Witness},
@@ -333,7 +333,15 @@ impl World {
     }
 
     fn site(&self) -> Site<'_> {
-        Site { name: "default", policy: &self.policy, registry: &self.registry, pack: &self.pack, soft_phase_start: self.start, ours: &[] }
+        Site {
+            name: "default",
+            policy: &self.policy,
+            registry: &self.registry,
+            pack: &self.pack,
+            soft_phase_start: self.start,
+            ours: &[],
+            fleet: Fleet::default(),
+        }
     }
 
     fn round(&mut self) -> Result<(), String> {

@@ -10,7 +10,7 @@ use crate::{
     Timestamp,
     endpoint::Place,
     evidence::{Evidence, Facts, Implementation, Transport, Witness},
-    observation::{Applied, Coverage, Observation, Said},
+    observation::{Applied, Coverage, Observation, Said, Standing},
     printable::{is_printable, printable},
     server::Server,
 };
@@ -47,14 +47,23 @@ impl Observation {
         let said = match said {
             Said::Evidence(e) => Said::Evidence(Box::new(evidence(*e, seq, now)?)),
             Said::Coverage(c) => Said::Coverage(coverage(c)),
-            Said::Applied(a) => {
-                Said::Applied(Applied { point: printable(&a.point, MAX_NAME), reason: printable(&a.reason, MAX_TEXT), ..a })
-            }
+            Said::Applied(a) => Said::Applied(applied(a)),
             Said::Gap { from_seq, to_seq, .. } if from_seq > to_seq => return Err(Objection::Gap { seq, from: from_seq, to: to_seq }),
             Said::Gap { from_seq, to_seq, reason } => Said::Gap { from_seq, to_seq, reason: printable(&reason, MAX_TEXT) },
         };
         Ok(Observation { sensor: sensor.to_owned(), epoch, seq, at, said })
     }
+}
+
+fn applied(a: Applied) -> Applied {
+    let cut = |texts: Vec<String>, most: usize, len: usize| texts.iter().take(most).map(|t| printable(t, len)).collect::<Vec<_>>();
+    let short = |text: Option<String>| text.map(|t| printable(&t, MAX_TEXT));
+    let mut s = a.standing;
+    s.labels = cut(s.labels.into_iter().collect(), Standing::MAX_LABELS, MAX_NAME).into_iter().collect();
+    s.bypasses = cut(s.bypasses, Standing::MAX_BYPASSES, MAX_TEXT);
+    (s.held_back, s.stopped) = (short(s.held_back), short(s.stopped));
+    s.attempts.truncate(Standing::MAX_ATTEMPTS);
+    Applied { point: printable(&a.point, MAX_NAME), reason: printable(&a.reason, MAX_TEXT), standing: s, ..a }
 }
 
 fn is_name(text: &str) -> bool {

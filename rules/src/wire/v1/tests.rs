@@ -53,7 +53,14 @@ fn a_batch_with_everything_a_sensor_can_say() {
     };
     let evidence = Evidence::new(place, Witness::Probe, "probe.server.discover-result", when).detail("supportedVersions").facts(facts);
     let bare = Evidence::new(Place::new("10.0.0.5:80".parse().unwrap()), Witness::Wire, "wire.context.port", when);
-    let applied = Applied { point: "edge".into(), generation: 42, outcome: Outcome::DryRun, elements: 3, reason: String::new() };
+    let applied = Applied {
+        point: "edge".into(),
+        generation: 42,
+        outcome: Outcome::DryRun,
+        elements: 3,
+        reason: String::new(),
+        standing: Default::default(),
+    };
     let coverage = Coverage { interface: "eth0".into(), frames: 9, lost: [("kernel-drop".to_owned(), 1)].into() };
     let said = [
         Said::Evidence(Box::new(evidence)),
@@ -168,7 +175,20 @@ fn a_batch_with_everything_a_sensor_can_say() {
                 "generation": 42,
                 "outcome": "dry-run",
                 "elements": 3,
-                "reason": ""
+                "reason": "",
+                "standing": {
+                  "in_force": 0,
+                  "enforces": false,
+                  "desired": 0,
+                  "enforced": 0,
+                  "on_trial": false,
+                  "held_back": null,
+                  "stopped": null,
+                  "labels": [],
+                  "bypasses": [],
+                  "attempts": [],
+                  "attempts_lost": 0
+                }
               }
             },
             {
@@ -203,6 +223,7 @@ fn a_decision_set() {
         action,
         reason: "answers as an MCP server and is not registered".into(),
         since: at("2026-11-20T12:00:00Z"),
+        at: vec![],
     };
     let set = DecisionSet {
         site: "default".into(),
@@ -214,6 +235,7 @@ fn a_decision_set() {
         protected_endpoints: vec!["10.0.0.9:7413".parse().unwrap()],
         lease: Period::seconds(900),
         decisions: vec![decision("10.0.0.5:3001", Action::Block), decision("[2001:db8::5]:3001", Action::Shadow)],
+        rollout: None,
     };
     published(
         &set,
