@@ -57,8 +57,8 @@ const STALE: Period = Period::days(1);
 
 /// Judges a server by its marks alone.
 ///
-/// Counter-evidence on the wire spoils what the wire said: one odd message must not hide a server from a probe. A probe that
-/// was given a good answer to nonsense spoils everything: such a thing says yes to whatever is asked.
+/// Counter-evidence spoils what the same witness said: one odd message on the wire must not hide a server from a probe, and
+/// a thing that says yes to whatever a probe asks may still be seen to serve clients.
 pub fn judge<'a>(heard: impl IntoIterator<Item = Heard<'a>>, pack: &Pack) -> Judgement {
     let marks = Marks::sort(heard, pack);
     let believed = |m: &&Mark<'a>| !marks.spoiled(m);
@@ -129,7 +129,7 @@ impl<'a> Marks<'a> {
     }
 
     fn spoiled(&self, mark: &Mark<'_>) -> bool {
-        self.against.iter().any(|a| (a.witness == mark.witness || a.witness == Witness::Probe) && STALE.after(a.last) >= mark.last)
+        self.against.iter().any(|a| a.witness == mark.witness && STALE.after(a.last) >= mark.last)
     }
 
     fn reasons(

@@ -41,8 +41,12 @@ fn one_decisive_answer_confirms_and_counter_evidence_spoils_it() {
 }
 
 #[test]
-fn a_probe_that_was_told_nonsense_spoils_what_the_wire_saw() {
-    assert_eq!(confidence(&[(Wire, "wire.server.initialize-result"), (Probe, "probe.control.answered")]), Confidence::Candidate);
+fn a_yes_to_nonsense_spoils_what_the_probe_was_told_and_not_what_clients_were() {
+    let told = (Probe, "probe.server.initialize-result", 0);
+    let yes = (Probe, "probe.control.answered", 0);
+    assert_eq!(judged(&[told, yes]).confidence, Confidence::Candidate);
+    let seen = judged(&[(Wire, "wire.server.initialize-result", 0), told, yes]);
+    assert_eq!((seen.confidence, seen.corroborated), (Confidence::Confirmed, false), "the wire alone blocks nothing");
 }
 
 #[test]
@@ -59,9 +63,9 @@ fn one_odd_message_on_the_wire_hides_no_server_from_a_probe() {
 
 #[test]
 fn what_answered_otherwise_last_month_may_be_a_server_today() {
-    let marks = [(Probe, "probe.server.against-jsonrpc", 0), (Wire, "wire.server.initialize-result", 30)];
+    let marks = [(Wire, "wire.server.against-jsonrpc", 0), (Wire, "wire.server.initialize-result", 30)];
     assert_eq!(judged(&marks).confidence, Confidence::Confirmed);
-    let other_way_round = [(Probe, "probe.server.against-jsonrpc", 30), (Wire, "wire.server.initialize-result", 0)];
+    let other_way_round = [(Wire, "wire.server.against-jsonrpc", 30), (Wire, "wire.server.initialize-result", 0)];
     assert_eq!(judged(&other_way_round).confidence, Confidence::Candidate);
 }
 

@@ -35,8 +35,8 @@ pub struct Answer {
     pub tls: Option<TlsFacts>,
     /// Only of [`super::question::Ask::Stream`]: what the stream said.
     pub stream: Vec<Event>,
-    /// Only of `Stream`: ids of the two messages posted to the announced endpoint, and the statuses they got.
-    pub posted: Vec<(String, u16)>,
+    /// Only of `Stream`: the id of the message posted to the announced endpoint, and the status it got.
+    pub posted: Option<(String, u16)>,
 }
 
 /// What a TLS handshake showed. The certificate is recorded, not believed.

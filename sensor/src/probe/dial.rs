@@ -120,34 +120,28 @@ impl Dialer {
         }
     }
 
-    /// The 2024-11-05 transport: keep the stream open, post `initialize` and the control to the endpoint it announces, read
-    /// the answers from the stream, then end it politely.
+    /// The 2024-11-05 transport: keep the stream open, post `initialize` to the endpoint it announces, read the answer from the
+    /// stream, then end it politely.
     async fn ask_stream(&self, question: &Question, cost: &mut Cost) -> Result<Outcome, Outcome> {
         let (mut stream, tls) = self.connect(question, cost).await?;
         let first = Instant::now() + self.patience.answer;
         write(&mut stream, &question.bytes(&self.identity), first, cost).await?;
         let mut conversation = Conversation::new(self.caps);
         let mut ended = conversation.read(&mut stream, first, cost, |events| !events.is_empty()).await;
-        let mut posted = Vec::new();
+        let mut posted = None;
         let announced = conversation.events.iter().find(|e| e.name == "endpoint").map(|e| e.data.clone());
         if let Some(path) = announced.and_then(|uri| announced_path(&uri, question)) {
             let last = Instant::now() + self.patience.slow_answer;
-            for (ask, wait) in [(Ask::Initialize, self.patience.slow_answer), (Ask::Control, self.patience.answer)] {
-                let nonce = format!("{}-{}", question.nonce, posted.len());
-                let message = Question { ask, path: path.clone(), nonce: nonce.clone(), ..question.clone() };
-                let status = match Box::pin(self.ask_once(&message, cost)).await {
-                    Ok(Outcome::Answer(answer)) => answer.head.status,
-                    _ => 0,
-                };
-                posted.push((nonce.clone(), status));
-                let until = (Instant::now() + wait).min(last);
-                ended = conversation
-                    .read(&mut stream, until, cost, |events| pick(events.iter(), &nonce).is_some_and(|a| a.id.as_deref() == Some(&nonce)))
-                    .await;
-                if !matches!(ended, Ended::Enough) {
-                    break;
-                }
-            }
+            let nonce = format!("{}-1", question.nonce);
+            let message = Question { ask: Ask::Initialize, path, nonce: nonce.clone(), ..question.clone() };
+            let status = match Box::pin(self.ask_once(&message, cost)).await {
+                Ok(Outcome::Answer(answer)) => answer.head.status,
+                _ => 0,
+            };
+            ended = conversation
+                .read(&mut stream, last, cost, |events| pick(events.iter(), &nonce).is_some_and(|a| a.id.as_deref() == Some(&nonce)))
+                .await;
+            posted = Some((nonce, status));
         }
         let _ = timeout(Duration::from_millis(200), stream.shutdown()).await;
         let events = std::mem::take(&mut conversation.events);

@@ -57,7 +57,8 @@ fn dialer() -> Dialer {
 }
 
 async fn ask(endpoint: Endpoint, ask: Ask, tls: bool) -> Outcome {
-    let question = Question { endpoint, tls, server_name: None, host: "localhost".into(), path: "/mcp".into(), ask, nonce: "n".into() };
+    let question =
+        Question { endpoint, tls, server_name: None, host: "localhost".into(), path: "/mcp".into(), ask, session: None, nonce: "n".into() };
     let bounded = tokio::time::timeout(Duration::from_secs(20), dialer().ask(&question)).await;
     bounded.expect("a question ends whatever the server does").0
 }

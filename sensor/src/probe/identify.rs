@@ -1,77 +1,33 @@
 //! The interrogation of one endpoint: which question next, given the answers so far. Pure; time and chance are arguments.
 //!
-//! Gentle questions first. A usual path of a modern server takes two requests: `server/discover` and the negative control.
+//! Gentle questions first, and two of them on a usual path. `server/discover` is the first: a modern server answers it, and
+//! then the negative control is the second; to a server of before it is nonsense, so its refusal is the negative control,
+//! and `initialize` is the second (in the session the refusal came with, if it did). The second goes out under a `Host`
+//! that is not the server's, which tells whether it checks. A session that was minted for us is ended.
+//!
 //! The one question that can hurt, `GET` of an event stream (a server-everything of early 2025 ends itself when an SSE
 //! client hangs up, and also when anybody posts to `/message` before one came), is asked last, and not at all of a server
 //! that looks like that one: there `OPTIONS`, which runs no handler, shows the routes.
 
 use super::{
     answer::{Outcome, TlsFacts},
-    question::{Ask, Question, host_header, safe_host, safe_target},
+    question::{Ask, MODERN, Question, host_header, safe_host, safe_target},
     reading::{Kind, Reading, Sign, read},
 };
-use rules::{
-    Timestamp,
-    endpoint::{Endpoint, Place},
-    evidence::{Auth, Evidence, Facts, Transport, Witness},
-};
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-};
+use rules::{endpoint::Endpoint, evidence::Facts};
+use std::collections::{BTreeSet, VecDeque};
 
-/// What somebody else already knows about an endpoint: passive traffic, a client's configuration, the inventory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hint {
-    /// A name for `Host` and SNI.
-    pub host: Option<String>,
-    /// Asked before the usual paths.
-    pub paths: Vec<String>,
-    pub tls: Option<bool>,
-    /// Somebody says there is an MCP server here: counter-evidence and absence are then worth reporting.
-    pub nominated: bool,
-}
+mod elsewhere;
+mod manner;
+mod stream;
+mod told;
 
-/// How far an interrogation may go.
-#[derive(Clone, Debug)]
-pub struct Manner {
-    pub paths: Arc<[String]>,
-    /// Ask `GET` for an event stream where gentler questions left it open.
-    pub legacy_get: bool,
-    /// Send the negative control under a `Host` that is not the server's, to learn whether it checks.
-    pub foreign_host: bool,
-    /// Questions per endpoint, but for the ending of sessions.
-    pub max_questions: u16,
-}
-
-/// Paths MCP servers are found on, most likely first: SDK defaults, bridges, Java, gradio, Home Assistant.
-pub const USUAL_PATHS: [&str; 14] = [
-    "/mcp",
-    "/sse",
-    "/",
-    "/mcp/",
-    "/api/mcp",
-    "/v1/mcp",
-    "/mcp/sse",
-    "/api/mcp/",
-    "/mcp/v1",
-    "/api/v1/mcp",
-    "/gradio_api/mcp/",
-    "/mcp/message",
-    "/mcp_server/sse",
-    "/api/sse",
-];
-
-impl Default for Manner {
-    fn default() -> Self {
-        let paths = USUAL_PATHS.iter().map(|p| (*p).to_owned()).collect();
-        Manner { paths, legacy_get: true, foreign_host: true, max_questions: 32 }
-    }
-}
+pub use manner::{Hint, Manner, USUAL_PATHS};
 
 /// The name of the negative control's `Host` (RFC 2606: it exists nowhere).
 const FOREIGN: &str = "gnomon-control.invalid";
-const MAX_HOPS: u8 = 3;
+/// Software that keeps sites apart by name, as `Server` names it.
+const FRONTS: [&str; 9] = ["nginx", "caddy", "envoy", "traefik", "apache", "haproxy", "cloudflare", "openresty", "istio"];
 /// Ports that usually speak TLS; the other way is tried when this one fails.
 const TLS_FIRST: [u16; 5] = [443, 4443, 8443, 9443, 10443];
 
@@ -81,7 +37,15 @@ struct Todo {
     path: String,
     /// Instead of the usual name.
     host: Option<String>,
+    /// To be asked within.
+    session: Option<String>,
     hops: u8,
+}
+
+impl Todo {
+    fn new(ask: Ask, path: &str, host: Option<String>) -> Todo {
+        Todo { ask, path: path.to_owned(), host, session: None, hops: 0 }
+    }
 }
 
 /// What the server runs on, as far as it changes what is gentle.
@@ -91,6 +55,8 @@ struct Traits {
     cors: bool,
     /// A 404 to POST means that no method has this route.
     absent_is_absent: bool,
+    /// Something stands in front that may keep several sites apart by `Host`.
+    proxied: bool,
 }
 
 #[derive(Debug)]
@@ -110,6 +76,12 @@ pub struct Interrogation {
     silent: u8,
     other_rpc: u8,
     gates: BTreeSet<String>,
+    /// Where `server/discover` was refused as a server refuses nonsense: no negative control is needed there.
+    refused: BTreeSet<String>,
+    /// Stream paths asked by `GET` or looked at by `OPTIONS`.
+    streamed: BTreeSet<String>,
+    /// Sessions to be ended, or ended already; at most one for each question.
+    minted: BTreeSet<String>,
     localhost_tried: bool,
     /// A stream route that takes GET only.
     get_only: Option<String>,
@@ -119,7 +91,7 @@ pub struct Interrogation {
     absent: bool,
     waited: bool,
     pause: bool,
-    sessions: (u16, u16),
+    ended: u16,
 }
 
 impl Interrogation {
@@ -131,7 +103,7 @@ impl Interrogation {
             if let Some(path) = safe_target(path)
                 && seen.insert(path.clone())
             {
-                todo.push_back(Todo { ask: Ask::Discover, path, host: None, hops: 0 });
+                todo.push_back(Todo::new(Ask::Discover, &path, None));
             }
         }
         Interrogation {
@@ -149,6 +121,9 @@ impl Interrogation {
             silent: 0,
             other_rpc: 0,
             gates: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            streamed: BTreeSet::new(),
+            minted: BTreeSet::new(),
             localhost_tried: false,
             get_only: None,
             signs: Vec::new(),
@@ -157,7 +132,7 @@ impl Interrogation {
             absent: false,
             waited: false,
             pause: false,
-            sessions: (0, 0),
+            ended: 0,
         }
     }
 
@@ -170,6 +145,7 @@ impl Interrogation {
         loop {
             let todo = self.todo.pop_front()?;
             let ends_session = matches!(todo.ask, Ask::EndSession(_));
+            let todo = self.by_the_stream(todo);
             if self.asked >= self.manner.max_questions && !ends_session {
                 continue;
             }
@@ -181,9 +157,9 @@ impl Interrogation {
                 None => host_header(name.as_deref(), self.endpoint, self.tls),
             };
             let server_name = name.filter(|n| n != "localhost");
-            let (path, ask) = (todo.path.clone(), todo.ask.clone());
+            let (path, ask, session) = (todo.path.clone(), todo.ask.clone(), todo.session.clone());
             self.current = Some(todo);
-            return Some(Question { endpoint: self.endpoint, tls: self.tls, server_name, host, path, ask, nonce });
+            return Some(Question { endpoint: self.endpoint, tls: self.tls, server_name, host, path, ask, session, nonce });
         }
     }
 
@@ -196,30 +172,48 @@ impl Interrogation {
     pub fn absorb(&mut self, question: &Question, outcome: &Outcome) {
         let Some(todo) = self.current.take() else { return };
         let foreign = todo.host.as_deref() == Some(FOREIGN);
-        let Reading { signs, kind, session } = read(question, outcome, foreign);
+        let Reading { mut signs, kind, session } = read(question, outcome, foreign);
         self.notice(outcome);
+        if matches!(todo.ask, Ask::EndSession(_)) {
+            // 404: it is gone already.
+            let ended = matches!(outcome, Outcome::Answer(a) if matches!(a.head.status, 200..=299 | 404));
+            self.ended = self.ended.saturating_add(u16::from(ended));
+            return;
+        }
+        if foreign && todo.ask == Ask::Initialize && kind != Kind::Good {
+            // Another site may have answered: what it said is not this server's word.
+            signs.retain(|s| matches!(s.mark, "probe.server.host-guard" | "probe.server.session-header" | "probe.control.answered"));
+        }
         for sign in signs {
             // A message endpoint is known by its stream.
             let stream = self.get_only.clone().filter(|_| sign.mark == "probe.server.message-refusal");
             self.signs.push((stream.unwrap_or_else(|| todo.path.clone()), sign));
         }
-        if matches!(todo.ask, Ask::EndSession(_)) {
-            // 404: it is gone already.
-            let ended = matches!(outcome, Outcome::Answer(a) if matches!(a.head.status, 200..=299 | 404));
-            self.sessions.1 = self.sessions.1.saturating_add(u16::from(ended));
-            return;
+        if let Some(id) = session.clone().filter(|id| self.minted.insert(id.clone())) {
+            self.first(Ask::EndSession(id), &todo.path, todo.host.clone());
         }
-        self.go_on(&todo, kind, foreign, outcome);
-        if let Some(session) = session {
-            self.sessions.0 = self.sessions.0.saturating_add(1);
-            self.first(Ask::EndSession(session), &todo.path, todo.host.clone());
+        match kind {
+            // Its server forgot it together with the refusal; nothing is left to be ended.
+            _ if todo.session.is_some() && is_gone(outcome) => {
+                self.ended = self.ended.saturating_add(1);
+                self.todo.retain(|t| !matches!(&t.ask, Ask::EndSession(id) if Some(id) == todo.session.as_ref()));
+                self.todo.push_front(Todo { session: None, ..todo });
+            }
+            _ if foreign && todo.ask == Ask::Initialize && kind.may_be_another_site() => {
+                self.todo.push_front(Todo { host: None, ..todo });
+            }
+            Kind::TryInitialize => self.initialize(&todo, session),
+            Kind::Refused if todo.ask == Ask::Initialize && todo.session.is_some() => self.todo.push_front(Todo { session: None, ..todo }),
+            // It may take messages where it gives no stream.
+            Kind::Refused if todo.ask == Ask::Stream => self.first(Ask::Discover, &todo.path, None),
+            kind => self.go_on(&todo, kind, foreign, outcome),
         }
     }
 
     fn go_on(&mut self, todo: &Todo, kind: Kind, foreign: bool, outcome: &Outcome) {
         match kind {
             Kind::Good => self.good(todo),
-            Kind::TryInitialize => self.first(Ask::Initialize, &todo.path, todo.host.clone()),
+            Kind::TryInitialize => {}
             Kind::Legacy => self.legacy(&todo.path),
             Kind::Nonsense | Kind::Busy | Kind::Abusive | Kind::NotHttp | Kind::WantsCertificate => self.drop_rest(),
             Kind::ParsesJson => self.stream_after_routes(),
@@ -264,6 +258,8 @@ impl Interrogation {
                 self.spoke_http = true;
                 let head = &answer.head;
                 let text = String::from_utf8_lossy(answer.body.get(..512).unwrap_or(&answer.body)).into_owned();
+                let front = head.get("server").unwrap_or_default().to_ascii_lowercase();
+                self.traits.proxied |= head.get("via").is_some() || FRONTS.iter().any(|f| front.contains(f));
                 let express = head.get("x-powered-by").is_some_and(|v| v.eq_ignore_ascii_case("express"));
                 self.traits.express |= express || (head.status == 404 && text.contains("<pre>Cannot POST /"));
                 self.traits.cors |= head.get("access-control-allow-origin").is_some();
@@ -284,10 +280,25 @@ impl Interrogation {
     fn good(&mut self, todo: &Todo) {
         // One server per endpoint is found; what others it holds is told by hints, which stay.
         self.todo.retain(|t| matches!(t.ask, Ask::EndSession(_)) || (self.hint.paths.contains(&t.path) && t.path != todo.path));
-        if matches!(todo.ask, Ask::Discover | Ask::Initialize) {
-            let foreign = self.manner.foreign_host && todo.host.is_none();
-            self.first(Ask::Control, &todo.path, foreign.then(|| FOREIGN.to_owned()).or_else(|| todo.host.clone()));
+        let asked = matches!(todo.ask, Ask::Discover | Ask::Initialize);
+        if asked && !self.refused.contains(&todo.path) {
+            self.first(Ask::Control, &todo.path, self.foreign(todo));
         }
+    }
+
+    /// `server/discover` was refused; `initialize` may do better. To this server the question was nonsense.
+    fn initialize(&mut self, todo: &Todo, session: Option<String>) {
+        self.refused.insert(todo.path.clone());
+        let facts = Facts { tls: Some(self.tls), ..Facts::default() };
+        let detail = format!("POST {} server/discover {MODERN} was refused", todo.path);
+        self.signs.push((todo.path.clone(), Sign { mark: "probe.control.refused", detail, facts }));
+        self.todo.push_front(Todo { session, ..Todo::new(Ask::Initialize, &todo.path, self.foreign(todo)) });
+    }
+
+    /// The name to ask a second question under: not the server's, where that can mean no other site.
+    fn foreign(&self, todo: &Todo) -> Option<String> {
+        let alone = todo.host.is_none() && !self.traits.proxied;
+        (self.manner.foreign_host && alone).then(|| FOREIGN.to_owned()).or_else(|| todo.host.clone())
     }
 
     fn other_rpc(&mut self) {
@@ -295,52 +306,6 @@ impl Interrogation {
         if self.other_rpc >= 2 {
             self.drop_rest();
         }
-    }
-
-    fn gate(&mut self, todo: &Todo, metadata: Option<&str>) {
-        self.gates.insert(todo.path.clone());
-        if self.gates.len() > 1 {
-            // Everything is gated: that says nothing about any one path.
-            self.signs.retain(|(_, s)| s.mark != "probe.server.auth-gate");
-            return self.drop_rest();
-        }
-        let path = match metadata {
-            Some(url) => self.same_origin(url),
-            None => Some(format!("/.well-known/oauth-protected-resource{}", todo.path.trim_end_matches('/'))),
-        };
-        if let Some(path) = path {
-            self.todo.push_front(Todo { ask: Ask::Metadata, path, host: todo.host.clone(), hops: 0 });
-        }
-    }
-
-    fn host_guard(&mut self, todo: &Todo) {
-        if !std::mem::replace(&mut self.localhost_tried, true) {
-            self.first(todo.ask.clone(), &todo.path, Some("localhost".to_owned()));
-        }
-    }
-
-    fn redirect(&mut self, todo: &Todo, location: &str, keeps_method: bool) {
-        let Some(path) = self.same_origin(location) else { return };
-        let known = path == todo.path || self.todo.iter().any(|t| t.path == path);
-        // 301 and 302 lose the method (RFC 9110 §15.4): only a slash more or less is worth asking for again.
-        let moved = keeps_method || path.trim_end_matches('/') == todo.path.trim_end_matches('/');
-        if moved && todo.hops < MAX_HOPS && path != todo.path {
-            self.todo.retain(|t| !(known && t.path == path && t.ask == todo.ask));
-            self.todo.push_front(Todo { ask: todo.ask.clone(), path, host: todo.host.clone(), hops: todo.hops + 1 });
-        }
-    }
-
-    /// The path of a URL that leads back to where we are; anything else is not ours to ask.
-    fn same_origin(&self, location: &str) -> Option<String> {
-        if location.starts_with('/') && !location.starts_with("//") {
-            return safe_target(location);
-        }
-        let url = url::Url::parse(location).ok()?;
-        let scheme = if self.tls { "https" } else { "http" };
-        let host = url.host_str()?.trim_matches(['[', ']']);
-        let ours = host.parse() == Ok(self.endpoint.address) || self.name().as_deref() == Some(host);
-        let port = url.port_or_known_default()? == self.endpoint.port;
-        (url.scheme() == scheme && ours && port).then(|| safe_target(url.path()))?
     }
 
     fn not_found(&mut self, todo: &Todo) {
@@ -357,94 +322,8 @@ impl Interrogation {
         }
     }
 
-    /// A path that may hold an event stream: ask for it, or look first where asking can hurt.
-    fn maybe_stream(&mut self, path: &str) {
-        if !is_stream_path(path) || (self.traits.absent_is_absent && self.get_only.is_none()) {
-            return;
-        }
-        if self.traits.express && !self.traits.cors {
-            self.first(Ask::Routes, path, None);
-        } else if self.manner.legacy_get {
-            self.first(Ask::Stream, path, None);
-        }
-    }
-
-    fn routes(&mut self, todo: &Todo, allow: &str) {
-        let takes = |method: &str| allow.split(',').any(|m| m.trim() == method);
-        let get_only = takes("GET") && !takes("POST");
-        match (&todo.ask, todo.path.as_str()) {
-            (Ask::Routes, "/message") if takes("POST") && !takes("GET") => {
-                self.shape("probe.server.sse-routes", "OPTIONS: the stream takes GET only, /message takes POST only");
-                // Only a server with a JSON parser in front is surely not the one that dies of a stream that hangs up.
-                self.drop_rest();
-                self.first(Ask::Garbled, &self.get_only.clone().unwrap_or_default(), None);
-            }
-            (Ask::Routes, "/message") => self.stream_after_routes(),
-            (Ask::Routes, path) if get_only => {
-                self.get_only = Some(path.to_owned());
-                self.first(Ask::Routes, "/message", None);
-            }
-            // Older fastapi-mcp opens its stream at /mcp itself.
-            (Ask::Discover, path) if is_stream_path(path) && !takes("POST") || path.ends_with("/mcp") && get_only => {
-                self.get_only = Some(path.to_owned());
-                if self.manner.legacy_get {
-                    self.first(Ask::Stream, path, None);
-                } else {
-                    self.first(Ask::Discover, "/messages/", None);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn stream_after_routes(&mut self) {
-        if let Some(path) = self.get_only.clone().filter(|_| self.manner.legacy_get) {
-            self.first(Ask::Stream, &path, None);
-        }
-    }
-
-    /// A message endpoint refused: its stream is beside it.
-    fn legacy(&mut self, path: &str) {
-        let stream = match (&self.get_only, path) {
-            (Some(found), _) => found.clone(),
-            (None, p) if is_stream_path(p) => p.to_owned(),
-            _ => "/sse".to_owned(),
-        };
-        if self.get_only.is_some() {
-            self.shape("probe.server.sse-routes", "the stream takes GET only, and a message endpoint beside it wants a session");
-        }
-        let asked = self.signs.iter().any(|(_, s)| s.mark.starts_with("probe.server.endpoint"));
-        if self.manner.legacy_get && !asked {
-            self.todo.retain(|t| t.path != stream);
-            self.first(Ask::Stream, &stream, None);
-        }
-    }
-
-    fn shape(&mut self, mark: &'static str, what: &str) {
-        let path = self.get_only.clone().unwrap_or_else(|| "/sse".to_owned());
-        let facts = Facts { transport: Some(Transport::HttpSse), tls: Some(self.tls), ..Facts::default() };
-        self.signs.push((path, Sign { mark, detail: what.to_owned(), facts }));
-    }
-
-    fn other_scheme(&mut self, todo: &Todo, failed: bool) {
-        if self.spoke_http {
-            // It did speak HTTP this way: what ended is the connection, or the server.
-            self.silent = self.silent.saturating_add(1);
-            if self.silent >= 2 {
-                self.drop_rest();
-            }
-            return;
-        }
-        let wants_ours = self.certificate.as_ref().is_some_and(|c| c.wants_certificate);
-        if std::mem::replace(&mut self.switched, true) || self.hint.tls.is_some() || (failed && wants_ours) {
-            return self.drop_rest();
-        }
-        self.tls = !self.tls;
-        self.todo.push_front(todo.clone());
-    }
-
     fn first(&mut self, ask: Ask, path: &str, host: Option<String>) {
-        self.todo.push_front(Todo { ask, path: path.to_owned(), host, hops: 0 });
+        self.todo.push_front(Todo::new(ask, path, host));
     }
 
     fn drop_rest(&mut self) {
@@ -465,7 +344,7 @@ impl Interrogation {
 
     /// Sessions servers minted for us, and those we ended.
     pub fn sessions(&self) -> (u16, u16) {
-        self.sessions
+        (u16::try_from(self.minted.len()).unwrap_or(u16::MAX), self.ended)
     }
 
     /// Whether to let the server be for a few seconds before the next question; says so once.
@@ -482,69 +361,11 @@ impl Interrogation {
     pub fn reached(&self) -> bool {
         self.reached
     }
-
-    /// All that was learned, as evidence. What speaks only against a place nobody named is left out.
-    pub fn evidence(&self, at: Timestamp) -> Vec<Evidence> {
-        let mut out: Vec<Evidence> = Vec::new();
-        let mut told = BTreeSet::new();
-        for (path, sign) in &self.signs {
-            let place = self.place(path);
-            if self.worth_telling(path, sign) && told.insert((place.clone(), sign.mark)) {
-                out.push(Evidence::new(place, Witness::Probe, sign.mark, at).detail(&sign.detail).facts(sign.facts.clone()));
-            }
-        }
-        if let (Some(tls), Some(first)) = (&self.certificate, out.first().map(|e| e.place.clone())) {
-            out.push(certificate(tls, first, at));
-        } else if let (Some(tls), true) = (&self.certificate, out.is_empty() && self.hint.nominated) {
-            out.push(certificate(tls, self.place(self.known_path()), at));
-        }
-        let silent_here = self.absent || (self.reached && out.is_empty());
-        if self.hint.nominated && silent_here {
-            let what = if self.absent { "connection refused or no answer" } else { "answers, but not as an MCP server" };
-            out.push(Evidence::new(self.place(self.known_path()), Witness::Probe, "probe.context.gone", at).detail(what));
-        }
-        out
-    }
-
-    fn worth_telling(&self, path: &str, sign: &Sign) -> bool {
-        let positive = |mark: &str| mark.starts_with("probe.server.") && !mark.contains("against") && mark != "probe.server.auth-gate";
-        match sign.mark {
-            "probe.server.auth-gate" => path.contains("mcp") || is_stream_path(path) || self.hint.paths.iter().any(|p| p == path),
-            mark if positive(mark) => true,
-            "probe.context.silent-sse" => true,
-            _ => self.hint.nominated || self.signs.iter().any(|(p, s)| p == path && positive(s.mark)),
-        }
-    }
-
-    fn known_path(&self) -> &str {
-        self.hint.paths.first().map_or("", String::as_str)
-    }
-
-    /// Metadata is about the path it was asked for.
-    fn place(&self, path: &str) -> Place {
-        let path = match path.strip_prefix("/.well-known/oauth-protected-resource") {
-            Some(_) => self.gates.first().map_or(path, String::as_str),
-            None => path,
-        };
-        let place = Place::new(self.endpoint).with_target(path);
-        match &self.hint.host {
-            Some(host) => place.with_host(host),
-            None => place,
-        }
-    }
 }
 
-/// `/sse`, `/mcp/sse`, `/events`: where the 2024-11-05 transport opens its stream.
-fn is_stream_path(path: &str) -> bool {
-    matches!(path.trim_end_matches('/').rsplit('/').next(), Some("sse" | "events"))
-}
-
-fn certificate(tls: &TlsFacts, place: Place, at: Timestamp) -> Evidence {
-    let mutual = if tls.wants_certificate { ", asks for a client certificate" } else { "" };
-    let detail = format!("{} {} by {}, names {}, until {}{mutual}", tls.version, tls.subject, tls.issuer, tls.names.join(" "), tls.expires);
-    let auth = tls.wants_certificate.then_some(Auth::Mtls);
-    let facts = Facts { tls: Some(true), auth, ..Facts::default() };
-    Evidence::new(place, Witness::Probe, "probe.context.certificate", at).detail(&detail).facts(facts)
+/// 404 to a session (MCP 2025-03-26 basic/transports, Session Management).
+fn is_gone(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Answer(a) if a.head.status == 404 && a.text().to_ascii_lowercase().contains("session"))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub enum Ask {
     Garbled,
     /// `GET`: whether there is a page, that is, whether this is made for browsers.
     Page,
-    /// `GET` an event stream, then `initialize` and the control on the endpoint it announces (2024-11-05).
+    /// `GET` an event stream, then `initialize` on the endpoint it announces, answered on the stream (2024-11-05).
     Stream,
     /// `GET` protected-resource metadata (RFC 9728).
     Metadata,
@@ -46,6 +46,8 @@ pub struct Question {
     pub host: String,
     pub path: String,
     pub ask: Ask,
+    /// The session to ask within: one that was minted for us.
+    pub session: Option<String>,
     /// The JSON-RPC id: an answer must repeat it.
     pub nonce: String,
 }
@@ -107,6 +109,9 @@ impl Question {
             Ask::Control => head.push_str(&format!("MCP-Protocol-Version: {BOGUS}\r\nMcp-Method: gnomon/control\r\n")),
             Ask::EndSession(id) => head.push_str(&format!("Mcp-Session-Id: {id}\r\n")),
             _ => {}
+        }
+        if let Some(id) = &self.session {
+            head.push_str(&format!("Mcp-Session-Id: {id}\r\n"));
         }
         if let Some(body) = &body {
             head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
@@ -175,7 +180,7 @@ mod tests {
     fn question(ask: Ask) -> String {
         let endpoint: Endpoint = "10.0.0.5:3001".parse().unwrap();
         let host = host_header(None, endpoint, false);
-        let q = Question { endpoint, tls: false, server_name: None, host, path: "/mcp".into(), ask, nonce: "n1".into() };
+        let q = Question { endpoint, tls: false, server_name: None, host, path: "/mcp".into(), ask, session: None, nonce: "n1".into() };
         String::from_utf8(q.bytes(&Identity { contact: "https://x.test/scan".into() })).unwrap()
     }
 

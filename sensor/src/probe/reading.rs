@@ -63,6 +63,24 @@ pub enum Kind {
     TlsFailed,
 }
 
+impl Kind {
+    /// Under a `Host` that is not the server's: whether another site may have said so.
+    pub fn may_be_another_site(&self) -> bool {
+        matches!(
+            self,
+            Kind::HostGuard
+                | Kind::NotFound
+                | Kind::Page
+                | Kind::Refused
+                | Kind::TryInitialize
+                | Kind::Legacy
+                | Kind::Gate(_)
+                | Kind::Redirect(..)
+                | Kind::Routes(_)
+        )
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Reading {
     pub signs: Vec<Sign>,
@@ -77,13 +95,13 @@ pub fn read(question: &Question, outcome: &Outcome, foreign: bool) -> Reading {
         Outcome::Answer(answer) => answer,
         other => return Reading { signs: Vec::new(), kind: silence(other), session: None },
     };
-    let mut reader = Reader { question, answer, signs: Vec::new() };
+    let mut reader = Reader { question, answer, foreign, signs: Vec::new() };
     let session = answer.head.get("mcp-session-id").and_then(safe_session);
     if session.is_some() && question.ask != Ask::Control {
         reader.sign("probe.server.session-header", "Mcp-Session-Id", legacy_facts());
     }
     reader.cors();
-    let kind = reader.kind(foreign);
+    let kind = reader.kind();
     let mut signs = reader.signs;
     for sign in &mut signs {
         sign.facts.tls = Some(question.tls);
@@ -116,6 +134,7 @@ fn legacy_facts() -> Facts {
 struct Reader<'a> {
     question: &'a Question,
     answer: &'a Answer,
+    foreign: bool,
     signs: Vec<Sign>,
 }
 
@@ -136,7 +155,7 @@ impl Reader<'_> {
         }
     }
 
-    fn kind(&mut self, foreign: bool) -> Kind {
+    fn kind(&mut self) -> Kind {
         let status = self.answer.head.status;
         if !self.question.tls && asks_for_tls(status, &self.answer.text()) {
             return Kind::WantsTls;
@@ -148,7 +167,7 @@ impl Reader<'_> {
         match self.question.ask {
             Ask::Stream => self.stream(),
             Ask::Metadata => self.metadata(),
-            Ask::Control => self.control(foreign),
+            Ask::Control => self.control(),
             Ask::Routes => match self.answer.head.get("allow") {
                 Some(allow) => Kind::Routes(allow.to_ascii_uppercase()),
                 None => self.plain(),
@@ -162,6 +181,8 @@ impl Reader<'_> {
     fn message(&mut self) -> Kind {
         match self.answer.rpc(&self.question.nonce) {
             Some(rpc) => self.rpc(&rpc),
+            // Too long to be read, but of a session.
+            None if self.answer.cut && self.signs.iter().any(|s| s.mark == "probe.server.session-header") => Kind::Good,
             None => self.refusal(),
         }
     }
@@ -209,6 +230,7 @@ impl Reader<'_> {
                     server_info: Some(info),
                     ..open(self.question)
                 };
+                let (what, facts) = self.under_any_name(what, facts);
                 self.sign("probe.server.initialize-result", &what, facts);
                 Kind::Good
             }
@@ -336,7 +358,8 @@ impl Reader<'_> {
         Kind::Page
     }
 
-    fn control(&mut self, foreign: bool) -> Kind {
+    fn control(&mut self) -> Kind {
+        let foreign = self.foreign;
         let status = self.answer.head.status;
         let rpc = self.answer.rpc(&self.question.nonce);
         if let Some((_, About::Host, _)) = words::find(status, &self.answer.text()) {
@@ -348,12 +371,7 @@ impl Reader<'_> {
                 Kind::Nonsense
             }
             Some(rpc::Answer { error: Some(fault), .. }) => {
-                let mut facts = Facts::default();
-                if foreign {
-                    facts.exposures.insert(Exposure::ForeignHostAccepted);
-                }
-                let said = format!("{} {}", fault.code, fault.message);
-                let said = if foreign { format!("{said} (a foreign Host was accepted)") } else { said };
+                let (said, facts) = self.under_any_name(format!("{} {}", fault.code, fault.message), Facts::default());
                 self.sign("probe.control.refused", &said, facts);
                 Kind::Refused
             }
@@ -365,6 +383,15 @@ impl Reader<'_> {
             }
             _ => Kind::Page,
         }
+    }
+
+    /// An answer given under a `Host` that is not the server's: it takes any.
+    fn under_any_name(&self, said: String, mut facts: Facts) -> (String, Facts) {
+        if !self.foreign {
+            return (said, facts);
+        }
+        facts.exposures.insert(Exposure::ForeignHostAccepted);
+        (format!("{said} (a foreign Host was accepted)"), facts)
     }
 
     fn stream(&mut self) -> Kind {
@@ -381,8 +408,7 @@ impl Reader<'_> {
         // The message URI holds a session: its path is kept, its query is not.
         let uri = endpoint.data.split('?').next().unwrap_or_default().to_owned();
         let said = |nonce: &str| pick(self.answer.stream.iter(), nonce).filter(|a| a.id.as_deref() == Some(nonce));
-        let first = self.answer.posted.first().and_then(|(nonce, _)| said(nonce));
-        let second = self.answer.posted.get(1).and_then(|(nonce, _)| said(nonce));
+        let first = self.answer.posted.as_ref().and_then(|(nonce, _)| said(nonce));
         let Some((revision, info)) = first.and_then(|a| a.result).and_then(|r| rpc::initialized(&r)) else {
             self.sign(
                 "probe.server.endpoint-unanswered",
@@ -394,18 +420,10 @@ impl Reader<'_> {
         self.sign("probe.server.endpoint-event", &format!("event endpoint {uri}"), facts.clone());
         let what = format!("protocolVersion {revision}, serverInfo {}", info.name);
         self.sign("probe.server.initialize-result", &what, Facts { revisions: [revision].into(), server_info: Some(info), ..facts });
-        match second {
-            Some(a) if a.result.is_some() => {
-                self.sign("probe.control.answered", "a method nobody has was answered", Facts::default());
-                Kind::Nonsense
-            }
-            Some(a) => {
-                let said = a.error.map(|f| format!("{} {}", f.code, f.message)).unwrap_or_default();
-                self.sign("probe.control.refused", &said, Facts::default());
-                Kind::Good
-            }
-            None => Kind::Good,
+        if self.answer.posted.as_ref().is_some_and(|(_, status)| (200..300).contains(status)) {
+            self.sign("probe.control.two-channels", &format!("posted to {uri}, answered on the stream"), Facts::default());
         }
+        Kind::Good
     }
 }
 

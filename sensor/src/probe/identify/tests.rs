@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::probe::{answer::Answer, http1::Head};
-use rules::{confidence::Confidence, pack::Pack, server::Server};
+use rules::{Timestamp, confidence::Confidence, endpoint::Place, pack::Pack, server::Server};
 
 type Reply = (u16, Vec<(&'static str, &'static str)>, String);
 
@@ -60,18 +60,105 @@ fn a_modern_server_on_a_usual_path_takes_two_requests() {
 }
 
 #[test]
-fn every_session_is_ended() {
+fn a_server_of_before_takes_two_requests_and_shows_that_it_takes_any_host() {
+    let missing = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Bad Request: Unsupported protocol version"}}"#;
+    let mut hosts = Vec::new();
+    let (asked, found) = play(Hint::default(), Manner::default(), |q| {
+        hosts.push(q.host.clone());
+        if q.ask == Ask::Initialize { json(200, INITIALIZED) } else { json(400, missing) }
+    });
+    assert_eq!(asked, ["POST /mcp server/discover", "POST /mcp initialize"]);
+    assert_eq!(hosts, ["10.0.0.5:3001", "gnomon-control.invalid:3001"]);
+    assert_eq!(found, [("/mcp".to_owned(), Confidence::Confirmed, true)]);
+}
+
+#[test]
+fn a_session_given_is_used_and_ended() {
     let missing = r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Bad Request: Missing session ID"}}"#;
-    let (asked, found) = play(Hint::default(), Manner::default(), |q| match q.ask {
-        Ask::EndSession(_) => json(200, "null"),
-        Ask::Initialize => (200, vec![("mcp-session-id", "s2")], INITIALIZED.to_owned()),
+    let mut within = Vec::new();
+    let (asked, found) = play(Hint::default(), Manner::default(), |q| {
+        within.push(q.session.clone());
+        match q.ask {
+            Ask::EndSession(_) => json(200, "null"),
+            Ask::Initialize => (200, vec![("mcp-session-id", "s1")], INITIALIZED.to_owned()),
+            _ => (400, vec![("mcp-session-id", "s1")], missing.to_owned()),
+        }
+    });
+    assert_eq!(asked, ["POST /mcp server/discover", "POST /mcp initialize", "DELETE /mcp"]);
+    assert_eq!(within, [None, Some("s1".to_owned()), None]);
+    assert_eq!(found, [("/mcp".to_owned(), Confidence::Confirmed, true)]);
+}
+
+#[test]
+fn a_session_forgotten_with_its_refusal_is_not_asked_for_again() {
+    let missing = r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Bad Request: Missing session ID"}}"#;
+    let gone = r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Session not found"}}"#;
+    let (asked, found) = play(Hint::default(), Manner::default(), |q| match (&q.ask, q.session.as_deref()) {
+        (Ask::EndSession(_), _) => json(200, "null"),
+        (Ask::Initialize, None) => (200, vec![("mcp-session-id", "s2")], INITIALIZED.to_owned()),
+        (_, Some(_)) => json(404, gone),
         _ => (400, vec![("mcp-session-id", "s1")], missing.to_owned()),
     });
-    assert_eq!(
-        asked,
-        ["POST /mcp server/discover", "DELETE /mcp", "POST /mcp initialize", "DELETE /mcp", "POST /mcp negative control", "DELETE /mcp"]
-    );
+    assert_eq!(asked, ["POST /mcp server/discover", "POST /mcp initialize", "POST /mcp initialize", "DELETE /mcp"]);
     assert_eq!(found, [("/mcp".to_owned(), Confidence::Confirmed, true)]);
+}
+
+#[test]
+fn a_foreign_host_that_leads_elsewhere_costs_one_more_question_and_no_session() {
+    let missing = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Bad Request: Server not initialized"}}"#;
+    for elsewhere in [(421, "Invalid Host header"), (404, "no such site"), (200, "<html>another site</html>")] {
+        let (asked, found) = play(Hint::default(), Manner::default(), |q| match (&q.ask, q.host.as_str()) {
+            (_, "gnomon-control.invalid:3001") => (elsewhere.0, vec![], elsewhere.1.to_owned()),
+            (Ask::EndSession(_), _) => json(200, ""),
+            (Ask::Initialize, _) => (200, vec![("mcp-session-id", "s1")], INITIALIZED.to_owned()),
+            _ => json(400, missing),
+        });
+        assert_eq!(asked, ["POST /mcp server/discover", "POST /mcp initialize", "POST /mcp initialize", "DELETE /mcp"]);
+        assert_eq!(found, [("/mcp".to_owned(), Confidence::Confirmed, true)]);
+    }
+    let (asked, _) = play(Hint::default(), Manner::default(), |q| match (&q.ask, q.host.as_str()) {
+        (_, "gnomon-control.invalid:3001") => panic!("what stands in front keeps sites apart by name"),
+        (Ask::Initialize, _) => json(200, INITIALIZED),
+        _ => (400, vec![("server", "nginx/1.24.0")], missing.to_owned()),
+    });
+    assert_eq!(asked.len(), 2);
+}
+
+#[test]
+fn every_session_is_ended_however_many() {
+    let mut minted = 0;
+    let (asked, _) = play(Hint::default(), Manner { max_questions: 5, ..Manner::default() }, |q| {
+        minted += 1;
+        let id: &'static str = format!("s{minted}").leak();
+        if matches!(q.ask, Ask::EndSession(_)) { json(200, "") } else { (404, vec![("mcp-session-id", id)], String::new()) }
+    });
+    let ends = asked.iter().filter(|a| a.starts_with("DELETE")).count();
+    assert_eq!((ends, ends * 2), (3, asked.len()), "{asked:?}");
+}
+
+#[test]
+fn one_server_that_answers_everywhere_too_long_to_be_read_is_one() {
+    let mut interrogation = Interrogation::new("10.0.0.5:3001".parse().unwrap(), Hint::default(), Manner::default(), 7);
+    while let Some(question) = interrogation.next_question() {
+        let headers = [("mcp-session-id", "s1"), ("content-type", "application/json")];
+        let headers = headers.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
+        let answer =
+            Answer { head: Head { status: 200, headers }, body: b"{\"jsonrpc\":\"2.0\",".to_vec(), cut: true, ..Answer::default() };
+        interrogation.absorb(&question, &Outcome::Answer(Box::new(answer)));
+    }
+    let places: BTreeSet<_> = interrogation.evidence(Timestamp::UNIX_EPOCH).into_iter().map(|e| e.place).collect();
+    assert_eq!(places.len(), 1, "{places:?}");
+}
+
+#[test]
+fn what_is_known_to_be_no_express_is_asked_for_its_stream_at_once() {
+    let (asked, _) = play(Hint::default(), Manner::default(), |q| match (&q.ask, q.path.as_str()) {
+        (Ask::Stream, "/sse") => (405, vec![("allow", "POST")], String::new()),
+        (Ask::Discover, "/sse") => json(200, DISCOVERED),
+        (Ask::Control, "/sse") => json(404, r#"{"jsonrpc":"2.0","id":"NONCE","error":{"code":-32601,"message":"no"}}"#),
+        _ => not_found(),
+    });
+    assert_eq!(asked, ["POST /mcp server/discover", "GET /sse event stream", "POST /sse server/discover", "POST /sse negative control"]);
 }
 
 #[test]

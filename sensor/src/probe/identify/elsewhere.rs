@@ -1,0 +1,71 @@
+//! Answers that point elsewhere: to a gate, another name, another path, another scheme. Never to another origin.
+
+use super::{Ask, Interrogation, Todo};
+use crate::probe::question::safe_target;
+
+const MAX_HOPS: u8 = 3;
+
+impl Interrogation {
+    pub(super) fn gate(&mut self, todo: &Todo, metadata: Option<&str>) {
+        self.gates.insert(todo.path.clone());
+        if self.gates.len() > 1 {
+            // Everything is gated: that says nothing about any one path.
+            self.signs.retain(|(_, s)| s.mark != "probe.server.auth-gate");
+            return self.drop_rest();
+        }
+        let path = match metadata {
+            Some(url) => self.same_origin(url),
+            None => Some(format!("/.well-known/oauth-protected-resource{}", todo.path.trim_end_matches('/'))),
+        };
+        if let Some(path) = path {
+            self.todo.push_front(Todo::new(Ask::Metadata, &path, todo.host.clone()));
+        }
+    }
+
+    pub(super) fn host_guard(&mut self, todo: &Todo) {
+        if !std::mem::replace(&mut self.localhost_tried, true) {
+            self.first(todo.ask.clone(), &todo.path, Some("localhost".to_owned()));
+        }
+    }
+
+    pub(super) fn redirect(&mut self, todo: &Todo, location: &str, keeps_method: bool) {
+        let Some(path) = self.same_origin(location) else { return };
+        let known = path == todo.path || self.todo.iter().any(|t| t.path == path);
+        // 301 and 302 lose the method (RFC 9110 §15.4): only a slash more or less is worth asking for again.
+        let moved = keeps_method || path.trim_end_matches('/') == todo.path.trim_end_matches('/');
+        if moved && todo.hops < MAX_HOPS && path != todo.path {
+            self.todo.retain(|t| !(known && t.path == path && t.ask == todo.ask));
+            self.todo.push_front(Todo { path, hops: todo.hops + 1, ..todo.clone() });
+        }
+    }
+
+    /// The path of a URL that leads back to where we are; anything else is not ours to ask.
+    pub(super) fn same_origin(&self, location: &str) -> Option<String> {
+        if location.starts_with('/') && !location.starts_with("//") {
+            return safe_target(location);
+        }
+        let url = url::Url::parse(location).ok()?;
+        let scheme = if self.tls { "https" } else { "http" };
+        let host = url.host_str()?.trim_matches(['[', ']']);
+        let ours = host.parse() == Ok(self.endpoint.address) || self.name().as_deref() == Some(host);
+        let port = url.port_or_known_default()? == self.endpoint.port;
+        (url.scheme() == scheme && ours && port).then(|| safe_target(url.path()))?
+    }
+
+    pub(super) fn other_scheme(&mut self, todo: &Todo, failed: bool) {
+        if self.spoke_http {
+            // It did speak HTTP this way: what ended is the connection, or the server.
+            self.silent = self.silent.saturating_add(1);
+            if self.silent >= 2 {
+                self.drop_rest();
+            }
+            return;
+        }
+        let wants_ours = self.certificate.as_ref().is_some_and(|c| c.wants_certificate);
+        if std::mem::replace(&mut self.switched, true) || self.hint.tls.is_some() || (failed && wants_ours) {
+            return self.drop_rest();
+        }
+        self.tls = !self.tls;
+        self.todo.push_front(todo.clone());
+    }
+}

@@ -1,0 +1,52 @@
+//! What is known about an endpoint beforehand, and how far an interrogation may go.
+
+use std::sync::Arc;
+
+/// What somebody else already knows about an endpoint: passive traffic, a client's configuration, the inventory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    /// A name for `Host` and SNI.
+    pub host: Option<String>,
+    /// Asked before the usual paths.
+    pub paths: Vec<String>,
+    pub tls: Option<bool>,
+    /// Somebody says there is an MCP server here: counter-evidence and absence are then worth reporting.
+    pub nominated: bool,
+}
+
+/// How far an interrogation may go.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    pub paths: Arc<[String]>,
+    /// Ask `GET` for an event stream where gentler questions left it open.
+    pub legacy_get: bool,
+    /// Send the negative control under a `Host` that is not the server's, to learn whether it checks.
+    pub foreign_host: bool,
+    /// Questions per endpoint, but for the ending of sessions.
+    pub max_questions: u16,
+}
+
+/// Paths MCP servers are found on, most likely first: SDK defaults, bridges, Java, gradio, Home Assistant.
+pub const USUAL_PATHS: [&str; 14] = [
+    "/mcp",
+    "/sse",
+    "/",
+    "/mcp/",
+    "/api/mcp",
+    "/v1/mcp",
+    "/mcp/sse",
+    "/api/mcp/",
+    "/mcp/v1",
+    "/api/v1/mcp",
+    "/gradio_api/mcp/",
+    "/mcp/message",
+    "/mcp_server/sse",
+    "/api/sse",
+];
+
+impl Default for Manner {
+    fn default() -> Self {
+        let paths = USUAL_PATHS.iter().map(|p| (*p).to_owned()).collect();
+        Manner { paths, legacy_get: true, foreign_host: true, max_questions: 32 }
+    }
+}

@@ -1,0 +1,78 @@
+//! What an interrogation learned, as evidence.
+
+use super::{Interrogation, Sign, stream::is_stream_path};
+use crate::probe::answer::TlsFacts;
+use rules::{
+    Timestamp,
+    endpoint::Place,
+    evidence::{Auth, Evidence, Facts, Witness},
+};
+use std::collections::BTreeSet;
+
+impl Interrogation {
+    /// All that was learned, as evidence. What speaks only against a place nobody named is left out.
+    pub fn evidence(&self, at: Timestamp) -> Vec<Evidence> {
+        let mut out: Vec<Evidence> = Vec::new();
+        let mut told = BTreeSet::new();
+        for (path, sign) in self.signs.iter().filter(|(path, _)| !self.is_repetition(path)) {
+            let place = self.place(path);
+            if self.worth_telling(path, sign) && told.insert((place.clone(), sign.mark)) {
+                out.push(Evidence::new(place, Witness::Probe, sign.mark, at).detail(&sign.detail).facts(sign.facts.clone()));
+            }
+        }
+        if let (Some(tls), Some(first)) = (&self.certificate, out.first().map(|e| e.place.clone())) {
+            out.push(certificate(tls, first, at));
+        } else if let (Some(tls), true) = (&self.certificate, out.is_empty() && self.hint.nominated) {
+            out.push(certificate(tls, self.place(self.known_path()), at));
+        }
+        let silent_here = self.absent || (self.reached && out.is_empty());
+        if self.hint.nominated && silent_here {
+            let what = if self.absent { "connection refused or no answer" } else { "answers, but not as an MCP server" };
+            out.push(Evidence::new(self.place(self.known_path()), Witness::Probe, "probe.context.gone", at).detail(what));
+        }
+        out
+    }
+
+    /// One server that answers everywhere alike is one server, told where it was first asked.
+    fn is_repetition(&self, path: &str) -> bool {
+        let marks = |path: &str| self.signs.iter().filter(|(p, _)| p == path).map(|(_, s)| s.mark).collect::<BTreeSet<_>>();
+        let mine = marks(path);
+        let before = self.signs.iter().map(|(p, _)| p.as_str()).take_while(|p| *p != path).collect::<BTreeSet<_>>();
+        !self.hint.paths.iter().any(|p| p == path) && before.into_iter().any(|p| marks(p) == mine)
+    }
+
+    fn worth_telling(&self, path: &str, sign: &Sign) -> bool {
+        let positive = |mark: &str| mark.starts_with("probe.server.") && !mark.contains("against") && mark != "probe.server.auth-gate";
+        match sign.mark {
+            "probe.server.auth-gate" => path.contains("mcp") || is_stream_path(path) || self.hint.paths.iter().any(|p| p == path),
+            mark if positive(mark) => true,
+            "probe.context.silent-sse" => true,
+            _ => self.hint.nominated || self.signs.iter().any(|(p, s)| p == path && positive(s.mark)),
+        }
+    }
+
+    fn known_path(&self) -> &str {
+        self.hint.paths.first().map_or("", String::as_str)
+    }
+
+    /// Metadata is about the path it was asked for.
+    fn place(&self, path: &str) -> Place {
+        let path = match path.strip_prefix("/.well-known/oauth-protected-resource") {
+            Some(_) => self.gates.first().map_or(path, String::as_str),
+            None => path,
+        };
+        let place = Place::new(self.endpoint).with_target(path);
+        match &self.hint.host {
+            Some(host) => place.with_host(host),
+            None => place,
+        }
+    }
+}
+
+fn certificate(tls: &TlsFacts, place: Place, at: Timestamp) -> Evidence {
+    let mutual = if tls.wants_certificate { ", asks for a client certificate" } else { "" };
+    let detail = format!("{} {} by {}, names {}, until {}{mutual}", tls.version, tls.subject, tls.issuer, tls.names.join(" "), tls.expires);
+    let auth = tls.wants_certificate.then_some(Auth::Mtls);
+    let facts = Facts { tls: Some(true), auth, ..Facts::default() };
+    Evidence::new(place, Witness::Probe, "probe.context.certificate", at).detail(&detail).facts(facts)
+}
