@@ -12,7 +12,7 @@ use rules::{
     decision::{Action, DecisionSet},
     endpoint::Endpoint,
 };
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{collections::HashMap, fmt, net::IpAddr, time::Duration};
 
 /// What is wrong, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Against<'a> {
     /// A person said that so many are meant.
     pub many_new: bool,
     pub lease: Duration,
+    /// Blocks that stay as they are beside these: judged before, by the same facts.
+    pub beside: usize,
 }
 
 /// Objections shown of one kind; more are counted.
@@ -47,8 +49,13 @@ pub fn objections(ruleset: &Ruleset, against: &Against<'_>) -> Vec<Objection> {
     let mut found = Found::default();
     limits(ruleset, against, &mut found);
     agents(ruleset, against, &mut found);
+    let kept =
+        against.set.protected_endpoints.iter().map(|e| (e.address.to_canonical(), e.port, "registered or protected by the same set"));
+    let ours =
+        against.config.protected_endpoints.iter().map(|e| (e.address.to_canonical(), e.port, "protected by this host's configuration"));
+    let places = ours.chain(kept).map(|(address, port, why)| ((address, port), why)).collect();
     for endpoint in ruleset.blocks.keys() {
-        if let Some(why) = protected(*endpoint, against) {
+        if let Some(why) = protected(*endpoint, against, &places) {
             found.push(endpoint, why);
         }
     }
@@ -87,7 +94,7 @@ fn limits(ruleset: &Ruleset, against: &Against<'_>, found: &mut Found) {
     if ruleset.hooks.is_empty() {
         found.push("hooks", "none: nothing would be judged; name output, input or forward");
     }
-    let blocks = ruleset.blocks.values().filter(|b| b.action == Action::Block).count();
+    let blocks = ruleset.blocks.values().filter(|b| b.action == Action::Block).count() + against.beside;
     if blocks > limits.max_blocks {
         found.push(format!("{blocks} blocks"), format!("more than max_blocks = {}", limits.max_blocks));
     }
@@ -124,11 +131,10 @@ fn agents(ruleset: &Ruleset, against: &Against<'_>, found: &mut Found) {
     }
 }
 
-fn protected(endpoint: Endpoint, against: &Against<'_>) -> Option<&'static str> {
+fn protected(endpoint: Endpoint, against: &Against<'_>, places: &HashMap<(IpAddr, u16), &'static str>) -> Option<&'static str> {
     let Endpoint { address, port } = endpoint;
     let Against { set, facts, config, .. } = *against;
-    let same = |other: &Endpoint| other.port == port && other.address.to_canonical() == address;
-    let own = facts.own.iter().any(|a| a.to_canonical() == address);
+    let own = facts.own.contains(&address);
     let at_input = config.hooks.contains(&Hook::Input);
     match () {
         () if address != address.to_canonical() => Some("an IPv4 address written as IPv6: the kernel would never match it"),
@@ -136,16 +142,12 @@ fn protected(endpoint: Endpoint, against: &Against<'_>) -> Option<&'static str> 
         () if port == 0 => Some("port 0"),
         () if address.is_loopback() => Some("loopback"),
         () if address.is_multicast() || is_link_local(address) || is_broadcast(address) => Some("link-local, multicast or broadcast"),
-        () if matches!(port, 53 | 853) => Some("DNS"),
-        () if matches!(port, 67 | 68 | 546 | 547) => Some("DHCP"),
-        () if port == 123 => Some("NTP"),
         () if own && !at_input => Some("this host itself"),
         () if own && config.ssh_ports.contains(&port) => Some("this host's SSH"),
         () if facts.gateways.contains(&address) => Some("a default gateway"),
         () if facts.resolvers.contains(&address) => Some("a resolver"),
-        () if set.protected_endpoints.iter().any(same) => Some("registered or protected by the same set"),
+        () if places.contains_key(&(address, port)) => places.get(&(address, port)).copied(),
         () if set.protected.iter().any(|n| n.contains(&address)) => Some("in a network that the same set protects"),
-        () if config.protected_endpoints.iter().any(same) => Some("protected by this host's configuration"),
         () if config.protected.iter().any(|n| n.contains(&address)) => Some("in a management network"),
         () => None,
     }

@@ -318,7 +318,7 @@ impl Core {
     fn on_enacted(&mut self, generation: u64, cause: &Cause, result: Result<Enacted, Error>, now: Now) -> Vec<Effect> {
         match result {
             Ok(enacted) => {
-                self.renew_at = Some(now.mono + enacted.lease / 3);
+                self.renew_at = Some(now.mono + enacted.renew_in);
                 self.said_expired = None;
                 self.complaint = None;
                 let report = crate::operator::applied(&self.point, generation, &enacted);

@@ -8,7 +8,7 @@ use ring::{
     digest,
     signature::{ED25519, UnparsedPublicKey},
 };
-use rules::{Timestamp, decision::DecisionSet, printable::printable, wire::v1::Signed};
+use rules::{Timestamp, decision::DecisionSet, endpoint::Endpoint, printable::printable, wire::v1::Signed};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Decoded bytes of the largest set that is looked at: 100,000 decisions with long reasons.
@@ -103,14 +103,22 @@ pub(crate) fn open(signed: &Signed, keys: &Keys) -> Result<DecisionSet, Refused>
     if signed.payload.len() > MAX_PAYLOAD / 3 * 4 {
         return Err(Refused::TooLarge);
     }
-    let payload = STANDARD.decode(&signed.payload).map_err(|_| Refused::BadSignature)?;
     let signature = STANDARD.decode(&signed.signature).map_err(|_| Refused::BadSignature)?;
-    let mut message = Vec::with_capacity(signed.domain.len() + 1 + payload.len());
+    // One buffer: a payload may have many megabytes.
+    let mut message = Vec::with_capacity(signed.domain.len() + 1 + signed.payload.len() / 4 * 3 + 3);
     message.extend_from_slice(signed.domain.as_bytes());
     message.push(0);
-    message.extend_from_slice(&payload);
+    let begin = message.len();
+    STANDARD.decode_vec(&signed.payload, &mut message).map_err(|_| Refused::BadSignature)?;
     UnparsedPublicKey::new(&ED25519, key).verify(&message, &signature).map_err(|_| Refused::BadSignature)?;
-    serde_json::from_slice(&payload).map_err(|why| Refused::Unreadable(printable(&why.to_string(), 200)))
+    let payload = message.get(begin..).unwrap_or_default();
+    let mut set: DecisionSet = serde_json::from_slice(payload).map_err(|why| Refused::Unreadable(printable(&why.to_string(), 200)))?;
+    for decision in &mut set.decisions {
+        decision.endpoint = Endpoint::new(decision.endpoint.address, decision.endpoint.port);
+    }
+    // In order of place: so that two sets can be compared in one pass. Mostly they are.
+    set.decisions.sort_by_key(|d| d.endpoint);
+    Ok(set)
 }
 
 #[cfg(test)]

@@ -1,18 +1,25 @@
-//! The kernel's ruleset without `nft`: who changed it, and what our table holds.
+//! The kernel's ruleset without `nft`: who changed it, what our table holds, and its elements changed.
 //!
-//! Three questions over `NETLINK_NETFILTER`: which generation is it (4 us), what is in our table ([`table`]), and the stream of `NEWGEN`
-//! events (within a millisecond of a commit), which name who committed. An overrun stream is not repaired; it only means "look".
+//! Over `NETLINK_NETFILTER`: which generation is it (4 us), what is in our table ([`table`]) or at one key of it, changes of elements
+//! ([`batch`]), and the stream of `NEWGEN` events (within a millisecond of a commit), which name who committed. An overrun stream is not
+//! repaired; it only means "look".
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod batch;
 mod table;
 mod wire;
 
-use crate::present::Present;
+use crate::{
+    present::{Held, Present},
+    render::Transaction,
+};
 use nix::errno::Errno;
-use rules::printable::printable_bytes;
+use rules::{endpoint::Endpoint, printable::printable_bytes};
 use std::io;
 use tokio::sync::mpsc;
 use wire::{Attributes, Messages, Socket};
+
+pub use batch::AT_ONCE;
 
 /// `NFT_MSG_NEWGEN`, `NFT_MSG_GETGEN`
 const NEWGEN: u8 = 15;
@@ -76,6 +83,24 @@ impl Monitor {
     pub fn table(&self) -> io::Result<Option<Present>> {
         // A socket of its own: what an abandoned dump leaves behind goes with it.
         table::read(&Socket::open(0)?)
+    }
+
+    /// What the kernel holds at each of these places, without a look at the others.
+    pub fn held(&self, places: impl Iterator<Item = Endpoint>) -> io::Result<Vec<(Endpoint, Option<Held>)>> {
+        let socket = Socket::open(0)?;
+        places.map(|place| Ok((place, table::ask(&socket, &place)?))).collect()
+    }
+
+    /// Commits everything of a transaction but its skeleton; how many commits that took. Up to [`AT_ONCE`] changes are one. `Err` with
+    /// `ERESTART`: somebody committed since `generation`, and nothing was done.
+    pub fn commit(&self, transaction: &Transaction, generation: Option<u32>, readd: bool) -> io::Result<u32> {
+        let mut commits = 0;
+        for batch in batch::batches(transaction, generation, readd) {
+            // A socket of its own: complaints that nobody waits for go with it.
+            Socket::open(0)?.commit(batch)?;
+            commits += 1;
+        }
+        Ok(commits)
     }
 }
 

@@ -20,7 +20,7 @@ use rules::{
     wire::v1::Signed,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use crate::point::Error;
 
@@ -147,7 +147,7 @@ pub async fn apply(config: &Config, signed: &Signed, approval: Approval) -> Resu
     if let Some(by) = state.confirm_by.filter(|_| state.trial(now)) {
         return Err(Error::TrialRunning(by));
     }
-    let set = point.verify(signed, state.highest, now)?;
+    let set = Arc::new(point.verify(signed, state.highest, now)?);
     let before = known(&point, &state, now);
     let trial = approval.confirm_within.map(|p| p.0);
     let how = Manner {
@@ -176,7 +176,7 @@ pub async fn confirm(config: &Config) -> Result<Applied, Error> {
     let held = point.store.lock().await?;
     let mut state = point.store.load()?;
     let generation = state.current.filter(|_| state.trial(now)).ok_or(Error::NoTrial)?;
-    let set = point.stored(generation, now)?;
+    let set = Arc::new(point.stored(generation, now)?);
     let how = Manner { now, trial: None, many_new: true, hold_back: false, before: Some(&set), new_this_hour: 0, left: Duration::MAX };
     let enacted = point.enact(&held, &set, how, &mut None).await?;
     state.confirm_by = None;

@@ -10,7 +10,7 @@ use crate::{
     netlink::Monitor,
     nft::{self, Nft},
     present::Present,
-    render::{self, Skeleton, Term, Transaction, skeleton},
+    render::{self, Change, Skeleton, Term, Transaction, skeleton},
     ruleset::{self, Block, Ruleset, Withheld},
     state::{self, Guard, State, Store},
 };
@@ -20,10 +20,13 @@ use rules::{
     endpoint::Endpoint,
     wire::v1::Signed,
 };
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+mod amend;
+mod memory;
+
+use amend::Known;
+use memory::Memory;
 
 #[derive(Debug)]
 pub struct Point {
@@ -35,14 +38,9 @@ pub struct Point {
     /// `None`: the kernel does not tell us who changes what; then every look is a full one.
     pub monitor: Option<Monitor>,
     memory: Option<Memory>,
-}
-
-/// What the kernel held at one generation of its ruleset: as long as that stands, there is no need to read 100,000 elements again.
-#[derive(Debug)]
-struct Memory {
-    generation: u32,
-    read_at: Instant,
-    present: Present,
+    known: Option<Known>,
+    /// Whether this kernel renews what is added again: believed until one does not.
+    readd: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -124,8 +122,8 @@ pub struct Enacted {
     pub unknown: Vec<String>,
     /// Whether the kernel did not hold it any more (or not yet). A lease renewed, or a protected address come or gone, is no drift.
     pub drifted: bool,
-    /// When the shortest lease is due for renewal.
-    pub lease: Duration,
+    /// When leases are due for renewal.
+    pub renew_in: Duration,
 }
 
 /// A lease never outlives the set that justifies it.
@@ -138,7 +136,7 @@ pub fn outline(
     set: &DecisionSet,
     facts: &Facts,
     config: &Config,
-    present: Option<&Present>,
+    (present, age): (Option<&Present>, Duration),
     skeleton: Skeleton,
     how: Manner<'_>,
 ) -> Outline {
@@ -165,10 +163,17 @@ pub fn outline(
         new = 0;
     }
     let lease = lease(set, &how);
-    let against =
-        Against { set, facts, config, new_this_hour: if new == 0 { 0 } else { how.new_this_hour + new }, many_new: how.many_new, lease };
+    let against = Against {
+        set,
+        facts,
+        config,
+        new_this_hour: if new == 0 { 0 } else { how.new_this_hour + new },
+        many_new: how.many_new,
+        lease,
+        beside: 0,
+    };
     let objections = check::objections(&ruleset, &against);
-    let transaction = render::render(&ruleset, present, Term { lease, trial: how.trial.map(|t| t.min(lease)), skeleton });
+    let transaction = render::render(&ruleset, present, Term { lease, age, trial: how.trial.map(|t| t.min(lease)), skeleton });
     Outline { ruleset, withheld, objections, transaction, new, held_back: why.is_some() }
 }
 
@@ -195,7 +200,7 @@ impl Point {
         let nft = Nft { path: config.nft.clone(), timeout: config.nft_timeout.0 };
         let name = if config.point.is_empty() { host_name() } else { config.point.clone() };
         let monitor = Monitor::open().inspect_err(|why| tracing::debug!(%why, "no netlink monitor")).ok();
-        Ok(Point { config, name, keys, nft, store, monitor, memory: None })
+        Ok(Point { config, name, keys, nft, store, monitor, memory: None, known: None, readd: true })
     }
 
     pub fn verify(&self, signed: &Signed, generation: u64, now: Timestamp) -> Result<DecisionSet, Refused> {
@@ -216,33 +221,10 @@ impl Point {
         Facts::gather(&self.config.ssh_ports)
     }
 
-    pub fn generation(&self) -> Option<u32> {
-        self.monitor.as_ref()?.generation().ok()
-    }
-
-    /// What the kernel holds, from memory if nobody committed anything since.
+    /// What the kernel holds.
     pub async fn present(&mut self) -> Result<Option<Present>, Error> {
-        if let (Some(memory), Some(generation)) = (&self.memory, self.generation())
-            && memory.generation == generation
-        {
-            return Ok(Some(memory.present.clone().aged(memory.read_at.elapsed())));
-        }
-        self.read().await
-    }
-
-    async fn read(&mut self) -> Result<Option<Present>, Error> {
-        self.memory = None;
-        let (before, read_at) = (self.generation(), Instant::now());
-        let present = match &self.monitor {
-            Some(kernel) => kernel.table().map_err(|why| Error::Unavailable(format!("reading our table: {why}")))?,
-            None => self.nft.list().await?,
-        };
-        if let (Some(generation), Some(present)) = (before, &present)
-            && self.generation() == before
-        {
-            self.memory = Some(Memory { generation, read_at, present: present.clone() });
-        }
-        Ok(present)
+        self.look().await?;
+        Ok(self.memory.as_ref().and_then(|m| m.present.clone().map(|p| p.aged(m.age()))))
     }
 
     /// Plans and checks against the host as it is; lets the kernel check too if we may ask it. Changes nothing.
@@ -253,7 +235,7 @@ impl Point {
             Err(Error::Unavailable(_)) => (None, false),
             Err(why) => return Err(why),
         };
-        let outline = outline(set, &self.facts(), &self.config, present.as_ref(), Skeleton::Keep, how);
+        let outline = outline(set, &self.facts(), &self.config, (present.as_ref(), Duration::ZERO), Skeleton::Keep, how);
         if may_ask && outline.objections.is_empty() {
             self.nft.check(&outline.transaction.to_nft()).await?;
         }
@@ -266,28 +248,35 @@ impl Point {
     pub async fn enact(
         &mut self,
         _held: &Guard,
-        set: &DecisionSet,
+        set: &Arc<DecisionSet>,
         how: Manner<'_>,
         trusted: &mut Option<String>,
     ) -> Result<Enacted, Error> {
+        if let Some(enacted) = self.amend(set, &how, trusted.as_ref())? {
+            return Ok(enacted);
+        }
         let mut last = Error::Differs(String::new());
         let mut drifted = false;
         for attempt in 0..3 {
-            let present = self.present().await?;
-            let skeleton = match (attempt, &present) {
+            self.look().await?;
+            let memory = self.memory.take();
+            let seen = memory.as_ref().map_or((None, Duration::ZERO), |m| (m.present.as_ref(), m.age()));
+            let skeleton = match (attempt, seen.0) {
                 (2, _) => Skeleton::Replace,
                 (0, Some(p)) if trusted.as_ref() == Some(&p.skeleton) => Skeleton::Keep,
                 _ => Skeleton::Assert,
             };
             let facts = self.facts();
-            let outline = outline(set, &facts, &self.config, present.as_ref(), skeleton, how);
+            let outline = outline(set, &facts, &self.config, seen, skeleton, how);
             if !outline.objections.is_empty() {
                 return Err(Error::Objected(outline.objections));
             }
-            drifted |= skeleton != Skeleton::Keep || difference(&outline.ruleset, present.as_ref(), how.trial.is_some()).is_some();
-            if !outline.transaction.is_empty() {
-                self.memory = None;
-                match self.nft.commit(&outline.transaction.to_nft()).await {
+            drifted |= skeleton != Skeleton::Keep || difference(&outline.ruleset, seen.0, how.trial.is_some()).is_some();
+            if outline.transaction.is_empty() {
+                self.memory = memory;
+            } else {
+                let generation = memory.and_then(|m| m.generation);
+                match self.commit(&outline.transaction, generation).await {
                     // Somebody changed the table between our look and our commit, or it has another shape: look again.
                     Err(nft::Error::Refused(why)) => {
                         last = Error::Kernel(why);
@@ -295,25 +284,22 @@ impl Point {
                     }
                     other => other?,
                 }
+                self.read().await?;
             }
-            let after = if outline.transaction.is_empty() { present } else { self.read().await? };
+            let after = self.memory.as_ref().and_then(|m| m.present.as_ref());
             let unprotected = after
-                .as_ref()
                 .filter(|p| p.never != outline.ruleset.never || p.open != outline.ruleset.open || p.sessions != outline.ruleset.sessions);
             let unprotected = unprotected.map(|_| "protected addresses differ".to_owned());
-            match unprotected.or_else(|| difference(&outline.ruleset, after.as_ref(), how.trial.is_some())) {
+            let stale = after.filter(|_| self.readd).and_then(|p| not_renewed(&outline.transaction, p));
+            if stale.is_some() {
+                tracing::info!("this kernel does not renew what is added again: leases are renewed in three steps");
+                self.readd = false;
+            }
+            match unprotected.or(stale).or_else(|| difference(&outline.ruleset, after, how.trial.is_some())) {
                 None => {
-                    *trusted = after.map(|p| p.skeleton);
-                    let Outline { ruleset, withheld, new, held_back, .. } = outline;
-                    return Ok(Enacted {
-                        elements: ruleset.blocks.len(),
-                        withheld,
-                        new,
-                        held_back,
-                        unknown: facts.unknown,
-                        drifted,
-                        lease: lease(set, &how),
-                    });
+                    *trusted = after.map(|p| p.skeleton.clone());
+                    let lease = lease(set, &how);
+                    return Ok(self.remember(set, facts, outline, &how, lease, drifted));
                 }
                 Some(why) => last = Error::Differs(why),
             }
@@ -321,10 +307,29 @@ impl Point {
         Err(last)
     }
 
+    /// Chains and rules by `nft`, elements by netlink where there is one.
+    async fn commit(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), nft::Error> {
+        let skeleton = transaction.skeleton();
+        let Some(kernel) = self.monitor.as_ref().filter(|_| !transaction.replaces()) else {
+            return self.nft.commit(&transaction.to_nft()).await;
+        };
+        let mut generation = generation;
+        if !skeleton.is_empty() {
+            self.nft.commit(&skeleton.to_nft()).await?;
+            generation = None;
+        }
+        kernel.commit(transaction, generation, self.readd).map(drop).map_err(|why| match why.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                nft::Error::Unavailable("not permitted to change the ruleset; CAP_NET_ADMIN is needed".to_owned())
+            }
+            _ => nft::Error::Refused(why.to_string()),
+        })
+    }
+
     pub async fn remove(&mut self, _held: &Guard) -> Result<(), Error> {
-        self.memory = None;
+        (self.memory, self.known) = (None, None);
         // Without a table there is nothing to commit, and no generation to burn.
-        match self.read().await {
+        match self.present().await {
             Ok(None) => Ok(()),
             _ => Ok(self.nft.remove().await?),
         }
@@ -333,12 +338,12 @@ impl Point {
     /// Brings the set before the last one back; without one (or when it expired meanwhile) takes the table away.
     /// Gives the generation that stands now, 0 for none.
     pub async fn roll_back(&mut self, held: &Guard, state: &mut State, now: Timestamp, trusted: &mut Option<String>) -> Result<u64, Error> {
-        let before = state.previous.and_then(|g| self.stored(g, now).ok());
+        let before = state.previous.and_then(|g| self.stored(g, now).ok()).map(Arc::new);
         match &before {
             Some(set) => {
                 // What was held back stays so: going back is no reason to let it in.
                 let base = state.base.and_then(|g| self.remembered(g));
-                let (hold_back, known) = (state.base.is_some(), if state.base.is_some() { base.as_ref() } else { Some(set) });
+                let (hold_back, known) = (state.base.is_some(), if state.base.is_some() { base.as_ref() } else { Some(&**set) });
                 let new_this_hour = state.new_this_hour(now);
                 let how = Manner { now, trial: None, many_new: !hold_back, hold_back, before: known, new_this_hour, left: Duration::MAX };
                 if !self.enact(held, set, how, trusted).await?.held_back {
@@ -369,14 +374,23 @@ fn difference(ruleset: &Ruleset, present: Option<&Present>, trial: bool) -> Opti
     if ruleset.agents != present.agents {
         return Some("agent ranges differ".to_owned());
     }
-    let missing = ruleset.blocks.iter().find(|(endpoint, block)| {
-        present.blocks.get(endpoint).is_none_or(|held| held.action != block.action || held.finding.as_ref() != Some(&block.finding))
-    });
+    let missing = ruleset.blocks.iter().find(|(endpoint, block)| present.blocks.get(endpoint).is_none_or(|held| !held.holds(block)));
     if let Some((endpoint, _)) = missing {
         return Some(format!("{endpoint} is missing or other than asked for"));
     }
     let extra = present.blocks.keys().find(|e| !trial && !ruleset.blocks.contains_key(e));
     extra.map(|endpoint| format!("{endpoint} is there and was not asked for"))
+}
+
+/// A renewal that the kernel took and did not do.
+fn not_renewed(transaction: &Transaction, present: &Present) -> Option<String> {
+    transaction.changes.iter().find_map(|change| match change {
+        Change::Lease { endpoint, lease, renewal: true, .. } => {
+            let left = present.blocks.get(endpoint).map_or(Duration::ZERO, |held| held.left);
+            render::is_low(left, *lease).then(|| format!("the lease of {endpoint} was not renewed"))
+        }
+        _ => None,
+    })
 }
 
 fn host_name() -> String {

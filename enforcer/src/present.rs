@@ -3,7 +3,7 @@
 //! Typed, not `serde_json::Value`: a table of 100,000 elements is 17 MB of JSON and would be ten times that as values.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use crate::facts::Session;
+use crate::{facts::Session, render::chain, ruleset::Block};
 use ipnet::IpNet;
 use rules::{decision::Action, endpoint::Endpoint, finding::FindingId};
 use serde::Deserialize;
@@ -36,6 +36,13 @@ pub struct Held {
     pub left: Duration,
     pub packets: u64,
     pub bytes: u64,
+}
+
+impl Held {
+    /// The same verdict for the same reason.
+    pub fn holds(&self, block: &Block) -> bool {
+        self.action == block.action && self.finding.as_ref() == Some(&block.finding)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -109,20 +116,24 @@ impl Present {
     fn take_block(&mut self, key: Elem, verdict: Verdict) {
         let (comment, counter) = key.notes();
         let (value, left) = key.parts();
-        let action = match verdict.goto.as_ref().map(|g| g.target.as_str()) {
-            Some("block") => Some(Action::Block),
-            Some("shadow") => Some(Action::Shadow),
-            _ => None,
+        let target = verdict.goto.as_ref().map(|g| g.target.as_str()).unwrap_or_default();
+        let Value::Concat { concat: (address, port) } = value else {
+            return self.foreign.push(format!("blk: {value:?}"));
         };
-        match (value, left, action) {
-            (Value::Concat { concat: (address, port) }, Some(left), Some(action)) => {
+        match (left, action(target, port)) {
+            (Some(left), Some(action)) => {
                 let finding = comment.as_deref().and_then(FindingId::parse);
                 let held = Held { action, finding, left, packets: counter.packets, bytes: counter.bytes };
                 self.blocks.insert(Endpoint { address, port }, held);
             }
-            (value, ..) => self.foreign.push(format!("blk: {value:?}")),
+            _ => self.foreign.push(format!("blk: {value:?}")),
         }
     }
+}
+
+/// What an element does, if we would have written it so.
+pub(crate) fn action(target: &str, port: u16) -> Option<Action> {
+    [Action::Block, Action::Shadow].into_iter().find(|action| chain(*action, port) == target)
 }
 
 #[derive(Deserialize)]

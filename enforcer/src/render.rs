@@ -8,7 +8,7 @@
 use crate::{
     config::Hook,
     facts::Session,
-    present::Present,
+    present::{Held, Present},
     ruleset::{Block, Ruleset},
 };
 use ipnet::IpNet;
@@ -47,6 +47,8 @@ pub enum Change {
         block: Block,
         lease: Duration,
         was: Option<Action>,
+        /// It was there as it should be, and only its time is running out.
+        renewal: bool,
     },
     Lift {
         endpoint: Endpoint,
@@ -58,6 +60,8 @@ pub enum Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
     pub lease: Duration,
+    /// How long ago the kernel was read.
+    pub age: Duration,
     /// On trial, new blocks get this short lease and nothing is lifted: if nobody confirms, the kernel forgets them, and what is
     /// left is what was there before.
     pub trial: Option<Duration>,
@@ -73,7 +77,7 @@ pub enum Skeleton {
 }
 
 /// A lease with less than this part of it left is renewed.
-fn is_low(left: Duration, lease: Duration) -> bool {
+pub(crate) fn is_low(left: Duration, lease: Duration) -> bool {
     left.saturating_mul(3) <= lease.saturating_mul(2)
 }
 
@@ -102,30 +106,42 @@ pub fn render(ruleset: &Ruleset, present: Option<&Present>, term: Term) -> Trans
         changes.push(Change::Sessions(ruleset.sessions.clone()));
     }
     let agents_lease = if ruleset.agents == present.agents { term.lease } else { term.trial.unwrap_or(term.lease) };
-    if ruleset.agents != present.agents || is_low(present.agents_left, term.lease) {
+    if ruleset.agents != present.agents || is_low(present.agents_left.saturating_sub(term.age), term.lease) {
         changes.push(Change::Agents(ruleset.agents.clone(), agents_lease));
     }
-    changes.extend(ruleset.blocks.iter().filter_map(|(endpoint, block)| lease(*endpoint, block, present, term)));
-    if term.trial.is_none() {
-        let stale = present.blocks.iter().filter(|(e, _)| !ruleset.blocks.contains_key(e));
-        changes.extend(stale.map(|(endpoint, held)| Change::Lift { endpoint: *endpoint, was: held.action }));
-    }
+    changes.extend(ruleset.blocks.iter().filter_map(|(at, block)| change(*at, Some(block), present.blocks.get(at), term)));
+    let stale = present.blocks.iter().filter(|(at, _)| !ruleset.blocks.contains_key(at));
+    changes.extend(stale.filter_map(|(at, held)| change(*at, None, Some(held), term)));
     Transaction { changes }
 }
 
-fn lease(endpoint: Endpoint, block: &Block, present: &Present, term: Term) -> Option<Change> {
-    let held = present.blocks.get(&endpoint);
-    let same = held.is_some_and(|h| h.action == block.action && h.finding.as_ref() == Some(&block.finding));
-    if same && held.is_some_and(|h| !is_low(h.left, term.lease)) {
+/// What has to happen at one place.
+pub fn change(endpoint: Endpoint, block: Option<&Block>, held: Option<&Held>, term: Term) -> Option<Change> {
+    let held = held.filter(|h| h.left > term.age);
+    let Some(block) = block else {
+        return held.filter(|_| term.trial.is_none()).map(|h| Change::Lift { endpoint, was: h.action });
+    };
+    let same = held.is_some_and(|h| h.holds(block));
+    if same && held.is_some_and(|h| !is_low(h.left.saturating_sub(term.age), term.lease)) {
         return None;
     }
     let lease = if same { term.lease } else { term.trial.unwrap_or(term.lease) };
-    Some(Change::Lease { endpoint, block: block.clone(), lease, was: held.map(|h| h.action) })
+    Some(Change::Lease { endpoint, block: block.clone(), lease, was: held.map(|h| h.action), renewal: same })
 }
 
 impl Transaction {
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    pub fn replaces(&self) -> bool {
+        self.changes.contains(&Change::Replace)
+    }
+
+    /// Chains and rules, which are written by `nft`; nothing if they stay.
+    pub fn skeleton(&self) -> Transaction {
+        let changes = self.changes.iter().filter(|c| matches!(c, Change::Replace | Change::Skeleton(_))).cloned().collect();
+        Transaction { changes }
     }
 
     /// As `nft -f` reads it: one file is one transaction.
@@ -141,7 +157,7 @@ impl Transaction {
                 Change::Never(nets) => whole_set(&mut text, "never", nets.iter().map(|n| (n.addr(), Leased(n, None)))),
                 Change::Open(list) => whole_set(&mut text, "open", list.iter().map(|e| (e.address, Key(e)))),
                 Change::Sessions(list) => whole_set(&mut text, "ssh", list.iter().map(|s| (s.peer.address, Conversation(s)))),
-                Change::Lease { endpoint, block, lease, was } => elements.lease(endpoint, block, *lease, *was),
+                Change::Lease { endpoint, block, lease, was, .. } => elements.lease(endpoint, block, *lease, *was),
                 Change::Lift { endpoint, was } => elements.lift(endpoint, *was),
             }
         }
@@ -180,15 +196,15 @@ impl Elements {
         if let Some(was) = was {
             self.lift(endpoint, was);
         }
-        let (key, verdict) = (Key(endpoint), verdict(block.action));
+        let (key, chain) = (Key(endpoint), chain(block.action, endpoint.port));
         let millis = lease.as_millis();
-        push(&mut self.add, endpoint, format_args!("{key} timeout {millis}ms comment \"{}\" : {verdict}", block.finding));
+        push(&mut self.add, endpoint, format_args!("{key} timeout {millis}ms comment \"{}\" : goto {chain}", block.finding));
     }
 
     fn lift(&mut self, endpoint: &Endpoint, was: Action) {
-        let (key, verdict) = (Key(endpoint), verdict(was));
-        push(&mut self.before, endpoint, format_args!("{key} : {verdict}"));
-        push(&mut self.delete, endpoint, format_args!("{key} : {verdict}"));
+        let (key, chain) = (Key(endpoint), chain(was, endpoint.port));
+        push(&mut self.before, endpoint, format_args!("{key} : goto {chain}"));
+        push(&mut self.delete, endpoint, format_args!("{key} : goto {chain}"));
     }
 
     fn write(&self, text: &mut String) {
@@ -209,10 +225,13 @@ fn push(maps: &mut BTreeMap<&'static str, String>, endpoint: &Endpoint, element:
     let _ = list.write_fmt(element);
 }
 
-fn verdict(action: Action) -> &'static str {
-    match action {
-        Action::Block => "goto block",
-        Action::Shadow => "goto shadow",
+/// Where packets of an element go. At the ports of DNS, DHCP and NTP only connections are cut: no datagram that a network needs, and
+/// still no shadow server out of reach because of its port.
+pub fn chain(action: Action, port: u16) -> &'static str {
+    match (action, port) {
+        (Action::Block, 53 | 67 | 68 | 123 | 546 | 547 | 853) => "streams",
+        (Action::Block, _) => "block",
+        (Action::Shadow, _) => "shadow",
     }
 }
 

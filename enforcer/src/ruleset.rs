@@ -15,6 +15,7 @@ use rules::{
     finding::FindingId,
 };
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -49,9 +50,6 @@ pub struct Withheld {
     pub why: &'static str,
 }
 
-/// Ports that a network needs to be one: DNS, DHCP, NTP, DNS over TLS, DHCPv6.
-const INFRASTRUCTURE_PORTS: [u16; 7] = [53, 67, 68, 123, 546, 547, 853];
-
 pub fn plan(set: &DecisionSet, facts: &Facts, config: &Config) -> (Ruleset, Vec<Withheld>) {
     let mut ruleset = Ruleset {
         hooks: config.hooks.clone(),
@@ -63,14 +61,68 @@ pub fn plan(set: &DecisionSet, facts: &Facts, config: &Config) -> (Ruleset, Vec<
     };
     let mut withheld = Vec::new();
     for decision in &set.decisions {
-        let endpoint = Endpoint::new(decision.endpoint.address, decision.endpoint.port);
-        match reason_to_withhold(endpoint, facts, config) {
-            Some(why) => withheld.push(Withheld { endpoint, finding: decision.finding.clone(), why }),
-            None => add(&mut ruleset.blocks, endpoint, decision),
-        }
+        place(decision, facts, config, &mut ruleset.blocks, &mut withheld);
     }
     withheld.extend(drop_excess_counts(&mut ruleset.blocks, config.limits.max_blocks));
     (ruleset, withheld)
+}
+
+/// Where one decision goes: among the blocks, or among what is withheld.
+fn place(decision: &Decision, facts: &Facts, config: &Config, blocks: &mut BTreeMap<Endpoint, Block>, withheld: &mut Vec<Withheld>) {
+    let endpoint = Endpoint::new(decision.endpoint.address, decision.endpoint.port);
+    match reason_to_withhold(endpoint, facts, config) {
+        Some(why) => withheld.push(Withheld { endpoint, finding: decision.finding.clone(), why }),
+        None => add(blocks, endpoint, decision),
+    }
+}
+
+/// The places at which two sets differ; `None`: at more than `most`, in what holds for all of them, or not told in order.
+pub fn changed(old: &DecisionSet, new: &DecisionSet, most: usize) -> Option<BTreeSet<Endpoint>> {
+    let frame = |s: &DecisionSet| (s.agents == new.agents, s.protected == new.protected, s.protected_endpoints == new.protected_endpoints);
+    if frame(old) != (true, true, true) || old.lease != new.lease {
+        return None;
+    }
+    let mut found = BTreeSet::new();
+    let (mut olds, mut news) = (old.decisions.iter().peekable(), new.decisions.iter().peekable());
+    let mut last = None;
+    loop {
+        let order = match (olds.peek(), news.peek()) {
+            (None, None) => return Some(found),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(x), Some(y)) => x.endpoint.cmp(&y.endpoint),
+        };
+        let x = if order.is_le() { olds.next() } else { None };
+        let y = if order.is_ge() { news.next() } else { None };
+        let at = x.or(y).map(|d| d.endpoint);
+        if last > at {
+            return None;
+        }
+        last = at;
+        if x.map(|d| (d.action, &d.finding)) != y.map(|d| (d.action, &d.finding)) {
+            found.extend(at);
+            if found.len() > most {
+                return None;
+            }
+        }
+    }
+}
+
+/// What [`plan`] would say of these places alone. The set's decisions are in order of place.
+pub fn plan_at(
+    places: &BTreeSet<Endpoint>,
+    set: &DecisionSet,
+    facts: &Facts,
+    config: &Config,
+) -> (BTreeMap<Endpoint, Block>, Vec<Withheld>) {
+    let (mut blocks, mut withheld) = (BTreeMap::new(), Vec::new());
+    for at in places {
+        let from = set.decisions.partition_point(|d| d.endpoint < *at);
+        for decision in set.decisions.iter().skip(from).take_while(|d| d.endpoint == *at) {
+            place(decision, facts, config, &mut blocks, &mut withheld);
+        }
+    }
+    (blocks, withheld)
 }
 
 /// Two findings at one endpoint: the block wins over the count, then the smaller id, so that the order of decisions does not matter.
@@ -106,8 +158,6 @@ fn reason_to_withhold(endpoint: Endpoint, facts: &Facts, config: &Config) -> Opt
     let judges_input = config.hooks.contains(&Hook::Input);
     if always_kept().iter().any(|net| net.contains(&address)) {
         Some("loopback, link-local or multicast: not reached through a network")
-    } else if INFRASTRUCTURE_PORTS.contains(&port) {
-        Some("a port of DNS, DHCP or NTP")
     } else if facts.own.contains(&address) && !judges_input {
         Some("an address of this host, which does not judge its input")
     } else if facts.own.contains(&address) && config.ssh_ports.contains(&port) {

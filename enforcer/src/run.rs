@@ -54,7 +54,7 @@ pub async fn run(
             biased;
             () = shutdown.cancelled() => break,
             commit = commits.recv(), if commits_open => match commit {
-                Some(commit) => Event::Commit(commit),
+                Some(commit) => { hands.point.heard(commit.as_ref()); Event::Commit(commit) }
                 None => { commits_open = false; continue }
             },
             changed = sets.changed(), if sets_open => match changed {
@@ -74,6 +74,13 @@ pub async fn run(
 
 fn now() -> Now {
     Now { mono: Instant::now(), wall: Timestamp::now() }
+}
+
+/// A set as it is kept in memory: words for people stay on disk.
+fn lean(mut set: DecisionSet) -> DecisionSet {
+    set.decisions.iter_mut().for_each(|d| d.reason = String::new());
+    set.decisions.shrink_to_fit();
+    set
 }
 
 struct Hands {
@@ -143,13 +150,21 @@ impl Hands {
         }
         let elements = outline.ruleset.blocks.len();
         let (held_back, unknown) = (outline.held_back, self.point.facts().unknown);
-        Ok(Enacted { elements, withheld: outline.withheld, new: outline.new, held_back, unknown, drifted: false, lease: lease(set, &how) })
+        Ok(Enacted {
+            elements,
+            withheld: outline.withheld,
+            new: outline.new,
+            held_back,
+            unknown,
+            drifted: false,
+            renew_in: lease(set, &how) / 3,
+        })
     }
 
     fn arrived(&self, signed: Option<Arc<Signed>>) -> Option<Event> {
         let signed = signed?;
         let verified = self.point.verify(&signed, self.core.highest(), Timestamp::now());
-        Some(Event::Set(verified.map(|set| Candidate { set: Arc::new(set), signed }).map_err(|why| (0, why.to_string()))))
+        Some(Event::Set(verified.map(|set| Candidate { set: Arc::new(lean(set)), signed }).map_err(|why| (0, why.to_string()))))
     }
 
     async fn keep(&mut self, candidate: &Candidate) -> Result<(), Error> {
@@ -213,7 +228,7 @@ impl Hands {
         Ok(enacted)
     }
 
-    async fn uphold(&mut self, set: &DecisionSet) -> Result<Enacted, Error> {
+    async fn uphold(&mut self, set: &Arc<DecisionSet>) -> Result<Enacted, Error> {
         let held = self.point.store.lock().await?;
         let mut state = self.point.store.load()?;
         if let Some(why) = state.stopped {
@@ -267,7 +282,7 @@ impl Hands {
             Err(why) => return self.happen(Event::Trouble(why.to_string())).await,
         };
         let current = match state.current.map(|g| (g, self.point.stored(g, Timestamp::now()))) {
-            Some((_, Ok(set))) => Some(Arc::new(set)),
+            Some((_, Ok(set))) => Some(Arc::new(lean(set))),
             Some((generation, Err(why))) => {
                 let why = format!("generation {generation}, applied here last, is void and lapses: {why}");
                 self.happen(Event::Trouble(why)).await;

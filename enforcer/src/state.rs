@@ -11,7 +11,7 @@ use rules::{Timestamp, decision::DecisionSet, period::Period, wire::v1::Signed};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, BufWriter},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -163,9 +163,11 @@ impl Store {
     fn replace(&self, name: &str, value: &impl Serialize) -> Result<(), Error> {
         let write = || -> io::Result<()> {
             let temporary = self.directory.join(format!(".{name}.new"));
-            let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-            file.write_all(&serde_json::to_vec(value)?)?;
-            file.sync_all()?;
+            let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+            // Not as one piece in memory: a set may have many megabytes.
+            let mut writer = BufWriter::new(file);
+            serde_json::to_writer(&mut writer, value)?;
+            writer.into_inner()?.sync_all()?;
             fs::rename(&temporary, self.directory.join(name))?;
             File::open(&self.directory)?.sync_all()
         };

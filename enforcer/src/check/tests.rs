@@ -8,7 +8,7 @@ use rules::decision::Action;
 
 fn judge(ruleset: &Ruleset, set: &DecisionSet, config: &Config) -> Vec<Objection> {
     let facts = facts();
-    objections(ruleset, &Against { set, facts: &facts, config, new_this_hour: 0, many_new: false, lease: set.lease.0 })
+    objections(ruleset, &Against { set, facts: &facts, config, new_this_hour: 0, many_new: false, lease: set.lease.0, beside: 0 })
 }
 
 /// A planner that withholds nothing: what the checker has to stop by itself.
@@ -39,9 +39,6 @@ fn each_protected_thing_is_defended_without_the_planner() {
         "[ff02::1]:3001",
         "224.0.0.251:5353",
         "255.255.255.255:3001",
-        "10.0.0.5:53",
-        "10.0.0.5:67",
-        "10.0.0.5:123",
         "10.1.0.7:3001",
         "10.1.0.1:3001",
         "10.1.0.53:3001",
@@ -75,9 +72,6 @@ fn each_protected_thing_is_defended_without_the_planner() {
         [ff02::1]:3001: link-local, multicast or broadcast
         224.0.0.251:5353: link-local, multicast or broadcast
         255.255.255.255:3001: link-local, multicast or broadcast
-        10.0.0.5:53: DNS
-        10.0.0.5:67: DHCP
-        10.0.0.5:123: NTP
         10.1.0.7:3001: this host itself
         10.1.0.1:3001: a default gateway
         10.1.0.53:3001: a resolver
@@ -98,7 +92,8 @@ fn limits_hold_even_for_a_well_signed_set() {
     config.limits.max_blocks = 0;
     let ruleset = ruleset::plan(&wide, &facts(), &config).0;
     let facts = facts();
-    let against = Against { set: &wide, facts: &facts, config: &config, new_this_hour: 501, many_new: false, lease: wide.lease.0 };
+    let against =
+        Against { set: &wide, facts: &facts, config: &config, new_this_hour: 501, many_new: false, lease: wide.lease.0, beside: 0 };
     let said: String = objections(&ruleset, &against).iter().map(|o| format!("{o}\n")).collect();
     expect![[r#"
         1 blocks: more than max_blocks = 0
@@ -250,11 +245,8 @@ fn harm(ruleset: &Ruleset, set: &DecisionSet, config: &Config) -> Option<String>
     });
     let hosts = kept.iter().find_map(|a| everywhere(a));
     let open = set.protected_endpoints.iter().chain(&config.protected_endpoints).find_map(|e| cut(&e.address.to_string(), e.port));
-    let infrastructure = [53, 67, 68, 123, 546, 547]
-        .into_iter()
-        .find_map(|p| ["10.0.0.5", "10.0.0.6", "fd02::5", "10.77.1.2"].iter().find_map(|h| cut(h, p)));
     let ssh = ["10.1.0.7", "fd01::7"].iter().find_map(|a| cut(a, 22));
     let elsewhere: IpAddr = "8.8.8.8".parse().unwrap();
     let world = ruleset.agents.iter().find(|n| n.contains(&elsewhere));
-    hosts.or(session).or(open).or(infrastructure).or(ssh).or(world.map(|n| format!("agents {n}")))
+    hosts.or(session).or(open).or(ssh).or(world.map(|n| format!("agents {n}")))
 }

@@ -50,8 +50,15 @@ impl Play {
     }
 
     fn done(&mut self, generation: u64, cause: Cause, drifted: bool) -> &mut Self {
-        let enacted =
-            Enacted { elements: 1, withheld: vec![], new: 0, held_back: false, unknown: vec![], drifted, lease: Duration::from_secs(900) };
+        let enacted = Enacted {
+            elements: 1,
+            withheld: vec![],
+            new: 0,
+            held_back: false,
+            unknown: vec![],
+            drifted,
+            renew_in: Duration::from_secs(300),
+        };
         self.event(Event::Enacted { generation, cause, result: Ok(enacted), kernel: Some(10) })
     }
 

@@ -4,14 +4,17 @@
 //! the millisecond. Rules are compared as the kernel's own bytes, so no version of `nft` can spell them differently.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use super::wire::{Attributes, Socket, attribute};
+use super::{
+    batch::{TABLE, question},
+    wire::{Attributes, Socket, attribute},
+};
 use crate::{
     facts::Session,
-    present::{Held, Present},
+    present::{Held, Present, action},
 };
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use ring::digest;
-use rules::{decision::Action, endpoint::Endpoint, finding::FindingId, printable::printable_bytes};
+use rules::{endpoint::Endpoint, finding::FindingId, printable::printable_bytes};
 use std::{
     collections::BTreeSet,
     io,
@@ -24,7 +27,6 @@ const GETCHAIN: u8 = 4;
 const GETRULE: u8 = 7;
 const GETSET: u8 = 10;
 const GETSETELEM: u8 = 13;
-const TABLE: &[u8] = b"gnomon\0";
 
 /// `None`: there is no such table. Changes made while this reads show as a generation that moved on; the caller compares.
 pub(super) fn read(socket: &Socket) -> io::Result<Option<Present>> {
@@ -123,22 +125,41 @@ fn set(a: Attributes<'_>) -> Option<Set> {
 }
 
 fn block(present: &mut Present, element: Attributes<'_>) {
-    let Some(endpoint) = key(element).and_then(place) else { return };
+    match held(element) {
+        Some(Ok((endpoint, held))) => drop(present.blocks.insert(endpoint, held)),
+        Some(Err(foreign)) => present.foreign.push(foreign),
+        None => {}
+    }
+}
+
+/// An element of a verdict map, or why it is none of ours.
+fn held(element: Attributes<'_>) -> Option<Result<(Endpoint, Held), String>> {
+    let endpoint = key(element).and_then(place)?;
     let verdict = element.get(2).map(Attributes).and_then(|data| data.get(2)).map(Attributes);
     // NFT_GOTO
     let goto = verdict.filter(|v| v.number32(1).map(u32::cast_signed) == Some(-4)).and_then(|v| v.get(2));
-    let action = match goto {
-        Some(b"block\0") => Action::Block,
-        Some(b"shadow\0") => Action::Shadow,
-        _ => return present.foreign.push(format!("{endpoint}: another verdict")),
+    let target = goto.and_then(|name| std::str::from_utf8(name.strip_suffix(&[0])?).ok()).unwrap_or_default();
+    let Some(action) = action(target, endpoint.port) else {
+        return Some(Err(format!("{endpoint}: another verdict")));
     };
     let Some(left) = lease_left(element) else {
-        return present.foreign.push(format!("{endpoint}: no lease"));
+        return Some(Err(format!("{endpoint}: no lease")));
     };
     let counter = element.get(7).map(Attributes).and_then(|e| e.get(2)).map(Attributes);
     let count = |kind| counter.and_then(|c| c.number64(kind)).unwrap_or(0);
     let finding = element.get(6).and_then(comment);
-    present.blocks.insert(endpoint, Held { action, finding, left, packets: count(2), bytes: count(1) });
+    Some(Ok((endpoint, Held { action, finding, left, packets: count(2), bytes: count(1) })))
+}
+
+/// What the kernel holds at one key of the verdict maps.
+pub(super) fn ask(socket: &Socket, endpoint: &Endpoint) -> io::Result<Option<Held>> {
+    let element = |a: Attributes<'_>| a.get(3).map(Attributes).and_then(|mut list| list.next()).and_then(|(_, one)| held(Attributes(one)));
+    match socket.get(GETSETELEM, &question(endpoint), element)?.flatten() {
+        None => Ok(None),
+        Some(Ok((at, held))) if at == *endpoint => Ok(Some(held)),
+        Some(Ok((at, _))) => Err(io::Error::other(format!("asked for {endpoint}, told of {at}"))),
+        Some(Err(foreign)) => Err(io::Error::other(foreign)),
+    }
 }
 
 /// Milliseconds until it goes; `None`: it never does.

@@ -22,9 +22,18 @@ const DUMP: u16 = 0x300;
 const INTERRUPTED: u16 = 0x10;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
+const ACKNOWLEDGE: u16 = 4;
+const NESTED: u16 = 1 << 15;
+/// `NFNL_MSG_BATCH_BEGIN`, `NFNL_MSG_BATCH_END` (linux/netfilter/nfnetlink.h)
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+/// The kernel frees and allocates 100,000 elements in well under a second; beyond this something is wrong.
+const COMMIT_SECONDS: i64 = 10;
 /// Header and `struct nfgenmsg`.
 const HEAD: usize = 20;
 const BUFFER: usize = 256 << 10;
+/// A batch is one datagram.
+const LARGEST_BATCH: usize = 16 << 20;
 
 #[derive(Debug)]
 pub(super) struct Socket(OwnedFd);
@@ -75,26 +84,121 @@ impl Socket {
         }
     }
 
+    /// One thing by its name; `None`: there is none such.
+    pub(super) fn get<T>(&self, kind: u8, attributes: &[u8], read: impl FnOnce(Attributes<'_>) -> T) -> io::Result<Option<T>> {
+        self.send(kind, 0, INET, attributes)?;
+        let mut buffer = [0; 4096];
+        let length = self.receive(&mut buffer)?;
+        let message = Messages(buffer.get(..length).unwrap_or_default()).next().ok_or_else(|| io::Error::other("an empty answer"))?;
+        match message.kind {
+            ERROR => match message.error() {
+                why if why.kind() == io::ErrorKind::NotFound => Ok(None),
+                why => Err(why),
+            },
+            _ => Ok(Some(read(message.attributes()))),
+        }
+    }
+
+    /// Commits a batch; an error means that nothing of it was done. The socket is used up: further complaints may wait in it.
+    pub(super) fn commit(self, batch: Batch) -> io::Result<()> {
+        let (bytes, last) = batch.end();
+        if bytes.len() > LARGEST_BATCH {
+            return Err(io::Error::other("a batch beyond all bounds"));
+        }
+        // Without the privilege to exceed the host's limit, a large batch is refused by `send`.
+        let _ = setsockopt(&self.0, sockopt::SndBufForce, &(bytes.len() * 2 + (64 << 10)));
+        setsockopt(&self.0, sockopt::ReceiveTimeout, &TimeVal::seconds(COMMIT_SECONDS))?;
+        send(self.0.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        drop(bytes);
+        let mut buffer = [0; 8192];
+        loop {
+            let length = self.receive(&mut buffer)?;
+            for message in Messages(buffer.get(..length).unwrap_or_default()).filter(|m| m.kind == ERROR) {
+                match message.error().raw_os_error() {
+                    Some(0) | None if message.sequence() == Some(last) => return Ok(()),
+                    Some(0) | None => {}
+                    Some(_) => return Err(message.error()),
+                }
+            }
+        }
+    }
+
     fn send(&self, kind: u8, flags: u16, family: u8, attributes: &[u8]) -> io::Result<()> {
         let mut request = Vec::with_capacity(HEAD + attributes.len());
-        request.extend_from_slice(&u32::try_from(HEAD + attributes.len()).map_err(io::Error::other)?.to_ne_bytes());
-        request.extend_from_slice(&u16::from_be_bytes([NFTABLES, kind]).to_ne_bytes());
-        request.extend_from_slice(&(REQUEST | flags).to_ne_bytes());
-        // Sequence and port; version and resource of nfgenmsg.
-        request.extend_from_slice(&[0; 8]);
-        request.extend_from_slice(&[family, 0, 0, 0]);
-        request.extend_from_slice(attributes);
+        head(&mut request, u16::from_be_bytes([NFTABLES, kind]), REQUEST | flags, 0, [family, 0, 0, 0], attributes);
         send(self.0.as_raw_fd(), &request, MsgFlags::empty())?;
         Ok(())
     }
 }
 
-/// An attribute as it is sent: length, type, value, padding.
-pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let mut bytes = u16::try_from(4 + value.len()).unwrap_or(u16::MAX).to_ne_bytes().to_vec();
+/// Message header, `struct nfgenmsg`, attributes.
+fn head(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, family: [u8; 4], attributes: &[u8]) {
+    bytes.extend_from_slice(&u32::try_from(HEAD + attributes.len()).unwrap_or(u32::MAX).to_ne_bytes());
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes.extend_from_slice(&flags.to_ne_bytes());
+    bytes.extend_from_slice(&sequence.to_ne_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&family);
+    bytes.extend_from_slice(attributes);
+}
+
+/// Messages that the kernel carries out all or none.
+#[derive(Debug)]
+pub(super) struct Batch {
+    bytes: Vec<u8>,
+    sequence: u32,
+}
+
+impl Batch {
+    /// Refused (`ERESTART`) if the ruleset is not at `generation`: somebody was there since we looked.
+    pub(super) fn begin(generation: Option<u32>) -> Batch {
+        let mut bytes = Vec::new();
+        let named = generation.map(|g| attribute(1, &g.to_be_bytes())).unwrap_or_default();
+        head(&mut bytes, BATCH_BEGIN, REQUEST, 0, [0, 0, 0, NFTABLES], &named);
+        Batch { bytes, sequence: 0 }
+    }
+
+    pub(super) fn add(&mut self, kind: u8, flags: u16, attributes: &[u8]) {
+        self.sequence += 1;
+        // An answer to each, or we would not know the end; those of success are few, since one message carries many elements.
+        let flags = REQUEST | ACKNOWLEDGE | flags;
+        head(&mut self.bytes, u16::from_be_bytes([NFTABLES, kind]), flags, self.sequence, [INET, 0, 0, 0], attributes);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sequence == 0
+    }
+
+    fn end(mut self) -> (Vec<u8>, u32) {
+        head(&mut self.bytes, BATCH_END, REQUEST, self.sequence + 1, [0, 0, 0, NFTABLES], &[]);
+        (self.bytes, self.sequence)
+    }
+}
+
+/// An attribute that holds others, written in place.
+pub(super) fn nest(bytes: &mut Vec<u8>, kind: u16, inner: impl FnOnce(&mut Vec<u8>)) {
+    let begin = bytes.len();
+    bytes.extend_from_slice(&[0, 0]);
+    bytes.extend_from_slice(&(NESTED | kind).to_ne_bytes());
+    inner(bytes);
+    let length = u16::try_from(bytes.len() - begin).unwrap_or(u16::MAX);
+    if let Some(place) = bytes.get_mut(begin..begin + 2) {
+        place.copy_from_slice(&length.to_ne_bytes());
+    }
+}
+
+/// A plain attribute, written in place.
+pub(super) fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    bytes.extend_from_slice(&u16::try_from(4 + value.len()).unwrap_or(u16::MAX).to_ne_bytes());
     bytes.extend_from_slice(&kind.to_ne_bytes());
     bytes.extend_from_slice(value);
     bytes.resize(bytes.len().next_multiple_of(4), 0);
+}
+
+/// An attribute as it is sent: length, type, value, padding.
+pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(8 + value.len());
+    put(&mut bytes, kind, value);
     bytes
 }
 
@@ -114,6 +218,11 @@ impl<'a> Message<'a> {
 
     pub(super) fn attributes(&self) -> Attributes<'a> {
         Attributes(self.bytes.get(HEAD..).unwrap_or_default())
+    }
+
+    fn sequence(&self) -> Option<u32> {
+        // Of an answer to a message: that message's own header follows the error.
+        self.bytes.get(28..32).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes)
     }
 
     /// `struct nlmsgerr` begins with a negative errno.

@@ -11,7 +11,7 @@ fn many(count: u16, action: Action) -> Vec<rules::decision::Decision> {
 
 /// Blocks and counts in the plan, what is withheld, and what of `before` is lifted.
 fn weigh(next: &DecisionSet, how: Manner<'_>, facts: &Facts, config: &Config) -> (usize, usize, usize, Vec<Objection>) {
-    let outline = outline(next, facts, config, None, Skeleton::Keep, how);
+    let outline = outline(next, facts, config, (None, Duration::ZERO), Skeleton::Keep, how);
     let of = |action| outline.ruleset.blocks.values().filter(|b| b.action == action).count();
     (of(Action::Block), of(Action::Shadow), outline.withheld.len(), outline.objections)
 }
@@ -66,7 +66,7 @@ fn a_host_that_does_not_know_itself_adds_nothing_and_says_so() {
         held_back: true,
         unknown: blind.unknown,
         drifted: false,
-        lease: Duration::from_secs(1),
+        renew_in: Duration::from_secs(1),
     };
     let said = crate::operator::applied("p", 2, &enacted).reason;
     assert_eq!(said, "not known about this host, so not protected: /proc/thread-self/net/route: denied");

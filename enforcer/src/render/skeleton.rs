@@ -29,7 +29,7 @@ const SETS: [&str; 12] = [
 ];
 
 /// Chains that packets are sent to, and their rules in order.
-const CHAINS: [(&str, &[&str]); 4] = [
+const CHAINS: [(&str, &[&str]); 5] = [
     (
         "shadow",
         &["counter name shadowed", "limit rate 10/second burst 20 packets log prefix \"gnomon-shadow \" group 5 snaplen 128", "accept"],
@@ -54,6 +54,8 @@ const CHAINS: [(&str, &[&str]); 4] = [
             "reject with icmpx type admin-prohibited",
         ],
     ),
+    // At ports of the infrastructure: connections are cut, datagrams pass ([`super::chain`]).
+    ("streams", &["meta l4proto udp accept", "goto block"]),
     (
         "ports",
         &[

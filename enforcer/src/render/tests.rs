@@ -9,7 +9,7 @@ use expect_test::expect;
 use rules::decision::DecisionSet;
 
 const LEASE: Duration = Duration::from_secs(900);
-const FULL: Term = Term { lease: LEASE, trial: None, skeleton: Skeleton::Keep };
+const FULL: Term = Term { lease: LEASE, age: Duration::ZERO, trial: None, skeleton: Skeleton::Keep };
 
 fn planned(set: &DecisionSet) -> Ruleset {
     let mut ruleset = ruleset::plan(set, &facts(), &Config::default()).0;
@@ -70,6 +70,10 @@ fn the_first_transaction_is_the_whole_table() {
         add rule inet gnomon block tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 ip6 daddr @agents6 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept
         add rule inet gnomon block meta l4proto tcp reject with tcp reset
         add rule inet gnomon block reject with icmpx type admin-prohibited
+        add chain inet gnomon streams
+        flush chain inet gnomon streams
+        add rule inet gnomon streams meta l4proto udp accept
+        add rule inet gnomon streams goto block
         add chain inet gnomon ports
         flush chain inet gnomon ports
         add rule inet gnomon ports tcp flags & rst == rst accept

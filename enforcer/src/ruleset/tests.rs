@@ -42,6 +42,7 @@ fn an_agents_host_blocks_what_is_elsewhere_and_reports_what_it_withholds() {
         never 10.1.0.1/32 10.1.0.7/32 10.1.0.53/32 10.8.0.0/24 10.9.0.0/24 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 255.255.255.255/32 ::1/128 fd01::7/128 fe80::/10 ff00::/8
         open 10.2.0.9:7413
         session 10.1.0.99:54321 to 10.1.0.7:22
+        Block 10.0.0.5:53 F-f3962b0f3faa13b102ea9fee01555461
         Block 10.0.0.5:3001 F-c075b4d8b7f4b6fe60a7251bd89e2528
         Block 10.0.0.6:3001 F-ca9fcfb26e964c96f9c7368b6570ec3a
         Block 10.1.0.99:3001 F-0acc9b96b188ec6a2c30dfe019c469ae
@@ -52,7 +53,6 @@ fn an_agents_host_blocks_what_is_elsewhere_and_reports_what_it_withholds() {
         withheld 10.1.0.7:22: an address of this host, which does not judge its input
         withheld 10.1.0.1:3001: a default gateway of this host
         withheld 10.1.0.53:3001: a resolver of this host
-        withheld 10.0.0.5:53: a port of DNS, DHCP or NTP
         withheld 10.8.0.1:3001: protected by this host's configuration
     "#]].assert_eq(&show(plan(&set(1, &MIXED), &facts(), &config)));
 }
@@ -65,6 +65,7 @@ fn a_servers_host_blocks_its_own_address_but_never_its_ssh() {
         never 10.1.0.1/32 10.1.0.53/32 10.9.0.0/24 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 255.255.255.255/32 ::1/128 fe80::/10 ff00::/8
         open 10.2.0.9:7413
         session 10.1.0.99:54321 to 10.1.0.7:22
+        Block 10.0.0.5:53 F-f3962b0f3faa13b102ea9fee01555461
         Block 10.0.0.5:3001 F-c075b4d8b7f4b6fe60a7251bd89e2528
         Block 10.0.0.6:3001 F-ca9fcfb26e964c96f9c7368b6570ec3a
         Block 10.1.0.7:3001 F-6bca0d9a054006cf75a9e43cb7cd8f98
@@ -76,7 +77,6 @@ fn a_servers_host_blocks_its_own_address_but_never_its_ssh() {
         withheld 10.1.0.7:22: this host's own SSH port
         withheld 10.1.0.1:3001: a default gateway of this host
         withheld 10.1.0.53:3001: a resolver of this host
-        withheld 10.0.0.5:53: a port of DNS, DHCP or NTP
     "#]]
     .assert_eq(&show(plan(&set(1, &MIXED), &facts(), &config)));
 }

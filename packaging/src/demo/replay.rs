@@ -21,7 +21,10 @@ use rules::{
     period::Period,
     wire::v1::ServerReport,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// The servers' segment of the demo's own network, taken while the agent worked and the probe asked: tickets .11, notes .21,
 /// search .22, and the look-alikes .31 to .33.
@@ -54,7 +57,8 @@ pub(super) fn run(teller: &mut Teller, why_not: &str) -> Result<(), Failure> {
     let facts = Facts::default();
     let (ruleset, withheld) = ruleset::plan(&set, &facts, &config);
     let lease = LEASE.0;
-    let against = Against { set: &set, facts: &facts, config: &config, new_this_hour: set.decisions.len(), many_new: false, lease };
+    let against =
+        Against { set: &set, facts: &facts, config: &config, new_this_hour: set.decisions.len(), many_new: false, lease, beside: 0 };
     let objections = check::objections(&ruleset, &against);
     let whole = if objections.is_empty() && withheld.is_empty() {
         Ok(format!("{} blocks", ruleset.blocks.len()))
@@ -62,7 +66,7 @@ pub(super) fn run(teller: &mut Teller, why_not: &str) -> Result<(), Failure> {
         Err(format!("{objections:?} {withheld:?}"))
     };
     teller.claim("the independent check has no objection", whole)?;
-    let nft = render::render(&ruleset, None, Term { lease, trial: None, skeleton: Skeleton::Assert }).to_nft();
+    let nft = render::render(&ruleset, None, Term { lease, age: Duration::ZERO, trial: None, skeleton: Skeleton::Assert }).to_nft();
     let all = set.decisions.iter().all(|d| nft.contains(&format!("{} . {}", d.endpoint.address, d.endpoint.port)));
     let leased = if all && nft.contains("timeout") { Ok("one transaction, each element a lease") } else { Err(nft.clone()) };
     teller.claim("the ruleset names each of them", leased.map(str::to_owned))?;

@@ -1,0 +1,162 @@
+//! A few blocks more or less: what stays as it is, is neither planned, nor checked, nor read again.
+//!
+//! Only where everything else stands still: the same agents, protected places, lease and facts of this host, and a kernel that holds what
+//! we last read of it. The kernel itself refuses the change if somebody was there since. Anything else goes the whole way.
+
+use super::{Enacted, Error, Manner, Outline, Point, lease};
+use crate::{
+    check::{self, Against},
+    facts::Facts,
+    render::{self, Skeleton, Term, Transaction},
+    ruleset::{self, Block, Ruleset, Withheld},
+};
+use rules::{
+    decision::{Action, DecisionSet},
+    endpoint::Endpoint,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// More places than this that changed, and the whole way is as short.
+const MANY: usize = 1_000;
+
+/// What was enacted last, and out of what.
+#[derive(Debug)]
+pub(super) struct Known {
+    set: Arc<DecisionSet>,
+    facts: Facts,
+    ruleset: Ruleset,
+    withheld: Vec<Withheld>,
+    lease: Duration,
+    renew_at: Instant,
+}
+
+/// What differs, planned.
+struct Step {
+    places: BTreeSet<Endpoint>,
+    blocks: BTreeMap<Endpoint, Block>,
+    withheld: Vec<Withheld>,
+    new: usize,
+}
+
+impl Point {
+    /// After the whole way.
+    pub(super) fn remember(
+        &mut self,
+        set: &Arc<DecisionSet>,
+        facts: Facts,
+        outline: Outline,
+        how: &Manner<'_>,
+        lease: Duration,
+        drifted: bool,
+    ) -> Enacted {
+        let Outline { ruleset, withheld, new, held_back, .. } = outline;
+        let unknown = facts.unknown.clone();
+        let enacted =
+            Enacted { elements: ruleset.blocks.len(), withheld: withheld.clone(), new, held_back, unknown, drifted, renew_in: lease / 3 };
+        // Once is for a person at the command line; who comes back comes without a trial.
+        let plain = how.trial.is_none() && !held_back;
+        self.known = plain.then(|| Known { set: set.clone(), facts, ruleset, withheld, lease, renew_at: Instant::now() + lease / 3 });
+        enacted
+    }
+
+    /// `None`: it takes the whole way. An error: the checker objects, and nothing was changed.
+    pub(super) fn amend(&mut self, set: &Arc<DecisionSet>, how: &Manner<'_>, trusted: Option<&String>) -> Result<Option<Enacted>, Error> {
+        // Whatever ends this half way leaves nothing that is believed.
+        let Some(mut known) = self.known.take() else { return Ok(None) };
+        let facts = self.facts();
+        let Some(step) = self.step(&known, set, how, trusted, &facts) else { return Ok(None) };
+        let objections = self.object(&known, &step, set, how, &facts);
+        if !objections.is_empty() {
+            self.known = Some(known);
+            return Err(Error::Objected(objections));
+        }
+        if !self.carry_out(&step, known.lease) {
+            self.memory = None;
+            return Ok(None);
+        }
+        for at in &step.places {
+            known.ruleset.blocks.remove(at);
+        }
+        known.ruleset.blocks.extend(step.blocks);
+        known.withheld.retain(|w| !step.places.contains(&w.endpoint));
+        known.withheld.extend(step.withheld);
+        known.set = set.clone();
+        let enacted = Enacted {
+            elements: known.ruleset.blocks.len(),
+            withheld: known.withheld.clone(),
+            new: step.new,
+            held_back: false,
+            unknown: facts.unknown,
+            drifted: false,
+            renew_in: known.renew_at.saturating_duration_since(Instant::now()),
+        };
+        self.known = Some(known);
+        Ok(Some(enacted))
+    }
+
+    fn step(&self, known: &Known, set: &DecisionSet, how: &Manner<'_>, trusted: Option<&String>, facts: &Facts) -> Option<Step> {
+        let memory = self.memory.as_ref()?;
+        let untouched = memory.generation.is_some() && memory.generation == self.generation();
+        let whole = memory.present.as_ref().is_some_and(|p| trusted == Some(&p.skeleton));
+        let same = how.trial.is_none() && lease(set, how) == known.lease && *facts == known.facts && known.renew_at > Instant::now();
+        let before = how.before.is_some_and(|b| b.generation == known.set.generation || b.generation == set.generation);
+        if !(untouched && whole && same && before) {
+            return None;
+        }
+        let places = ruleset::changed(&known.set, set, MANY)?;
+        if known.ruleset.blocks.len() + places.len() > self.config.limits.max_blocks && !places.is_empty() {
+            return None;
+        }
+        let (blocks, withheld) = ruleset::plan_at(&places, set, facts, &self.config);
+        let was = |at: &Endpoint| {
+            let from = known.set.decisions.partition_point(|d| d.endpoint < *at);
+            known.set.decisions.iter().skip(from).take_while(|d| d.endpoint == *at).any(|d| d.action == Action::Block)
+        };
+        let new = blocks.iter().filter(|(at, block)| block.action == Action::Block && !was(at)).count();
+        // Too many new ones, or new ones that cannot be judged: the whole way knows what to hold back.
+        let plain = new == 0 || (!facts.blind && (how.many_new || how.new_this_hour + new <= self.config.limits.max_new_per_hour));
+        plain.then_some(Step { places, blocks, withheld, new })
+    }
+
+    fn object(&self, known: &Known, step: &Step, set: &DecisionSet, how: &Manner<'_>, facts: &Facts) -> Vec<check::Objection> {
+        let Ruleset { hooks, agents, never, open, sessions, blocks } = &known.ruleset;
+        let (hooks, agents, never) = (hooks.clone(), agents.clone(), never.clone());
+        let ruleset = Ruleset { hooks, agents, never, open: open.clone(), sessions: sessions.clone(), blocks: step.blocks.clone() };
+        let new_this_hour = if step.new == 0 { 0 } else { how.new_this_hour + step.new };
+        let (many_new, lease, beside) = (how.many_new, known.lease, blocks.len());
+        check::objections(&ruleset, &Against { set, facts, config: &self.config, new_this_hour, many_new, lease, beside })
+    }
+
+    /// Commits, and reads back what was changed; whether the kernel holds it.
+    fn carry_out(&mut self, step: &Step, lease: Duration) -> bool {
+        let (Some(kernel), Some(memory)) = (&self.monitor, &mut self.memory) else { return false };
+        let (Some(generation), age) = (memory.generation, memory.age()) else { return false };
+        let Some(present) = &mut memory.present else { return false };
+        let term = Term { lease, age, trial: None, skeleton: Skeleton::Keep };
+        let change = |at: &Endpoint| render::change(*at, step.blocks.get(at), present.blocks.get(at), term);
+        let transaction = Transaction { changes: step.places.iter().filter_map(change).collect() };
+        if transaction.is_empty() {
+            return true;
+        }
+        let Ok(commits) = kernel.commit(&transaction, Some(generation), self.readd) else { return false };
+        let generation = generation.wrapping_add(commits);
+        let Ok(held) = kernel.held(step.places.iter().copied()) else { return false };
+        for (at, held) in held {
+            match (step.blocks.get(&at), held) {
+                (Some(block), Some(mut held)) if held.holds(block) => {
+                    held.left += age;
+                    present.blocks.insert(at, held);
+                }
+                (None, None) => drop(present.blocks.remove(&at)),
+                _ => return false,
+            }
+        }
+        memory.generation = Some(generation);
+        // Somebody beside us: what they did is not known yet.
+        kernel.generation().is_ok_and(|now| now == generation)
+    }
+}
