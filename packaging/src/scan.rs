@@ -1,48 +1,84 @@
 //! `gnomon scan`: asks the addresses that were named, and no other.
 
+mod csv;
+pub mod halt;
+mod sarif;
+mod show;
+
 use crate::{
     cli::Global,
     failure::{Exit, Failure, Side},
-    out::{self, Progress},
+    out::Progress,
     stop,
     tally::{self, Tally},
 };
 use clap::Args;
 use ipnet::IpNet;
-use sensor::probe::{self, ScanConfig, ScanReport};
-use std::{str::FromStr, time::Instant};
-use tokio::sync::mpsc;
+use sensor::probe::{self, ScanConfig, ScanReport, Window};
+use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// A probe leaves nothing behind: it names itself, calls no tool, sends no credential, and ends each session that it caused.
+/// Many endpoints are looked at with bare SYNs first, where raw sockets are allowed (root, or CAP_NET_RAW).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   gnomon scan 10.0.0.5
   gnomon scan 10.0.0.0/24 fd00::10 --ports 3000,8000-8100
+  gnomon scan @hosts.txt --window 'Mon-Fri 20:00-06:00' --csv > servers.csv
   gnomon scan 10.0.0.0/16 --exclude 10.0.9.0/24 --rate 50 --contact https://wiki.corp.example/scanning
+  gnomon scan 10.0.0.0/16 --resume /var/tmp/lab.position    goes on after a crash or Ctrl-C
   gnomon scan 10.0.0.0/24 --dry-run          what would be asked
+  gnomon scan --stop                         ends every scan on this machine, until --go
 
-Exit codes: 0 no server, 1 at least one Probable or Confirmed, 2 error.")]
+Exit codes: 0 no server, 1 at least one Probable or Confirmed, 2 error, or stopped by --stop.")]
 pub struct Options {
-    /// Addresses, networks (10.0.0.0/24), ranges (10.0.0.5-10.0.0.9) or names
-    #[arg(required = true, value_name = "TARGET")]
+    /// Addresses, networks (10.0.0.0/24), ranges (10.0.0.5-10.0.0.9), names, or a file of them (@FILE)
+    #[arg(required_unless_present_any = ["neighbours", "stop", "go"], value_name = "TARGET")]
     pub targets: Vec<String>,
+    /// Also ask the IPv6 neighbours this machine knows
+    #[arg(long)]
+    pub neighbours: bool,
     /// Ports and ranges of ports [default: those that MCP servers commonly use]
     #[arg(long, value_name = "PORT[-PORT]", value_delimiter = ',')]
     pub ports: Vec<Ports>,
     /// Request paths to ask, instead of the usual ones
     #[arg(long, value_name = "PATH", value_delimiter = ',')]
     pub paths: Vec<String>,
-    /// Never ask these
+    /// Refuse targets outside these
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub allow: Vec<IpNet>,
+    /// Never ask these; ports of printers and industrial control are never asked anyway
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub exclude: Vec<IpNet>,
-    /// Questions per second, in all
+    /// Never ask these ports
+    #[arg(long, value_name = "PORT[-PORT]", value_delimiter = ',')]
+    pub exclude_ports: Vec<Ports>,
+    /// Never ask neighbours whose MAC address begins so, beside the usual makers of printers and controllers
+    #[arg(long, value_name = "MAC-PREFIX", value_delimiter = ',')]
+    pub exclude_vendor: Vec<String>,
+    /// Packets and questions per second, in all
     #[arg(long, value_name = "N")]
     pub rate: Option<u32>,
-    /// Questions per second to one host
+    /// The same to one host
     #[arg(long, value_name = "N")]
     pub per_host_rate: Option<u32>,
+    /// The same to one subnet (/24, /64)
+    #[arg(long, value_name = "N")]
+    pub per_subnet_rate: Option<u32>,
+    /// Open connections instead of sending bare SYNs
+    #[arg(long)]
+    pub connect: bool,
+    /// Begin nobody new outside this time, in UTC: '22:00-05:00', 'Mon-Fri 20:00-06:00'; may be given more than once
+    #[arg(long = "window", value_name = "WINDOW")]
+    pub windows: Vec<Window>,
+    /// Note the position in this file, and go on from it when it is there
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+    /// The order of asking; the same number is the same order [default: another one each time]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// Ask addresses that are not private
     #[arg(long)]
     pub allow_public: bool,
@@ -52,9 +88,21 @@ pub struct Options {
     /// Where those asked may ask back: a URL or an address, sent along
     #[arg(long, value_name = "TEXT", env = "GNOMON_CONTACT", hide_env_values = true)]
     pub contact: Option<String>,
-    /// Say what would be asked, and ask nothing
+    /// Say what would be asked and how long it takes, and ask nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Servers as comma-separated values
+    #[arg(long, group = "form")]
+    pub csv: bool,
+    /// Servers as SARIF 2.1.0
+    #[arg(long, group = "form")]
+    pub sarif: bool,
+    /// End every scan of this machine within a second (also its sensor's), and let none begin
+    #[arg(long, exclusive = true)]
+    pub stop: bool,
+    /// Take --stop back
+    #[arg(long, exclusive = true)]
+    pub go: bool,
 }
 
 /// `8000` or `8000-8100`.
@@ -74,16 +122,26 @@ impl FromStr for Ports {
 }
 
 impl Options {
-    fn config(&self) -> ScanConfig {
+    fn config(&self, global: &Global) -> ScanConfig {
         let usual = ScanConfig::default();
         let or = |given: &[String], usual: Vec<String>| if given.is_empty() { usual } else { given.to_vec() };
         ScanConfig {
             targets: self.targets.clone(),
-            ports: if self.ports.is_empty() { usual.ports } else { self.ports.iter().flat_map(|p| p.0.clone()).collect() },
+            neighbours: self.neighbours,
+            ports: if self.ports.is_empty() { usual.ports } else { ports(&self.ports) },
             paths: or(&self.paths, usual.paths),
+            allow: self.allow.clone(),
             exclude: self.exclude.clone(),
+            exclude_ports: ports(&self.exclude_ports),
+            exclude_vendors: usual.exclude_vendors.into_iter().chain(self.exclude_vendor.iter().cloned()).collect(),
             rate: self.rate.unwrap_or(usual.rate),
             per_host_rate: self.per_host_rate.unwrap_or(usual.per_host_rate),
+            per_subnet_rate: self.per_subnet_rate.unwrap_or(usual.per_subnet_rate),
+            port_stage: !self.connect,
+            windows: self.windows.clone(),
+            resume: self.resume.clone(),
+            stop_file: Some(halt::file(&global.data())),
+            seed: self.seed,
             max_addresses: self.max_addresses.unwrap_or(usual.max_addresses),
             allow_public: self.allow_public,
             contact: self.contact.clone().unwrap_or(usual.contact),
@@ -93,16 +151,32 @@ impl Options {
     }
 }
 
+fn ports(given: &[Ports]) -> Vec<u16> {
+    given.iter().flat_map(|p| p.0.clone()).collect()
+}
+
 pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
+    if options.stop || options.go {
+        return halt::turn(&global.data(), options.stop, global.json);
+    }
     let mut tally = Tally::new();
-    let report = crate::async_main(ask(options.config(), &mut tally))?;
+    let report = crate::async_main(ask(options.config(global), &mut tally))?;
     if options.dry_run {
-        return dry_run(&report, global.json);
+        return show::dry_run(&report, global.json);
     }
     let reports = tally.reports();
-    tally::print(&reports, global.json)?;
-    if !global.json {
-        remark(&report);
+    match (options.csv, options.sarif) {
+        (true, _) => csv::print(&reports)?,
+        (_, true) => sarif::print(&reports, &report)?,
+        _ => tally::print(&reports, global.json)?,
+    }
+    show::remark(&report);
+    if report.stopped && halt::file(&global.data()).exists() {
+        return Err(Failure::new(
+            Side::Machine,
+            "the scan was stopped by `gnomon scan --stop`",
+            "what was found is above; `gnomon scan --go` allows scans again",
+        ));
     }
     Ok(Exit::found(tally::any_found(&reports)))
 }
@@ -111,48 +185,23 @@ async fn ask(config: ScanConfig, tally: &mut Tally) -> Result<ScanReport, Failur
     let shutdown = CancellationToken::new();
     stop::on_signal(shutdown.clone())?;
     let (out, mut found) = mpsc::channel(256);
-    let begun = Instant::now();
-    let scan = tokio::spawn(probe::scan(config, out, shutdown));
+    let (seen, report) = watch::channel(ScanReport::default());
+    let scan = tokio::spawn(probe::scan_with(config, Arc::default(), out, seen, shutdown));
     let mut progress = Progress::new();
-    let mut tick = tokio::time::interval(std::time::Duration::from_millis(250));
-    let mut servers = 0;
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    let (mut servers, mut speed) = (0, show::Speed::default());
     loop {
         tokio::select! {
             evidence = found.recv() => match evidence {
                 Some(evidence) => servers += tally.take(&evidence).iter().filter(|r| tally::any_found(std::slice::from_ref(r))).count(),
                 None => break,
             },
-            _ = tick.tick() => progress.show(format!("asking … {}s, {servers} found so far (Ctrl-C ends it with what there is)", begun.elapsed().as_secs())),
+            _ = tick.tick() => progress.show(speed.line(&report.borrow(), servers)),
         }
     }
     drop(progress);
     match scan.await {
         Ok(done) => done.map_err(|why| Failure::new(Side::CommandLine, why, "`gnomon scan --help` shows how targets are written")),
         Err(why) => Err(Failure::new(Side::Gnomon, format!("the scan stopped: {why}"), "please report this")),
-    }
-}
-
-fn dry_run(report: &ScanReport, json: bool) -> Result<Exit, Failure> {
-    if json {
-        out::object(report)?;
-    } else {
-        report.would_ask.iter().try_for_each(|q| out::line(rules::printable::printable(q, 300)))?;
-        out::line(format!("{} addresses, {} endpoints; nothing was asked", report.addresses, report.endpoints))?;
-    }
-    Ok(Exit::Clear)
-}
-
-fn remark(r: &ScanReport) {
-    let seconds = r.elapsed_ms as f64 / 1000.0;
-    let ended = if r.stopped { "; stopped before the end" } else { "" };
-    out::note(format!(
-        "asked {} of {} endpoints at {} addresses in {seconds:.1}s: {} connections, {} requests, {} reached{ended}",
-        r.finished, r.endpoints, r.addresses, r.connections, r.requests, r.reached
-    ));
-    if r.sessions_minted > 0 {
-        out::note(format!("{} sessions were opened by servers, {} ended again", r.sessions_minted, r.sessions_ended));
-    }
-    if !r.unresolved.is_empty() {
-        out::note(format!("not resolved: {}", rules::printable::printable(&r.unresolved.join(", "), 300)));
     }
 }

@@ -4,12 +4,13 @@ use super::{
     dial::Patience,
     identify::{Hint, Manner, USUAL_PATHS},
     schedule::{Bounds, Progress},
-    targets::{TargetError, USUAL_PORTS},
+    targets::{FRAGILE_VENDORS, TargetError, USUAL_PORTS},
+    windows::Window,
 };
 use ipnet::IpNet;
 use rules::period::Period;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// `[probe]` of the sensor's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,18 +31,33 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScanConfig {
-    /// Addresses, networks (CIDR), ranges `A-B`, names. Empty is refused: nobody is asked who was not named.
+    /// Addresses, networks (CIDR), ranges `A-B`, names, `@FILE` of them. Empty is refused: nobody is asked who was not named.
     pub targets: Vec<String>,
     pub ports: Vec<u16>,
     /// Request paths, most likely first.
     pub paths: Vec<String>,
-    /// Questions per second in all, and to one host.
+    /// Packets of the port stage and questions per second: in all, to one host, and to one subnet (/24, /64).
     pub rate: u32,
     pub per_host_rate: u32,
+    pub per_subnet_rate: u32,
+    /// Look for open ports with bare SYNs first, in spaces of more than 2,048 endpoints and where raw sockets are allowed.
+    pub port_stage: bool,
     /// Questions under way at once.
     pub concurrency: u16,
+    /// Nothing outside these is asked. Empty: `allow_public` alone decides.
+    pub allow: Vec<IpNet>,
     pub exclude: Vec<IpNet>,
     pub exclude_ports: Vec<u16>,
+    /// Neighbours whose MAC address begins so (`00:80:77`) are not asked.
+    pub exclude_vendors: Vec<String>,
+    /// Ask the IPv6 neighbours this host knows, too.
+    pub neighbours: bool,
+    /// When new endpoints may be asked, in UTC: `22:00-05:00`, `Mon-Fri 20:00-06:00`, `Sat,Sun`. Empty: always.
+    pub windows: Vec<Window>,
+    /// While this file exists nothing is asked; a scan that runs ends within a second.
+    pub stop_file: Option<PathBuf>,
+    /// Where the position is noted every second, and gone on from.
+    pub resume: Option<PathBuf>,
     /// Ask addresses that are not private.
     pub allow_public: bool,
     pub max_addresses: u64,
@@ -89,11 +105,19 @@ impl Default for ScanConfig {
             targets: Vec::new(),
             ports: USUAL_PORTS.to_vec(),
             paths: USUAL_PATHS.iter().map(|p| (*p).to_owned()).collect(),
-            rate: 200,
+            rate: 1000,
             per_host_rate: 10,
+            per_subnet_rate: 200,
+            port_stage: true,
             concurrency: 384,
+            allow: Vec::new(),
             exclude: Vec::new(),
             exclude_ports: Vec::new(),
+            exclude_vendors: FRAGILE_VENDORS.iter().map(|v| (*v).to_owned()).collect(),
+            neighbours: false,
+            windows: Vec::new(),
+            stop_file: None,
+            resume: None,
             allow_public: false,
             max_addresses: 65_536,
             legacy_get: true,
@@ -118,7 +142,8 @@ impl ScanConfig {
 
     pub(super) fn bounds(&self) -> Bounds {
         let concurrency = usize::from(self.concurrency.clamp(1, 4096));
-        Bounds { concurrency, rate: self.rate.clamp(1, 1_000_000), per_host_rate: self.per_host_rate.clamp(1, 1_000_000) }
+        let rate = |rate: u32| rate.clamp(1, 1_000_000);
+        Bounds { concurrency, rate: rate(self.rate), per_host_rate: rate(self.per_host_rate), per_subnet_rate: rate(self.per_subnet_rate) }
     }
 
     pub(super) fn patience(&self) -> Patience {
@@ -133,8 +158,17 @@ pub struct ScanReport {
     pub addresses: u64,
     pub endpoints: u64,
     pub finished: u64,
+    /// Addresses that were named and left alone.
     pub excluded: u64,
+    /// Endpoints where something answered a question.
     pub reached: u64,
+    /// SYNs of the port stage that left (what came back open was reset by this host's kernel), and that could not.
+    pub packets: u64,
+    pub packets_failed: u64,
+    pub open: u64,
+    /// SYNs to endpoints that had answered before, and those that stayed unanswered: loss on the way.
+    pub canaries: u64,
+    pub canaries_lost: u64,
     /// Connections opened, HTTP requests written, bytes each way.
     pub connections: u64,
     pub requests: u64,
@@ -156,6 +190,12 @@ pub struct ScanReport {
     pub elapsed_ms: u64,
     /// Of a dry run: the questions it would begin with, at most [`ScanReport::MAX_LISTED`].
     pub would_ask: Vec<String>,
+    /// Neighbours left alone for the maker of their network card, at most [`ScanReport::MAX_LISTED`].
+    pub excluded_vendors: Vec<String>,
+    /// How long it takes at best, at this rate, if nobody answers.
+    pub at_least_ms: u64,
+    /// With the port stage.
+    pub knocking: bool,
     /// Names that did not resolve.
     pub unresolved: Vec<String>,
 }
@@ -165,7 +205,11 @@ impl ScanReport {
 
     pub(super) fn progress(&mut self, progress: &Progress) {
         self.finished = progress.finished;
-        self.excluded = progress.excluded;
+        self.packets = progress.knocks.sent;
+        self.packets_failed = progress.knocks.failed;
+        self.open = progress.knocks.open;
+        self.canaries = progress.knocks.canaries;
+        self.canaries_lost = progress.knocks.canaries_lost;
         self.reached = progress.reached;
         self.sessions_minted = progress.sessions_minted;
         self.sessions_ended = progress.sessions_ended;
@@ -179,6 +223,14 @@ pub enum ScanError {
     Target(#[from] TargetError),
     #[error("none of the names resolves: {0}")]
     NothingResolves(String),
+    #[error("the list of targets {0} cannot be read: {1}")]
+    List(String, String),
+    #[error("the position in {0} cannot be gone on from: {1}")]
+    Resume(String, String),
+    #[error("probing is stopped: {0} exists (`gnomon scan --go` removes it)")]
+    Stopped(String),
+    #[error("the vendor prefix `{0}` is not three to six bytes like 00:80:77")]
+    Vendor(String),
     #[error("the hint for `{0}` names no address")]
     Hint(String),
 }

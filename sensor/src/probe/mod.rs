@@ -6,11 +6,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod answer;
+mod checkpoint;
 pub mod config;
 pub mod dial;
 mod echo;
 pub mod http1;
 pub mod identify;
+pub mod knock;
+mod named;
+mod neighbours;
 mod nominate;
 pub mod order;
 pub mod pace;
@@ -22,6 +26,7 @@ pub mod schedule;
 pub mod sse;
 pub mod targets;
 mod tls;
+pub mod windows;
 mod witness;
 pub mod words;
 
@@ -29,7 +34,9 @@ pub mod words;
 mod hostile;
 
 pub use config::{Config, ScanConfig, ScanError, ScanReport, TargetHint};
+pub use echo::Echoes;
 pub use identify::Hint;
-pub use scan::{probe_one, scan};
+pub use scan::{probe_one, scan, scan_with};
 pub use targets::TargetError;
+pub use windows::Window;
 pub use witness::run;

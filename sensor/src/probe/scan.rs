@@ -2,44 +2,69 @@
 
 use super::{
     answer::Outcome,
+    checkpoint::Checkpoint,
     config::{ScanConfig, ScanError, ScanReport},
     dial::{Cost, Dialer},
     echo::Echoes,
     http1::Caps,
     identify::{Hint, Interrogation},
+    knock::raw::{Knocker, Told, may_knock},
+    named,
     question::{Ask, Identity, Question},
-    schedule::{Effect, Event, SECOND_LOOK_AFTER, STOP_GRACE, Sweep},
-    targets::{Limits, Space, Target, parse},
+    schedule::{Effect, Event, SECOND_LOOK, SECOND_LOOK_AFTER, STOP_GRACE, Sweep},
+    targets::Space,
+    windows,
 };
 use rules::{Timestamp, endpoint::Endpoint, evidence::Evidence};
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Instant};
-use tokio::{sync::mpsc, task::JoinSet};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Asks the targets of `config`; evidence goes to `out` as it is found.
 ///
-/// Stops within a second of `shutdown`. Errors only before the first question.
+/// Stops within a second of `shutdown` or of the stop file. Errors only before the first question.
 pub async fn scan(config: ScanConfig, out: mpsc::Sender<Evidence>, shutdown: CancellationToken) -> Result<ScanReport, ScanError> {
-    scan_with(config, Arc::default(), out, shutdown).await
+    scan_with(config, Arc::default(), out, watch::Sender::default(), shutdown).await
 }
 
-pub(super) async fn scan_with(
+/// As [`scan`]; `seen` shows the report as it grows, and `echoes` learns of every question.
+pub async fn scan_with(
     config: ScanConfig,
     echoes: Arc<Echoes>,
     out: mpsc::Sender<Evidence>,
+    seen: watch::Sender<ScanReport>,
     shutdown: CancellationToken,
 ) -> Result<ScanReport, ScanError> {
     let begun = Instant::now();
     let mut report = ScanReport::default();
-    let (space, names) = resolve(&config, &mut report).await?;
+    stopped_by_file(&config)?;
+    let (space, names) = named::space(&config, &mut report).await?;
+    let space = Arc::new(space);
     report.addresses = space.addresses();
     report.endpoints = space.len();
-    let seed = config.seed.unwrap_or_else(fresh_seed);
+    report.knocking = config.port_stage && space.len() > SECOND_LOOK && may_knock();
+    report.at_least_ms = at_least_ms(&config, &space);
+    let mut seed = config.seed.unwrap_or_else(fresh_seed);
     if config.dry_run {
         report.would_ask = would_ask(&config, &space, seed);
         return Ok(report);
     }
-    let mut sweep = Sweep::new(space, seed, config.manner(), config.bounds());
+    let (checkpoint, position) = match &config.resume {
+        None => (None, None),
+        Some(path) => {
+            let (checkpoint, position) = Checkpoint::open(path, space.fingerprint(), seed, report.knocking)?;
+            seed = checkpoint.seed;
+            (Some(checkpoint), position)
+        }
+    };
+    let mut sweep = Sweep::new(space, seed, config.manner(), config.bounds(), begun);
     for (address, name) in names {
         sweep.hint(address, None, Hint { host: Some(name), ..Hint::default() });
     }
@@ -47,9 +72,49 @@ pub(super) async fn scan_with(
         let address = hint.address.parse().map_err(|_| ScanError::Hint(rules::printable::printable(&hint.address, 80)))?;
         sweep.hint(address, hint.port, hint.hint());
     }
-    run(sweep, dialer(&config, echoes), &out, shutdown, &mut report).await;
-    report.elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut knocker = None;
+    if report.knocking {
+        // Allowed a moment ago; where it is not any more, every endpoint is asked.
+        match Knocker::open() {
+            Ok(open) => {
+                knocker = Some(open);
+                sweep = sweep.knocking(begun);
+            }
+            Err(why) => {
+                tracing::warn!(%why, "no port stage: every endpoint is asked");
+                report.knocking = false;
+            }
+        }
+    }
+    if let Some(position) = position {
+        sweep.resume(&position);
+    }
+    let dialer = dialer(&config, echoes);
+    let mut running = Running { config: &config, dialer, knocker, checkpoint, out: &out, seen: &seen, report: &mut report, begun };
+    running.run(sweep, shutdown).await;
+    report.elapsed_ms = millis(begun.elapsed());
+    seen.send_replace(report.clone());
     Ok(report)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn stopped_by_file(config: &ScanConfig) -> Result<(), ScanError> {
+    match &config.stop_file {
+        Some(path) if path.exists() => Err(ScanError::Stopped(rules::printable::printable(&path.display().to_string(), 200))),
+        _ => Ok(()),
+    }
+}
+
+/// One packet or question for each endpoint, and no faster than a subnet or host allows.
+fn at_least_ms(config: &ScanConfig, space: &Space) -> u64 {
+    let bounds = config.bounds();
+    let seconds = |count: u64, rate: u32| count.saturating_mul(1000) / u64::from(rate.max(1));
+    let ports = space.ports().len() as u64;
+    let one_subnet = space.addresses().min(254) * ports;
+    seconds(space.len(), bounds.rate).max(seconds(one_subnet, bounds.per_subnet_rate)).max(seconds(ports, bounds.per_host_rate))
 }
 
 /// Asks one endpoint: to confirm a passive nomination, to check a known server again, or that it is gone.
@@ -59,6 +124,9 @@ pub async fn probe_one(target: Endpoint, hint: Hint, config: &ScanConfig) -> Vec
 
 pub(super) async fn probe_one_with(target: Endpoint, hint: Hint, config: &ScanConfig, echoes: Arc<Echoes>) -> Vec<Evidence> {
     let dialer = dialer(config, echoes);
+    if stopped_by_file(config).is_err() {
+        return Vec::new();
+    }
     let mut interrogation = Interrogation::new(target, hint, config.manner(), config.seed.unwrap_or_else(fresh_seed));
     let pause = std::time::Duration::from_secs(1) / config.per_host_rate.max(1);
     while let Some(question) = interrogation.next_question() {
@@ -78,67 +146,158 @@ fn fresh_seed() -> u64 {
     Timestamp::now().as_nanosecond() as u64 ^ u64::from(std::process::id()).rotate_left(32)
 }
 
-async fn run(mut sweep: Sweep, dialer: Arc<Dialer>, out: &mpsc::Sender<Evidence>, shutdown: CancellationToken, report: &mut ScanReport) {
-    let mut asking: JoinSet<(Question, Outcome, Cost)> = JoinSet::new();
-    let mut give_up: Option<Instant> = None;
-    let mut event = Event::Tick;
-    loop {
-        for effect in sweep.handle(event, Instant::now(), Timestamp::now()) {
-            match effect {
-                Effect::Ask(question) => {
-                    let dialer = dialer.clone();
-                    asking.spawn(async move {
-                        let (outcome, cost) = dialer.ask(&question).await;
-                        (question, outcome, cost)
-                    });
+/// A scan under way: what its effects are performed with.
+struct Running<'a> {
+    config: &'a ScanConfig,
+    dialer: Arc<Dialer>,
+    knocker: Option<(Knocker, mpsc::Receiver<Told>)>,
+    checkpoint: Option<Checkpoint>,
+    out: &'a mpsc::Sender<Evidence>,
+    seen: &'a watch::Sender<ScanReport>,
+    report: &'a mut ScanReport,
+    begun: Instant,
+}
+
+/// How often the stop file, the windows and this host's own tables are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+impl Running<'_> {
+    async fn run(&mut self, mut sweep: Sweep, shutdown: CancellationToken) {
+        let mut asking: JoinSet<(Question, Outcome, Cost)> = JoinSet::new();
+        let mut give_up: Option<Instant> = None;
+        let mut event = Event::Tick;
+        let mut look = time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        let mut looks = 0u64;
+        loop {
+            for effect in sweep.handle(event, Instant::now(), Timestamp::now()) {
+                self.perform(effect, &mut asking).await;
+            }
+            if sweep.is_done() {
+                break;
+            }
+            let now = Instant::now();
+            let wake = [sweep.wake_at(now), give_up].into_iter().flatten().min();
+            event = tokio::select! {
+                biased;
+                () = shutdown.cancelled(), if give_up.is_none() => self.stop(&mut give_up),
+                _ = look.tick() => {
+                    looks += 1;
+                    self.show(&sweep);
+                    if looks.is_multiple_of(4) {
+                        self.note(&sweep);
+                    }
+                    if give_up.is_none() && stopped_by_file(self.config).is_err() {
+                        self.stop(&mut give_up)
+                    } else {
+                        Event::Rest(!windows::is_open(&self.config.windows, Timestamp::now()) || crowded())
+                    }
                 }
-                Effect::Found(found) => deliver(found, out, report).await,
+                Some(told) = heard(&mut self.knocker) => match told {
+                    Told::Heard(heard) => Event::Heard(heard),
+                    Told::Sent { sent, failed } => Event::Knocked { sent, failed },
+                },
+                Some(done) = asking.join_next() => match done {
+                    Ok((question, outcome, cost)) => {
+                        count(self.report, &question, &outcome, cost);
+                        Event::Answered(Box::new((question, outcome)))
+                    }
+                    Err(_) => Event::Tick,
+                },
+                () = sleep_until(wake), if wake.is_some() => Event::Tick,
+            };
+            if give_up.is_some_and(|at| Instant::now() >= at) {
+                asking.abort_all();
+                break;
             }
         }
-        report.progress(sweep.progress());
-        if sweep.is_done() {
-            return;
-        }
-        let now = Instant::now();
-        let wake = match (sweep.wake_at(now), give_up) {
-            (a, Some(b)) => Some(a.map_or(b, |a| a.min(b))),
-            (a, None) => a,
-        };
-        event = tokio::select! {
-            Some(done) = asking.join_next() => match done {
-                Ok((question, outcome, cost)) => {
-                    count(report, &question, &outcome, cost);
-                    Event::Answered(Box::new((question, outcome)))
-                }
-                Err(_) => Event::Tick,
-            },
-            () = shutdown.cancelled(), if give_up.is_none() => {
-                report.stopped = true;
-                give_up = Some(Instant::now() + STOP_GRACE);
-                Event::Stop
+        self.show(&sweep);
+        self.end(&sweep);
+    }
+
+    async fn perform(&mut self, effect: Effect, asking: &mut JoinSet<(Question, Outcome, Cost)>) {
+        match effect {
+            Effect::Ask(question) => {
+                let dialer = self.dialer.clone();
+                asking.spawn(async move {
+                    let (outcome, cost) = dialer.ask(&question).await;
+                    (question, outcome, cost)
+                });
             }
-            () = sleep_until(wake), if wake.is_some() => Event::Tick,
-        };
-        if give_up.is_some_and(|at| Instant::now() >= at) {
-            asking.abort_all();
-            return;
+            Effect::Knock(batch) => {
+                // The plan has fewer batches out than fit.
+                if let Some((knocker, _)) = &self.knocker
+                    && !knocker.knock(batch)
+                {
+                    tracing::warn!("the port stage has no sender any more");
+                }
+            }
+            Effect::Found(found) => {
+                for evidence in found {
+                    match self.out.send(evidence).await {
+                        Ok(()) => self.report.evidence += 1,
+                        Err(_) => self.report.evidence_lost += 1,
+                    }
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, give_up: &mut Option<Instant>) -> Event {
+        self.report.stopped = true;
+        *give_up = Some(Instant::now() + STOP_GRACE);
+        Event::Stop
+    }
+
+    fn show(&mut self, sweep: &Sweep) {
+        self.report.progress(&sweep.progress());
+        self.report.elapsed_ms = millis(self.begun.elapsed());
+        if self.seen.receiver_count() > 0 {
+            let lists = (std::mem::take(&mut self.report.requests_to), std::mem::take(&mut self.report.excluded_vendors));
+            self.seen.send_replace(self.report.clone());
+            (self.report.requests_to, self.report.excluded_vendors) = lists;
+        }
+    }
+
+    fn note(&self, sweep: &Sweep) {
+        if let Some(checkpoint) = &self.checkpoint
+            && let Err(why) = checkpoint.note(sweep.position())
+        {
+            tracing::warn!(%why, "the position could not be noted");
+        }
+    }
+
+    fn end(&self, sweep: &Sweep) {
+        if self.report.stopped {
+            return self.note(sweep);
+        }
+        if let Some(Err(why)) = self.checkpoint.as_ref().map(Checkpoint::done) {
+            tracing::warn!(%why, "the noted position could not be removed");
         }
     }
 }
 
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
+async fn heard(knocker: &mut Option<(Knocker, mpsc::Receiver<Told>)>) -> Option<Told> {
+    match knocker {
+        Some((_, told)) => told.recv().await,
         None => std::future::pending().await,
     }
 }
 
-async fn deliver(found: Vec<Evidence>, out: &mpsc::Sender<Evidence>, report: &mut ScanReport) {
-    for evidence in found {
-        match out.send(evidence).await {
-            Ok(()) => report.evidence += 1,
-            Err(_) => report.evidence_lost += 1,
-        }
+/// Whether this host's own connection tracking is nearly full: each SYN takes a place there, and what harms this host harms
+/// whoever relies on it.
+fn crowded() -> bool {
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/net/netfilter/nf_conntrack_{name}")).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    matches!((read("count"), read("max")), (Some(count), Some(max)) if max > 0 && count * 4 > max * 3)
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -175,40 +334,6 @@ fn count(report: &mut ScanReport, question: &Question, outcome: &Outcome, cost: 
     if cost.requests > 0 && (room || report.requests_to.contains_key(&endpoint)) {
         *report.requests_to.entry(endpoint).or_default() += u64::from(cost.requests);
     }
-}
-
-/// Targets as blocks of addresses, and the names some of them came by.
-async fn resolve(config: &ScanConfig, report: &mut ScanReport) -> Result<(Space, BTreeMap<IpAddr, String>), ScanError> {
-    let mut blocks = Vec::new();
-    let mut names = BTreeMap::new();
-    for text in &config.targets {
-        match parse(text)? {
-            Target::Block(first, last) => blocks.push((first, last)),
-            Target::Name(name) => {
-                let found: Vec<IpAddr> = match tokio::net::lookup_host((name.as_str(), 0)).await {
-                    Ok(found) => found.map(|a| a.ip().to_canonical()).take(16).collect(),
-                    Err(_) => Vec::new(),
-                };
-                for address in &found {
-                    blocks.push((*address, *address));
-                    names.insert(*address, name.clone());
-                }
-                if found.is_empty() {
-                    report.unresolved.push(name);
-                }
-            }
-        }
-    }
-    if blocks.is_empty() && !report.unresolved.is_empty() {
-        return Err(ScanError::NothingResolves(report.unresolved.join(", ")));
-    }
-    let limits = Limits {
-        allow_public: config.allow_public,
-        max_addresses: config.max_addresses,
-        exclude: config.exclude.clone(),
-        exclude_ports: config.exclude_ports.iter().copied().collect(),
-    };
-    Ok((Space::new(&blocks, &config.ports, &limits)?, names))
 }
 
 /// The first question to each endpoint, in the order of asking.

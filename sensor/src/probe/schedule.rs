@@ -3,15 +3,21 @@
 use super::{
     answer::Outcome,
     identify::{Hint, Interrogation, Manner},
+    knock::{
+        packet::Heard,
+        plan::{Counts, Plan},
+    },
     order::Permutation,
-    pace::Pace,
-    question::Question,
+    pace::{Manners, Pace},
+    question::{Ask, Question},
     targets::Space,
 };
 use rules::{Timestamp, endpoint::Endpoint, evidence::Evidence};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,6 +26,15 @@ pub enum Event {
     /// Time has passed.
     Tick,
     Answered(Box<(Question, Outcome)>),
+    /// The port stage: somebody answered a SYN.
+    Heard(Heard),
+    /// The port stage: a batch has left.
+    Knocked {
+        sent: u32,
+        failed: u32,
+    },
+    /// Begin nobody new for now (true), or go on (false); who was begun is asked to the end.
+    Rest(bool),
     /// Ask nothing new; what is under way may end, sessions are still ended.
     Stop,
 }
@@ -27,6 +42,8 @@ pub enum Event {
 #[derive(Debug)]
 pub enum Effect {
     Ask(Question),
+    /// Send each of these a SYN, and say when that is done.
+    Knock(Vec<Endpoint>),
     Found(Vec<Evidence>),
 }
 
@@ -35,12 +52,13 @@ pub enum Effect {
 pub struct Progress {
     /// Endpoints finished, of all.
     pub finished: u64,
-    pub excluded: u64,
     /// Endpoints where something answered.
     pub reached: u64,
     pub questions: u64,
     pub sessions_minted: u64,
     pub sessions_ended: u64,
+    /// What the port stage did, where there is one.
+    pub knocks: Counts,
 }
 
 /// Bounds of a sweep.
@@ -48,27 +66,46 @@ pub struct Progress {
 pub struct Bounds {
     /// Questions under way at once.
     pub concurrency: usize,
-    /// Questions per second, in all and per host.
+    /// Packets of the port stage and questions per second: in all, to one host, and to one subnet (/24, /64).
     pub rate: u32,
     pub per_host_rate: u32,
+    pub per_subnet_rate: u32,
+}
+
+/// Where a sweep is: what another one needs to go on from here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    pub round: u8,
+    pub next: u64,
+    /// Begun and not finished: asked again.
+    pub pending: Vec<Endpoint>,
 }
 
 /// In a sweep no larger than this, what did not take a connection is tried once more: a SYN may be lost, a server may be
 /// just starting again.
-const SECOND_LOOK: u64 = 2048;
+pub const SECOND_LOOK: u64 = 2048;
 pub const SECOND_LOOK_AFTER: Duration = Duration::from_secs(3);
 /// Endpoints begun for each question that may be under way: while one host rests, another is asked.
 const ACTIVE_PER_SLOT: usize = 8;
 
+/// Open endpoints that wait for their first question; when there are more, the port stage rests.
+const MAX_OPEN: usize = 4096;
+
 #[derive(Debug)]
 pub struct Sweep {
-    space: Space,
+    space: Arc<Space>,
     order: Permutation,
     next_index: u64,
+    /// The port stage; without one every endpoint is asked.
+    stage: Option<Plan>,
+    /// To be asked before others.
+    open: VecDeque<Endpoint>,
     seed: u64,
     manner: Manner,
     hints: HashMap<IpAddr, Vec<(Option<u16>, Hint)>>,
     pace: Pace,
+    manners: Manners,
     bounds: Bounds,
     active: HashMap<Endpoint, (Interrogation, Option<Question>)>,
     /// Active endpoints with a question to send, and from when.
@@ -77,29 +114,72 @@ pub struct Sweep {
     /// To be tried once more, and from when, in that order.
     again: VecDeque<(Instant, Endpoint)>,
     tried_again: HashSet<Endpoint>,
+    resting: bool,
     stopping: bool,
     progress: Progress,
 }
 
 impl Sweep {
-    pub fn new(space: Space, seed: u64, manner: Manner, bounds: Bounds) -> Sweep {
+    pub fn new(space: Arc<Space>, seed: u64, manner: Manner, bounds: Bounds, now: Instant) -> Sweep {
         Sweep {
             order: Permutation::new(space.len(), seed),
             space,
             next_index: 0,
+            stage: None,
+            open: VecDeque::new(),
             seed,
             manner,
             hints: HashMap::new(),
-            pace: Pace::new(bounds.rate, bounds.per_host_rate),
+            pace: Pace::new(bounds.rate),
+            manners: Manners::new(bounds.per_host_rate, bounds.per_subnet_rate, now),
             bounds,
             active: HashMap::new(),
             ready: BTreeSet::new(),
             under_way: 0,
             again: VecDeque::new(),
             tried_again: HashSet::new(),
+            resting: false,
             stopping: false,
             progress: Progress::default(),
         }
+    }
+
+    /// Asks only where the port stage finds somebody; and, before others, where a hint says that there is a server.
+    pub fn knocking(mut self, now: Instant) -> Sweep {
+        let mut plan = Plan::new(self.space.clone(), self.seed, self.bounds.rate, now);
+        for (address, hints) in &self.hints {
+            for endpoint in hints.iter().filter_map(|(port, _)| Some(Endpoint::new(*address, (*port)?))) {
+                if self.space.index_of(endpoint).is_some() {
+                    plan.spare(endpoint);
+                    self.open.push_back(endpoint);
+                }
+            }
+        }
+        self.stage = Some(plan);
+        self
+    }
+
+    /// Goes on where another sweep of the same space and seed stopped.
+    pub fn resume(&mut self, position: &Position) {
+        match &mut self.stage {
+            Some(plan) => plan.resume(position.round, position.next),
+            None => self.next_index = position.next.min(self.order.len()),
+        }
+        let known: HashSet<Endpoint> = self.open.iter().copied().collect();
+        let pending = position.pending.iter().filter(|e| self.space.index_of(**e).is_some() && !known.contains(e));
+        for endpoint in pending {
+            if let Some(plan) = &mut self.stage {
+                plan.spare(*endpoint);
+            }
+            self.open.push_back(*endpoint);
+        }
+    }
+
+    pub fn position(&self) -> Position {
+        let (round, next) = self.stage.as_ref().map_or((0, self.next_index), Plan::position);
+        let deferred = self.stage.iter().flat_map(Plan::deferred);
+        let begun = self.active.keys().chain(&self.open).copied().chain(self.again.iter().map(|(_, e)| *e));
+        Position { round, next, pending: begun.chain(deferred).collect() }
     }
 
     /// What is known about an address, on one port or all.
@@ -107,24 +187,35 @@ impl Sweep {
         self.hints.entry(address).or_default().push((port, hint));
     }
 
-    pub fn progress(&self) -> &Progress {
-        &self.progress
+    pub fn progress(&self) -> Progress {
+        let Some(plan) = &self.stage else { return self.progress.clone() };
+        let unfinished = (self.open.len() + self.active.len()) as u64;
+        Progress { finished: plan.visited().saturating_sub(unfinished), knocks: plan.counts(), ..self.progress.clone() }
     }
 
     pub fn is_done(&self) -> bool {
-        self.active.is_empty() && (self.stopping || self.next_index >= self.order.len() && self.again.is_empty())
+        let all_begun = self.open.is_empty() && self.stage.as_ref().map_or(self.next_index >= self.order.len(), Plan::is_done);
+        self.active.is_empty() && (self.stopping || all_begun && self.again.is_empty())
     }
 
     /// When to tick, if nothing else happens before.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let stage = self.stage.as_ref().filter(|_| !self.idle() && self.open.len() < MAX_OPEN).and_then(|p| p.wake_at(now));
+        let first = [stage, self.question_at(now)].into_iter().flatten().min()?;
+        Some(first.max(self.pace.free_at(now)))
+    }
+
+    fn question_at(&self, now: Instant) -> Option<Instant> {
         if self.under_way >= self.bounds.concurrency {
             return None;
         }
-        let more = !self.stopping && self.next_index < self.order.len() && self.active.len() < self.max_active();
+        let more = !self.open.is_empty() || self.stage.is_none() && self.next_index < self.order.len();
+        if more && !self.idle() && self.active.len() < self.max_active() {
+            return Some(now);
+        }
         let ready = self.ready.first().map(|(at, _)| *at);
-        let again = self.again.front().map(|(at, _)| *at).filter(|_| !self.stopping);
-        let first = if more { Some(now) } else { [ready, again].into_iter().flatten().min() };
-        first.map(|at| at.max(self.pace.free_at(now)))
+        let again = self.again.front().map(|(at, _)| *at).filter(|_| !self.idle());
+        [ready, again].into_iter().flatten().min()
     }
 
     pub fn handle(&mut self, event: Event, now: Instant, at: Timestamp) -> Vec<Effect> {
@@ -135,10 +226,26 @@ impl Sweep {
                 let (question, outcome) = *answered;
                 self.answered(&question, &outcome, now, at, &mut effects);
             }
+            Event::Heard(heard) => {
+                // After a stop nobody is asked any more.
+                let opened = self.stage.as_mut().and_then(|plan| plan.hear(heard));
+                self.open.extend(opened.filter(|_| !self.stopping));
+            }
+            Event::Knocked { sent, failed } => {
+                if let Some(plan) = &mut self.stage {
+                    plan.sent(sent, failed, now);
+                }
+            }
+            Event::Rest(resting) => self.resting = resting,
             Event::Stop => self.stop(now, at, &mut effects),
         }
         self.fill(now, &mut effects);
         effects
+    }
+
+    /// Nobody new is begun.
+    fn idle(&self) -> bool {
+        self.stopping || self.resting
     }
 
     fn max_active(&self) -> usize {
@@ -161,7 +268,7 @@ impl Sweep {
         if let Some(question) = interrogation.next_question() {
             *slot = Some(question);
             let from = if interrogation.take_pause() { now + SECOND_LOOK_AFTER } else { now };
-            self.ready.insert((self.pace.host_free_at(endpoint.address, now).max(from), endpoint));
+            self.ready.insert((self.manners.free_at(endpoint, now).max(from), endpoint));
             return;
         }
         if interrogation.absent() && !self.stopping && self.space.len() <= SECOND_LOOK && self.tried_again.insert(endpoint) {
@@ -184,6 +291,7 @@ impl Sweep {
     fn stop(&mut self, now: Instant, at: Timestamp, effects: &mut Vec<Effect>) {
         self.stopping = true;
         self.again.clear();
+        self.open.clear();
         let waiting: Vec<Endpoint> = self.ready.iter().map(|(_, e)| *e).collect();
         self.ready.clear();
         for endpoint in waiting {
@@ -197,9 +305,15 @@ impl Sweep {
 
     fn fill(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.begin(now);
-        while self.under_way < self.bounds.concurrency && self.pace.free_at(now) <= now {
+        self.ask(now, effects);
+        self.knock(now, effects);
+    }
+
+    /// Questions go before the port stage: what was found is looked at before more is looked for.
+    fn ask(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        while self.under_way < self.bounds.concurrency && self.pace.free(now) > 0 {
             let Some((from, endpoint)) = self.ready.pop_first() else { return };
-            let free = self.pace.host_free_at(endpoint.address, now).max(from);
+            let free = self.manners.free_at(endpoint, now).max(from);
             if free > now {
                 self.ready.insert((free, endpoint));
                 // The earliest of all is not free yet, unless another's host was asked meanwhile: look at each once.
@@ -209,24 +323,43 @@ impl Sweep {
                 continue;
             }
             let Some(question) = self.active.get_mut(&endpoint).and_then(|(_, slot)| slot.take()) else { continue };
-            self.pace.take(endpoint.address, now);
+            self.pace.take(connections(&question), now);
+            self.manners.take(endpoint, now);
             self.under_way += 1;
             self.progress.questions += 1;
             effects.push(Effect::Ask(question));
         }
     }
 
-    /// Takes new endpoints in permuted order while there is room, then those to be tried once more.
+    fn knock(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let slots = self.pace.free(now);
+        if slots == 0 || self.idle() || self.open.len() >= MAX_OPEN {
+            return;
+        }
+        let Some(plan) = self.stage.as_mut() else { return };
+        let batch = plan.fill(slots, &mut self.manners, now);
+        if !batch.is_empty() {
+            self.pace.take(batch.len() as u32, now);
+            effects.push(Effect::Knock(batch));
+        }
+    }
+
+    /// Takes new endpoints while there is room: those that are open, those in permuted order, those to be tried once more.
     fn begin(&mut self, now: Instant) {
-        while !self.stopping && self.active.len() < self.max_active() {
-            let Some(position) = self.order.at(self.next_index) else { break };
+        while !self.idle() && self.active.len() < self.max_active() {
+            if let Some(endpoint) = self.open.pop_front() {
+                if !self.active.contains_key(&endpoint) {
+                    self.begin_at(endpoint, self.space.index_of(endpoint).unwrap_or_default(), now);
+                }
+                continue;
+            }
+            let Some(position) = self.order.at(self.next_index).filter(|_| self.stage.is_none()) else { break };
             self.next_index += 1;
-            match self.space.at(position) {
-                Some(endpoint) => self.begin_at(endpoint, position, now),
-                None => self.progress.excluded += 1,
+            if let Some(endpoint) = self.space.at(position) {
+                self.begin_at(endpoint, position, now);
             }
         }
-        while !self.stopping && self.active.len() < self.max_active() && self.again.front().is_some_and(|(at, _)| *at <= now) {
+        while !self.idle() && self.active.len() < self.max_active() && self.again.front().is_some_and(|(at, _)| *at <= now) {
             let Some((_, endpoint)) = self.again.pop_front() else { break };
             self.begin_at(endpoint, u64::from(endpoint.port), now);
         }
@@ -237,7 +370,7 @@ impl Sweep {
         let mut interrogation = Interrogation::new(endpoint, self.hint_for(endpoint), self.manner.clone(), seed);
         let question = interrogation.next_question();
         self.active.insert(endpoint, (interrogation, question));
-        self.ready.insert((self.pace.host_free_at(endpoint.address, now), endpoint));
+        self.ready.insert((self.manners.free_at(endpoint, now), endpoint));
     }
 
     fn hint_for(&self, endpoint: Endpoint) -> Hint {
@@ -245,6 +378,11 @@ impl Sweep {
         let exact = hints.iter().find(|(port, _)| *port == Some(endpoint.port));
         exact.or_else(|| hints.iter().find(|(port, _)| port.is_none())).map(|(_, h)| h.clone()).unwrap_or_default()
     }
+}
+
+/// Connections a question may open: an event stream, and a message and the control to the place it announces.
+fn connections(question: &Question) -> u32 {
+    if matches!(question.ask, Ask::Stream) { 3 } else { 1 }
 }
 
 /// How long after a stop the last answers are waited for.

@@ -83,7 +83,7 @@ pub async fn run(
 
 /// False when it did not happen.
 async fn one_sweep(sweep: super::ScanConfig, echoes: Arc<Echoes>, out: mpsc::Sender<Evidence>, shutdown: CancellationToken) -> bool {
-    match scan_with(sweep, echoes, out, shutdown).await {
+    match scan_with(sweep, echoes, out, tokio::sync::watch::Sender::default(), shutdown).await {
         Ok(report) => {
             tracing::info!(endpoints = report.endpoints, requests = report.requests, found = report.evidence, "the sweep is over");
             true

@@ -8,13 +8,20 @@ use crate::probe::{
 };
 
 fn space(target: &str, ports: &[u16]) -> Space {
-    let limits = Limits { allow_public: false, max_addresses: 65_536, exclude: Vec::new(), exclude_ports: BTreeSet::new() };
+    let limits =
+        Limits { allow_public: false, allow: Vec::new(), max_addresses: 65_536, exclude: Vec::new(), exclude_ports: BTreeSet::new() };
     let Ok(Target::Block(first, last)) = parse(target) else { panic!("{target}") };
     Space::new(&[(first, last)], ports, &limits).unwrap()
 }
 
 fn sweep(space: Space, rate: u32) -> Sweep {
-    Sweep::new(space, 7, Manner::default(), Bounds { concurrency: 16, rate, per_host_rate: 10 })
+    Sweep::new(
+        Arc::new(space),
+        7,
+        Manner::default(),
+        Bounds { concurrency: 16, rate, per_host_rate: 10, per_subnet_rate: 1000 },
+        Instant::now(),
+    )
 }
 
 fn not_found() -> Outcome {
