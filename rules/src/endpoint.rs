@@ -3,6 +3,12 @@
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::IpAddr, str::FromStr};
 
+/// Ports MCP servers are found on: SDK and product defaults, the lists of other scanners.
+pub const USUAL_PORTS: [u16; 24] = [
+    3000, 3001, 8000, 8080, 80, 443, 3002, 3232, 5000, 5001, 5678, 6274, 6277, 7071, 8001, 8081, 8085, 8443, 8787, 8811, 8888, 8931, 9000,
+    10443,
+];
+
 /// A transport address: what a packet filter can match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -14,6 +20,11 @@ impl Endpoint {
     /// IPv4-mapped IPv6 addresses (RFC 4291 §2.5.5.2) become IPv4: one server, one name.
     pub fn new(address: IpAddr, port: u16) -> Endpoint {
         Endpoint { address: address.to_canonical(), port }
+    }
+
+    /// Whether MCP servers are often found on this port, and little else of the web is.
+    pub fn is_usual_port(self) -> bool {
+        USUAL_PORTS.contains(&self.port) && !matches!(self.port, 80 | 443)
     }
 }
 

@@ -66,6 +66,9 @@ pub struct Facts {
     /// Names of tools listed or called; never arguments.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub tools: BTreeSet<String>,
+    /// Names the address was looked up by lately, by the client if there is one: printable, lower case.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub names: BTreeSet<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<Client>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,7 @@ pub mod endpoint;
 pub mod evidence;
 pub mod explain;
 pub mod finding;
+pub mod naming;
 pub mod observation;
 pub mod pack;
 pub mod period;

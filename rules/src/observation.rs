@@ -46,13 +46,18 @@ pub struct Coverage {
 impl Coverage {
     /// Losses that are counted in messages and conversations, not in frames: their frames were seen, and their heads understood as
     /// far as they go. They are reported, and make nobody blind.
-    const OF_MESSAGES: [&'static str; 9] = [
+    const OF_MESSAGES: [&'static str; 14] = [
         "answer-without-question",
         "body-too-large",
+        "dns-over-https",
+        "dns-over-quic",
+        "dns-over-tls",
         "head-too-large",
         "message-cut",
+        "names-forgotten",
         "parser-gave-up",
         "questions-forgotten",
+        "quic-hello",
         "requests-unanswered",
         "undecodable-body",
         "undecodable-dns",

@@ -1,6 +1,6 @@
 //! What a site wants: modes, periods, who is an agent, what must never be cut.
 
-use crate::{Timestamp, decision::Group, period::Period};
+use crate::{Timestamp, decision::Group, naming::Naming, period::Period};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,8 @@ pub struct Policy {
     pub max_loss_percent: u8,
     /// Agent identity ranges: traffic from here is what a block stops.
     pub agents: Vec<IpNet>,
+    /// How names of sanctioned tool servers look.
+    pub naming: Naming,
     /// Never cut, whatever else is decided: management, monitoring, name service.
     pub protected: Vec<IpNet>,
     /// How long the kernel keeps a block by itself.
@@ -80,6 +82,7 @@ impl Default for Policy {
             blind_after: Period::seconds(15 * 60),
             max_loss_percent: 1,
             agents: Vec::new(),
+            naming: Naming::default(),
             protected: Vec::new(),
             lease: Period::seconds(15 * 60),
             validity: Period::days(7),

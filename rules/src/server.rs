@@ -32,6 +32,9 @@ pub struct Testimony {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
     pub software: Option<Implementation>,
+    /// Names it looked the server up by.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub names: BTreeSet<String>,
     pub first: Timestamp,
     pub last: Timestamp,
 }
@@ -46,6 +49,9 @@ pub struct Server {
     pub auth: Option<Auth>,
     pub server_info: Option<Implementation>,
     pub tools: BTreeSet<String>,
+    /// Names its address was looked up by, at most [`Server::MAX_SMALL`].
+    #[serde(default)]
+    pub names: BTreeSet<String>,
     pub clients: BTreeMap<IpAddr, Caller>,
     pub processes: Vec<Process>,
     pub owners: BTreeSet<Owner>,
@@ -81,6 +87,7 @@ impl Server {
             auth: None,
             server_info: None,
             tools: BTreeSet::new(),
+            names: BTreeSet::new(),
             clients: BTreeMap::new(),
             processes: Vec::new(),
             owners: BTreeSet::new(),
@@ -155,6 +162,7 @@ impl Server {
         self.transports.extend(f.transport);
         self.insert_all(&f.revisions, "revisions", Server::MAX_SMALL, |s| &mut s.revisions);
         self.insert_all(&f.tools, "tools", Server::MAX_TOOLS, |s| &mut s.tools);
+        self.insert_all(&f.names, "names", Server::MAX_SMALL, |s| &mut s.names);
         self.exposures.extend(f.exposures.iter().copied());
         self.tls = f.tls.or(self.tls);
         // A client that sends a token says more than one that was not asked for it.
@@ -166,7 +174,7 @@ impl Server {
             self.server_info.clone_from(&f.server_info);
         }
         if let Some(Client { address, software }) = &f.client {
-            self.absorb_client(*address, software.as_ref(), evidence.at);
+            self.absorb_client(*address, software.as_ref(), &f.names, evidence.at);
         }
         if let Some(process) = &f.process {
             self.processes.retain(|p| p.pid != process.pid);
@@ -185,10 +193,12 @@ impl Server {
         }
     }
 
-    fn absorb_client(&mut self, address: IpAddr, software: Option<&Implementation>, at: Timestamp) {
+    fn absorb_client(&mut self, address: IpAddr, software: Option<&Implementation>, names: &BTreeSet<String>, at: Timestamp) {
         let full = self.clients.len() >= Server::MAX_CLIENTS;
         match self.clients.get_mut(&address) {
             Some(caller) => {
+                let room = Server::MAX_SMALL.saturating_sub(caller.names.len());
+                caller.names.extend(names.iter().take(room).cloned());
                 caller.first = caller.first.min(at);
                 caller.last = caller.last.max(at);
                 if let Some(software) = software {
@@ -196,7 +206,8 @@ impl Server {
                 }
             }
             None if !full => {
-                self.clients.insert(address, Caller { software: software.cloned(), first: at, last: at });
+                let names = names.iter().take(Server::MAX_SMALL).cloned().collect();
+                self.clients.insert(address, Caller { software: software.cloned(), names, first: at, last: at });
             }
             None => self.lost("clients"),
         }

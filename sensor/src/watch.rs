@@ -1,13 +1,13 @@
 //! The straight line: a frame goes in, evidence comes out.
 
 use crate::{
-    decode::{self, Link, Packet, Transport, fragments::Assembler},
-    dissect::{Talk, dns, mcp::World},
+    decode::{self, Datagram, Link, Packet, Transport, fragments::Assembler},
+    dissect::{Talk, dns, hear_hello, mcp::World, quic},
     flow::{Bounds, Table},
     moment::Moment,
 };
 use rules::{endpoint::Endpoint, evidence::Evidence, observation::Coverage};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 /// One capture point's memory: connections, names, open questions. Bounded; not shared.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub struct Watch {
     fragments: Assembler,
     table: Table<Talk>,
     world: World,
+    quic: quic::Listener,
     frames: u64,
     lost: BTreeMap<&'static str, u64>,
     now: Moment,
@@ -27,6 +28,7 @@ impl Watch {
             fragments: Assembler::default(),
             table: Table::new(bounds),
             world: World::default(),
+            quic: quic::Listener::default(),
             frames: 0,
             lost: BTreeMap::new(),
             now: Moment::default(),
@@ -68,11 +70,21 @@ impl Watch {
                 let destination = Endpoint { address: packet.destination, port: segment.destination_port };
                 self.table.segment(source, destination, &segment, at, &mut self.world);
             }
-            Transport::Udp(datagram) => {
-                let port = datagram.source_port;
-                if matches!(port, 53 | dns::MDNS | 5355) && datagram.payload.missing == 0 {
-                    dns::message(datagram.payload.bytes, port, at, &mut self.world);
-                }
+            Transport::Udp(datagram) => self.datagram(packet.source, packet.destination, &datagram, at),
+        }
+    }
+
+    fn datagram(&mut self, source: IpAddr, destination: IpAddr, datagram: &Datagram<'_>, at: Moment) {
+        let (port, payload) = (datagram.source_port, datagram.payload);
+        if payload.missing > 0 {
+            return;
+        }
+        if matches!(port, dns::DNS | dns::MDNS | dns::LLMNR) {
+            dns::message(payload.bytes, port, destination, at, &mut self.world);
+        } else if quic::begins(payload.bytes) {
+            let (from, to) = (Endpoint::new(source, port), Endpoint::new(destination, datagram.destination_port));
+            if let Some(hello) = self.quic.datagram(from, to, payload.bytes) {
+                hear_hello(from, to, &hello, at, &mut self.world);
             }
         }
     }
@@ -107,6 +119,7 @@ impl Watch {
             ("ambiguous", flow.ambiguous + self.fragments.ambiguous),
             ("fragment", self.fragments.lost),
             ("names-forgotten", self.world.names.forgotten),
+            ("quic-hello", self.quic.lost),
         ];
         let all = counted.into_iter().chain(self.lost.iter().map(|(k, v)| (*k, *v))).chain(self.world.lost().iter().map(|(k, v)| (*k, *v)));
         let lost = all.filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)).collect();

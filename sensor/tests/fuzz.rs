@@ -6,7 +6,7 @@
 use rules::endpoint::Endpoint;
 use sensor::{
     decode::{Link, Transport, decode},
-    dissect::{Talk, body, dns, http::Encoding, jsonrpc, mcp::World, sse, tls, websocket},
+    dissect::{Talk, body, dns, http::Encoding, jsonrpc, mcp::World, quic, sse, tls, websocket},
     flow::{Both, Bounds, Conversation, End, Peers},
     moment::Moment,
     watch::Watch,
@@ -184,10 +184,15 @@ fn spoiled_messages() {
         let mut bytes = payloads[chance.below(payloads.len())].clone();
         chance.spoil(&mut bytes);
         let at = Moment::new(1_700_000_000, 0);
-        dns::message(&bytes, 53, at, &mut World::default());
-        dns::message(&bytes, dns::MDNS, at, &mut World::default());
+        let asker = [10, 0, 0, 1].into();
+        dns::message(&bytes, dns::DNS, asker, at, &mut World::default());
+        dns::message(&bytes, dns::MDNS, asker, at, &mut World::default());
         jsonrpc::parse(&bytes);
-        let _ = tls::Reader::default().feed(&bytes);
+        let _ = tls::Handshakes::default().feed(&bytes);
+        tls::Hello::parse(&bytes, tls::Carrier::Tcp);
+        tls::certificate(&bytes);
+        let ends = [rules::endpoint::Endpoint::new(asker, 4000), rules::endpoint::Endpoint::new(asker, 443)];
+        quic::Listener::default().datagram(ends[0], ends[1], &bytes);
         sse::Decoder::default().feed(&bytes, |event| assert!(!event.data.is_empty()));
         websocket::Reader::new(chance.below(2) == 0).feed(&bytes, |text| assert!(text.len() <= 1 << 20));
         let mut decoder = body::Decoder::new(encodings[chance.below(5)], &budget);

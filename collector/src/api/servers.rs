@@ -6,7 +6,7 @@ use axum::{
     extract::{Path, State},
     http::Uri,
 };
-use rules::{confidence::Confidence, wire::v1::ServerReport};
+use rules::{confidence::Confidence, naming, wire::v1::ServerReport};
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -26,10 +26,10 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Vec<Se
     let now = api.now();
     let reports = api.read(move |state| {
         let sites = state.sites.iter().filter(|(name, _)| site.as_ref().is_none_or(|s| s == *name));
-        let servers = sites.flat_map(|(_, s)| s.inventory.servers());
-        let servers = servers.filter(|s| attempts || !s.is_attempt(&state.pack));
-        let sure = servers.filter(|s| confidence.is_none_or(|least| s.judgement(&state.pack).confidence >= least));
-        let report = |s| ServerReport::new(s, &state.pack).registered(s, &state.registry, now);
+        let servers = sites.flat_map(|(_, site)| site.inventory.servers().map(|s| (s, state.policy(site))));
+        let servers = servers.filter(|(s, policy)| attempts || !s.is_attempt(&state.pack) || naming::nominates(s, policy));
+        let sure = servers.filter(|(s, _)| confidence.is_none_or(|least| s.judgement(&state.pack).confidence >= least));
+        let report = |(s, policy)| ServerReport::new(s, &state.pack).registered(s, &state.registry, now).named(s, policy);
         sure.take(limit.unwrap_or(usize::MAX)).map(report).collect()
     });
     Ok(Json(reports.await?))
@@ -39,8 +39,8 @@ pub(super) async fn one(State(api): State<Api>, Path(key): Path<String>) -> Resu
     let now = api.now();
     let wanted = key.clone();
     let found = api.read(move |state| {
-        let server = state.sites.values().find_map(|site| site.inventory.find(&wanted))?;
-        Some(ServerReport::new(server, &state.pack).registered(server, &state.registry, now))
+        let (server, site) = state.sites.values().find_map(|site| Some((site.inventory.find(&wanted)?, site)))?;
+        Some(ServerReport::new(server, &state.pack).registered(server, &state.registry, now).named(server, state.policy(site)))
     });
     found.await?.map(Json).ok_or_else(|| Problem::missing(format!("no server `{key}` is known (SITE/ADDRESS:PORT/PATH)")))
 }

@@ -17,6 +17,8 @@ use axum::{
 use page::View;
 use rules::{
     admission::Rung,
+    naming,
+    server::Server,
     wire::v1::{FindingReport, ServerReport},
 };
 use serde::Deserialize;
@@ -81,8 +83,9 @@ async fn gather(api: &Api) -> Result<View, Problem> {
             let policy = state.policy(site);
             let open = site.matters.values().filter(|m| m.case.rung != Rung::Closed);
             findings.extend(open.map(|m| FindingReport::new(&m.finding, &m.case, policy, site.kept.first_used, now)));
-            let report = |s| ServerReport::new(s, &state.pack).registered(s, &state.registry, now);
-            servers.extend(site.inventory.servers().filter(|s| !s.is_attempt(&state.pack)).map(report));
+            let report = |s| ServerReport::new(s, &state.pack).registered(s, &state.registry, now).named(s, policy);
+            let shown = |s: &&Server| !s.is_attempt(&state.pack) || naming::nominates(s, policy);
+            servers.extend(site.inventory.servers().filter(shown).map(report));
         }
         findings.sort_by(|a, b| (a.deadline.is_none(), a.deadline, &a.id).cmp(&(b.deadline.is_none(), b.deadline, &b.id)));
         servers.sort_by(|a, b| b.confidence.cmp(&a.confidence).then_with(|| a.key.cmp(&b.key)));

@@ -36,6 +36,8 @@ pub(super) fn merge(into: &mut Server, from: Server) {
     lose(into, "revisions", over);
     let over = union(&mut into.tools, from.tools, Server::MAX_TOOLS);
     lose(into, "tools", over);
+    let over = union(&mut into.names, from.names, Server::MAX_SMALL);
+    lose(into, "names", over);
     let over = union(&mut into.owners, from.owners, Server::MAX_SMALL);
     lose(into, "owners", over);
     for (address, caller) in from.clients {
@@ -58,6 +60,7 @@ fn join_caller(known: &mut Caller, other: Caller) {
     if other.last > known.last && other.software.is_some() || known.software.is_none() {
         known.software = other.software;
     }
+    union(&mut known.names, other.names, Server::MAX_SMALL);
     known.first = known.first.min(other.first);
     known.last = known.last.max(other.last);
 }

@@ -5,7 +5,15 @@ use crate::decode::Link;
 /// A filter in the language of pcap-filter(7) for frames of `link`.
 pub(super) fn program(link: Link) -> String {
     // Names as they are answered; VXLAN (assigned and older port), Geneve; GRE, IP in IP, IPv6 in IPv4.
-    let udp = "udp and (src port 53 or src port 5353 or src port 5355 or dst port 4789 or dst port 8472 or dst port 6081)";
+    let names = "udp and (src port 53 or src port 5353 or src port 5355 or dst port 4789 or dst port 8472 or dst port 6081)";
+    // What clients of QUIC say first: Initial packets of version 1 and 2 (RFC 9000 §17.2.2, RFC 9369 §3.2), which fill their datagram.
+    let initial = |udp: &str, at: u8| {
+        let one = format!("{udp}[{at}] & 0xf0 = 0xc0 and {udp}[{}:4] = 1", at + 1);
+        let two = format!("{udp}[{at}] & 0xf0 = 0xd0 and {udp}[{}:4] = 0x6b3343cf", at + 1);
+        format!("(({one}) or ({two}))")
+    };
+    let quic = format!("(udp and {}) or (ip6 and ip6[6] = 17 and {})", initial("udp", 8), initial("ip6", 48));
+    let udp = format!("({names}) or {quic}");
     let tunnels = "ip proto 47 or ip proto 4 or ip proto 41 or ip6 proto 47 or ip6 proto 41";
     // Later fragments of IPv4; extension headers of IPv6, which hide what follows from the simple tests above.
     let hidden = "(ip[6:2] & 0x1fff != 0) or (ip6 and (ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 44 or ip6[6] = 51 or ip6[6] = 60))";
@@ -50,6 +58,12 @@ mod tests {
             assert!(filter.filter(&frame(tags, 17, 4000, 4789)), "vxlan under {tags} tags");
             assert!(!filter.filter(&frame(tags, 17, 4000, 443)), "quic under {tags} tags");
             assert!(!filter.filter(&frame(tags, 1, 0, 0)), "ping under {tags} tags");
+            for begin in [&[0xc3, 0, 0, 0, 1][..], &[0xd3, 0x6b, 0x33, 0x43, 0xcf]] {
+                let mut initial = frame(tags, 17, 4000, 443);
+                let at = initial.len() - 32;
+                initial[at..at + 5].copy_from_slice(begin);
+                assert!(filter.filter(&initial), "a QUIC Initial under {tags} tags");
+            }
         }
     }
 }

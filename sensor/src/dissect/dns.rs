@@ -1,53 +1,42 @@
-//! Names: which address answers to which, as far as lookups and announcements showed (RFC 1035, 6762, 6763, 2782).
+//! Name service as a witness: what was answered and announced (RFC 1035, 2782, 4795, 6762, 6763, 7766, 9460).
 
-use super::{digest, mcp::World};
+use super::{
+    mcp::World,
+    names::{announce, announce_instance},
+};
 use crate::moment::Moment;
 use hickory_proto::{
     op::{Message, MessageType},
-    rr::{Name, RData, Record},
+    rr::{
+        Name, RData, Record,
+        rdata::{SVCB, TXT, svcb::SvcParamValue},
+    },
 };
-use rules::{
-    endpoint::{Endpoint, Place},
-    evidence::Facts,
-};
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Addresses and services remembered, each.
-const REMEMBERED: usize = 16_384;
 /// Records looked at in one message.
 const MAX_RECORDS: usize = 64;
-/// However short or long a record says it lives: clients hold on to addresses, and zones exaggerate.
-const LEAST: Duration = Duration::from_secs(120);
-const MOST: Duration = Duration::from_secs(3600);
 
+pub const DNS: u16 = 53;
 pub const MDNS: u16 = 5353;
-
-/// What names told, bounded; when full, it starts anew and counts.
-#[derive(Debug, Default)]
-pub struct Names {
-    names: HashMap<IpAddr, (String, Moment, Duration)>,
-    /// Addresses of hosts and ports of `_mcp._tcp` services, by host name: either may come first.
-    hosts: HashMap<u64, IpAddr>,
-    services: HashMap<u64, u16>,
-    /// Entries that made room.
-    pub forgotten: u64,
-}
-
-impl Names {
-    /// The name somebody looked up to get `address`, if it was lately.
-    pub fn name(&self, address: IpAddr, now: Moment) -> Option<&str> {
-        let (name, at, life) = self.names.get(&address)?;
-        (now.since(*at) <= *life).then_some(name)
-    }
-}
+pub const LLMNR: u16 = 5355;
 
 /// Whether a label of the name is `mcp`, or has it as a word: `mcp.corp.example`, `tools-mcp.corp.example`.
 pub fn names_mcp(name: &str) -> bool {
-    name.split(['.', '-', '_']).any(|word| word.eq_ignore_ascii_case("mcp"))
+    has_word(name, &["mcp"])
 }
 
-/// Takes one message off the wire. `port` is the server's, 5353 for an announcement on the link.
-pub fn message(bytes: &[u8], port: u16, at: Moment, world: &mut World) {
+/// Whether a label of the name has a word that people give to what agents use. Alone it says nothing.
+pub fn names_tools(name: &str) -> bool {
+    has_word(name, &["agent", "agents", "ai", "assistant", "copilot", "genai", "llm", "llms", "sse", "tool", "tools"])
+}
+
+fn has_word(name: &str, words: &[&str]) -> bool {
+    name.split(['.', '-', '_']).any(|word| words.iter().any(|w| word.eq_ignore_ascii_case(w)))
+}
+
+/// Takes one message off the wire, sent from `port` to `client`, which is nobody's address when the whole link was told.
+pub fn message(bytes: &[u8], port: u16, client: IpAddr, at: Moment, world: &mut World) {
     let Ok(message) = Message::from_vec(bytes) else {
         world.lose("undecodable-dns");
         return;
@@ -55,55 +44,120 @@ pub fn message(bytes: &[u8], port: u16, at: Moment, world: &mut World) {
     if message.metadata.message_type != MessageType::Response {
         return;
     }
-    let asked = message.queries.first().map(|q| plain(q.name()));
-    for record in message.answers.iter().chain(&message.additionals).take(MAX_RECORDS) {
-        take(record, asked.as_deref(), port == MDNS, at, world);
+    let asked = message.queries.first().map(|q| plain(q.name())).filter(|name| port != MDNS && !name.is_empty());
+    let answer = Answer { asked, client: (!client.is_multicast()).then_some(client), at };
+    let records = message.answers.iter().chain(&message.authorities).chain(&message.additionals);
+    for record in records.take(MAX_RECORDS) {
+        answer.take(record, world);
     }
 }
 
-fn take(record: &Record, asked: Option<&str>, announced: bool, at: Moment, world: &mut World) {
-    let life = Duration::from_secs(u64::from(record.ttl)).clamp(LEAST, MOST);
-    let address = match &record.data {
-        RData::A(a) => IpAddr::V4(a.0),
-        RData::AAAA(a) => IpAddr::V6(a.0),
-        RData::SRV(service) => {
-            let name = plain(&record.name);
-            if announced && name.contains("_mcp._tcp") {
-                bound(&mut world.names.services, &mut world.names.forgotten);
-                world.names.services.insert(digest(plain(&service.target).as_bytes()), service.port);
-                announce(&plain(&service.target), at, world);
+struct Answer {
+    /// Through aliases, the name that was asked for is the one people know.
+    asked: Option<String>,
+    client: Option<IpAddr>,
+    at: Moment,
+}
+
+impl Answer {
+    fn take(&self, record: &Record, world: &mut World) {
+        let own = plain(&record.name);
+        match &record.data {
+            RData::A(a) => self.address(&own, IpAddr::V4(a.0), record.ttl, world),
+            RData::AAAA(a) => self.address(&own, IpAddr::V6(a.0), record.ttl, world),
+            RData::SRV(service) => {
+                let (target, port) = (plain(&service.target), service.port);
+                world.names.service(&own, |s| {
+                    s.mcp |= is_mcp_instance(&own);
+                    (s.target, s.port) = (Some(target), Some(port));
+                });
+                announce_instance(&own, self.at, world);
             }
-            return;
+            RData::TXT(text) => self.text(&own, text, world),
+            RData::HTTPS(https) => self.binding(&own, &https.0, record.ttl, world),
+            RData::SVCB(svcb) => self.binding(&own, svcb, record.ttl, world),
+            RData::PTR(pointer) => {
+                if let Some(address) = reverse(&own) {
+                    world.names.learn(None, address, &plain(&pointer.0), record.ttl, self.at);
+                }
+            }
+            _ => {}
         }
-        _ => return,
-    };
-    let own = plain(&record.name);
-    // Through aliases, the name that was asked for is the one people know.
-    let name = asked.filter(|a| !announced && !a.is_empty()).unwrap_or(&own).to_owned();
-    bound(&mut world.names.names, &mut world.names.forgotten);
-    world.names.names.insert(address, (name, at, life));
-    if announced {
-        bound(&mut world.names.hosts, &mut world.names.forgotten);
-        world.names.hosts.insert(digest(own.as_bytes()), address);
-        announce(&own, at, world);
+    }
+
+    fn address(&self, own: &str, address: IpAddr, ttl: u32, world: &mut World) {
+        // The end of an alias chain first, so that the name that was asked for is the latest.
+        let asked = self.asked.as_deref().filter(|asked| reverse(asked).is_none() && !asked.starts_with('_'));
+        for name in [Some(own), asked].into_iter().flatten() {
+            world.names.learn(self.client, address, name, ttl, self.at);
+        }
+        world.names.host(own, address);
+        announce(own, self.at, world);
+    }
+
+    /// `path=` of a web service (RFC 6763 §6, IANA `http`), and `url=` of `_mcp`, as drafts have it.
+    fn text(&self, own: &str, text: &TXT, world: &mut World) {
+        for pair in text.txt_data.iter().take(MAX_RECORDS).filter_map(|bytes| std::str::from_utf8(bytes).ok()) {
+            let Some((key, value)) = pair.split_once('=') else { continue };
+            if key.eq_ignore_ascii_case("path") && (is_mcp_instance(own) || is_mcp_path(value)) {
+                let path = format!("/{}", value.trim_start_matches('/'));
+                world.names.service(own, |s| (s.path, s.mcp) = (Some(path), true));
+            } else if key.eq_ignore_ascii_case("url") && is_mcp_instance(own) {
+                let Ok(url) = url::Url::parse(value) else { continue };
+                let (host, port) = (url.host_str().map(str::to_ascii_lowercase), url.port_or_known_default());
+                world.names.service(own, |s| {
+                    (s.target, s.port, s.path, s.mcp) = (host, port, Some(url.path().to_owned()), true);
+                });
+            }
+        }
+        announce_instance(own, self.at, world);
+    }
+
+    /// Addresses in hints, and a port of its own (RFC 9460 §7).
+    fn binding(&self, own: &str, binding: &SVCB, ttl: u32, world: &mut World) {
+        let target = plain(&binding.target_name);
+        let target = if target.is_empty() { own.trim_start_matches('_').to_owned() } else { target };
+        for (_, value) in binding.svc_params.iter().take(MAX_RECORDS) {
+            match value {
+                SvcParamValue::Ipv4Hint(hint) => hint.0.iter().take(8).for_each(|a| self.address(&target, a.0.into(), ttl, world)),
+                SvcParamValue::Ipv6Hint(hint) => hint.0.iter().take(8).for_each(|a| self.address(&target, a.0.into(), ttl, world)),
+                SvcParamValue::Port(port) if is_mcp_instance(own) || names_mcp(own) => {
+                    let (target, port) = (target.clone(), *port);
+                    world.names.service(own, |s| (s.target, s.port, s.mcp) = (Some(target), Some(port), true));
+                }
+                _ => {}
+            }
+        }
+        announce_instance(own, self.at, world);
     }
 }
 
-/// A host that says of itself that it offers MCP, once both its port and its address are known.
-fn announce(host: &str, at: Moment, world: &mut World) {
-    let key = digest(host.as_bytes());
-    let (Some(address), Some(port)) = (world.names.hosts.get(&key), world.names.services.get(&key)) else { return };
-    let place = Place::new(Endpoint::new(*address, *port)).with_host(host);
-    world.ledger.say(&place, "wire.context.mdns-service", &format!("{host} announces _mcp._tcp"), at, Facts::default());
+/// `_mcp._tcp.corp.example`, `Warehouse tools._mcp._tcp.local`, `_mcp.corp.example`.
+fn is_mcp_instance(name: &str) -> bool {
+    name.split('.').any(|label| label == "_mcp")
 }
 
-fn bound<K, V>(map: &mut HashMap<K, V>, forgotten: &mut u64) {
-    if map.len() >= REMEMBERED {
-        *forgotten += map.len() as u64;
-        map.clear();
+fn is_mcp_path(path: &str) -> bool {
+    path.split('/').any(|part| part == "mcp")
+}
+
+/// The address in `5.0.0.10.in-addr.arpa` or `….ip6.arpa` (RFC 1035 §3.5, RFC 3596 §2.5).
+fn reverse(name: &str) -> Option<IpAddr> {
+    if let Some(octets) = name.strip_suffix(".in-addr.arpa") {
+        let mut octets: Vec<u8> = octets.split('.').map(|o| o.parse().ok()).collect::<Option<_>>()?;
+        octets.reverse();
+        return <[u8; 4]>::try_from(octets).ok().map(|o| Ipv4Addr::from(o).into());
     }
+    let nibbles = name.strip_suffix(".ip6.arpa")?;
+    let digits: String = nibbles.split('.').rev().collect();
+    let all = digits.len() == 32 && nibbles.len() == 63;
+    all.then(|| u128::from_str_radix(&digits, 16).ok()).flatten().map(|bits| Ipv6Addr::from(bits).into())
 }
 
 fn plain(name: &Name) -> String {
     name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

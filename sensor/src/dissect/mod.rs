@@ -6,6 +6,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod body;
+mod cursor;
 pub mod dns;
 pub mod exchange;
 pub mod http;
@@ -14,6 +15,10 @@ mod http2;
 pub mod jsonrpc;
 pub mod lines;
 pub mod mcp;
+mod names;
+mod nominate;
+pub mod quic;
+mod recent;
 pub mod sse;
 mod talk;
 #[cfg(test)]
@@ -25,6 +30,9 @@ pub mod websocket;
 
 pub use talk::Talk;
 
+use crate::moment::Moment;
+use rules::endpoint::Endpoint;
+
 use std::hash::{DefaultHasher, Hasher};
 
 /// A short stand-in for a value that must not be kept. Equal values have equal digests within one process.
@@ -32,4 +40,9 @@ pub fn digest(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);
     hasher.finish()
+}
+
+/// What a client's first words over QUIC say.
+pub fn hear_hello(client: Endpoint, server: Endpoint, hello: &tls::Hello, at: Moment, world: &mut mcp::World) {
+    nominate::by_hello(nominate::Call { client: client.address, server }, hello, "QUIC", at, world);
 }

@@ -8,7 +8,8 @@ use super::{
     jsonrpc::{self, Message},
     lines::Splitter,
     mcp::{Dialogue, Family, Framing, Outcome, World, family},
-    tls,
+    nominate::{self, Call},
+    tls::{self, Carrier, Handshakes, Hello},
     web::Web,
     websocket,
 };
@@ -16,10 +17,8 @@ use crate::{
     flow::{Both, Conversation, End, Peers},
     moment::Moment,
 };
-use rules::{
-    endpoint::{Endpoint, Place},
-    evidence::{Facts, Transport},
-};
+use rules::evidence::Transport;
+use std::net::IpAddr;
 
 /// What is spoken.
 #[derive(Debug, Default)]
@@ -31,7 +30,7 @@ enum Speech {
     Http2(Box<http2::Connection>),
     Socket(Box<Socket>),
     Lines(Box<Lines>),
-    Tls(tls::Reader),
+    Tls(Box<Secret>),
     /// DNS over TCP, each message after its length (RFC 7766 §8).
     Dns(Vec<u8>),
     /// Nothing for us can come on this connection any more.
@@ -43,6 +42,15 @@ struct Socket {
     readers: Both<websocket::Reader>,
     client: End,
     dialogue: Dialogue,
+}
+
+/// TLS, as long as it is in the clear.
+#[derive(Debug)]
+struct Secret {
+    client: End,
+    ends: Both<Handshakes>,
+    /// The client's hello was read or cannot be.
+    heard: bool,
 }
 
 #[derive(Debug)]
@@ -75,7 +83,9 @@ impl Conversation for Talk {
     fn bytes(&mut self, peers: &Peers, from: End, bytes: &[u8], at: Moment, world: &mut World) {
         if !self.greeted {
             self.greeted = true;
-            nominate_by_name(peers, at, world);
+            if let Some(call) = Call::of(peers) {
+                nominate::by_name(call, at, world);
+            }
         }
         if matches!(self.speech, Speech::Unknown) {
             let start = self.start.at_mut(from);
@@ -109,8 +119,15 @@ impl Conversation for Talk {
                 }
             }
             Speech::Dns(held) => held.clear(),
+            Speech::Tls(secret) if from == secret.client && secret.heard => {}
             Speech::Tls(_) => self.speech = Speech::Closed,
             Speech::Unknown | Speech::Closed => self.start = Both::default(),
+        }
+    }
+
+    fn ambiguous(&mut self, peers: &Peers, at: Moment, world: &mut World) {
+        if let Some(call) = Call::of(peers) {
+            nominate::by_ambiguity(call, at, world);
         }
     }
 
@@ -177,22 +194,14 @@ impl Talk {
                     self.speech = Speech::Unknown;
                 }
             }
-            Speech::Tls(reader) => {
-                let client = peers.opener.unwrap_or(from);
-                if client == from {
-                    match reader.feed(bytes) {
-                        Ok(None) => {}
-                        Ok(Some(hello)) => {
-                            nominate_by_hello(&hello, peers.endpoint(client.other()), at, world);
-                            self.speech = Speech::Closed;
-                        }
-                        Err(tls::NotTls) => self.speech = Speech::Closed,
-                    }
+            Speech::Tls(secret) => {
+                if secret.bytes(peers, from, bytes, at, world).is_err() {
+                    self.speech = Speech::Closed;
                 }
             }
             Speech::Dns(held) => {
-                if peers.endpoint(from).port == 53 {
-                    dns_stream(held, bytes, at, world);
+                if peers.endpoint(from).port == dns::DNS {
+                    dns_stream(held, bytes, peers.endpoint(from.other()).address, at, world);
                 }
             }
         }
@@ -232,8 +241,9 @@ fn recognise(peers: &Peers, from: End, bytes: &[u8]) -> Speech {
     if begins_message(bytes, Role::Server) && client != Some(from) {
         return Speech::Http(Box::new(Web::new(from.other())));
     }
-    if tls::begins(bytes) && client.is_none_or(|client| client == from) {
-        return Speech::Tls(tls::Reader::default());
+    let secret = tls::begins(bytes).map(|first| if first == tls::CLIENT_HELLO { from } else { from.other() });
+    if let Some(caller) = secret.filter(|caller| client.is_none_or(|client| client == *caller)) {
+        return Speech::Tls(Box::new(Secret { client: caller, ends: Both::default(), heard: false }));
     }
     match bytes.first() {
         Some(b'{' | b'[') => Speech::Lines(Box::new(Lines { splitters: Both::default(), client, dialogue: None, strange: 0 })),
@@ -255,6 +265,38 @@ impl Socket {
                 say(dialogue, from == *client, &message, at, world);
             }
         })
+    }
+}
+
+impl Secret {
+    /// `Err` when nothing more can be read on this connection.
+    fn bytes(&mut self, peers: &Peers, from: End, bytes: &[u8], at: Moment, world: &mut World) -> Result<(), tls::Over> {
+        let fed = self.ends.at_mut(from).feed(bytes);
+        let call = Call { client: peers.endpoint(self.client).address, server: peers.endpoint(self.client.other()) };
+        while let Some((kind, body)) = self.ends.at_mut(from).take() {
+            match kind {
+                tls::CLIENT_HELLO if from == self.client && !self.heard => {
+                    let hello = Hello::parse(&body, Carrier::Tcp).ok_or(tls::Over)?;
+                    nominate::by_hello(call, &hello, "TLS", at, world);
+                    self.heard = true;
+                }
+                // What comes after this one is secret in TLS 1.3, and then not even a handshake record.
+                tls::SERVER_HELLO if from != self.client => {}
+                tls::CERTIFICATE if from != self.client => {
+                    if let Some(shown) = tls::certificate(&body) {
+                        nominate::by_certificate(call, &shown, at, world);
+                    }
+                    return Err(tls::Over);
+                }
+                _ => return Err(tls::Over),
+            }
+        }
+        // The server may need a longer look than the client, and the other way round.
+        match fed {
+            Err(tls::Over) if from == self.client && !self.heard => Err(tls::Over),
+            Err(tls::Over) if from != self.client => Err(tls::Over),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -322,42 +364,7 @@ fn say(dialogue: &mut Dialogue, by_client: bool, message: &Message, at: Moment, 
     }
 }
 
-/// A connection to an address whose name has the word `mcp` in it.
-fn nominate_by_name(peers: &Peers, at: Moment, world: &mut World) {
-    let Some(client) = peers.opener else { return };
-    let server = peers.endpoint(client.other());
-    let Some(name) = world.names.name(server.address, at).filter(|n| dns::names_mcp(n)) else { return };
-    // Name service itself, secure shell: never it.
-    if matches!(server.port, 22 | 53 | 853) {
-        return;
-    }
-    let place = Place::new(server).with_host(name);
-    let detail = format!("{name} was looked up, then a connection made");
-    world.ledger.say(&place, "wire.context.dns-name", &detail, at, Facts::default());
-}
-
-fn nominate_by_hello(hello: &tls::Hello, server: Endpoint, at: Moment, world: &mut World) {
-    let name = hello.name.as_deref().unwrap_or_default();
-    let place = Place::new(server).with_host(name);
-    let facts = Facts { tls: Some(true), ..Facts::default() };
-    if dns::names_mcp(name) {
-        world.ledger.say(&place, "wire.context.tls-name", &format!("TLS to {name}"), at, facts);
-    } else if is_internal(server) && !(hello.http2 && OTHERS.contains(&server.port)) {
-        world.ledger.say(&place, "wire.context.tls-program", "TLS inside the network, and not as a browser opens a site", at, facts);
-    }
-}
-
-/// Ports where TLS by a client that offers HTTP/2 is most likely a browser's, and those of mail, directory and name service.
-const OTHERS: [u16; 9] = [443, 465, 563, 587, 636, 853, 990, 993, 995];
-
-fn is_internal(server: Endpoint) -> bool {
-    match server.address {
-        std::net::IpAddr::V4(a) => a.is_private() || a.is_loopback() || a.is_link_local(),
-        std::net::IpAddr::V6(a) => a.is_unique_local() || a.is_loopback() || a.is_unicast_link_local(),
-    }
-}
-
-fn dns_stream(held: &mut Vec<u8>, bytes: &[u8], at: Moment, world: &mut World) {
+fn dns_stream(held: &mut Vec<u8>, bytes: &[u8], client: IpAddr, at: Moment, world: &mut World) {
     if held.len() + bytes.len() > 2 * usize::from(u16::MAX) {
         held.clear();
         world.lose("undecodable-dns");
@@ -366,7 +373,7 @@ fn dns_stream(held: &mut Vec<u8>, bytes: &[u8], at: Moment, world: &mut World) {
     held.extend_from_slice(bytes);
     while let Some(length) = held.first_chunk().map(|b| usize::from(u16::from_be_bytes(*b))) {
         let Some(message) = held.get(2..2 + length) else { return };
-        dns::message(message, 53, at, world);
+        dns::message(message, dns::DNS, client, at, world);
         held.drain(..2 + length);
     }
 }

@@ -1,6 +1,10 @@
 //! Conversations in text, and what is heard in them. Each is told whole, and again cut at every byte: what is heard must be the same.
 
-use super::{mcp::World, talk::Talk};
+use super::{
+    mcp::World,
+    talk::Talk,
+    tls::tests::{NODE, certificate_for, hello_to, records},
+};
 use crate::{
     flow::{Both, Conversation, End, Peers},
     moment::Moment,
@@ -494,38 +498,63 @@ fn after_a_loss_it_finds_its_way_back() {
     assert!(world.told().any(|e| e.mark == "wire.server.initialize-result"));
 }
 
+/// What the client of a TLS connection and, in TLS 1.2, its server say in the clear.
+fn secret(name: &str, ciphers: &[u16], certificate: Option<&[&str]>) -> Vec<Turn> {
+    let mut turns = vec![client(records(&hello_to(name, ciphers), 300))];
+    if let Some(names) = certificate {
+        let server_hello = [&[2, 0, 0, 38, 3, 3][..], &[7; 32], &[0, 0xc0, 0x2f, 0]].concat();
+        turns.push(server(records(&[server_hello, certificate_for(names)].concat(), 1000)));
+    }
+    turns.push(client([0x17, 3, 3, 0, 3, 1, 2, 3]));
+    turns
+}
+
 #[test]
-fn hellos_and_names_only_nominate() {
-    let hello = |name: &str| {
-        let mut sni = vec![0, 0];
-        sni.extend(u16::try_from(name.len() + 5).unwrap().to_be_bytes());
-        sni.extend(u16::try_from(name.len() + 3).unwrap().to_be_bytes());
-        sni.push(0);
-        sni.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
-        sni.extend(name.bytes());
-        let mut body = vec![3, 3];
-        body.extend([7; 32]);
-        body.extend([0, 0, 2, 0x13, 1, 1, 0]);
-        body.extend(u16::try_from(sni.len()).unwrap().to_be_bytes());
-        body.extend(sni);
-        let mut message = vec![1, 0];
-        message.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
-        message.extend(body);
-        let mut record = vec![0x16, 3, 1];
-        record.extend(u16::try_from(message.len()).unwrap().to_be_bytes());
-        record.extend(message);
-        client(record)
-    };
+fn hellos_only_nominate_and_a_program_alone_not_even_that() {
     check(
-        &[hello("mcp.corp.example")],
+        &secret("mcp.corp.example", &[0x1301], None),
         expect![[r#"
-        - wire.context.tls-name TLS to mcp.corp.example
-    "#]],
-    );
-    check(
-        &[hello("wiki.corp.example")],
-        expect![[r#"
-            - wire.context.tls-program TLS inside the network, and not as a browser opens a site
+            - wire.context.tls-name TLS to mcp.corp.example, offering http/1.1, by JA4 t12d0102h1_0f2cb44170f4_000000000000
         "#]],
     );
+    // Port 3001 agrees with what MCP clients are built on.
+    check(
+        &secret("wiki.corp.example", &NODE, None),
+        expect![[r#"
+        - wire.context.tls-program TLS wiki.corp.example by Node.js, JA4 t12d5202h1_b262b3658495_000000000000; a port MCP servers often use
+    "#]],
+    );
+    check(&secret("wiki.corp.example", &[0x1301], None), expect![[""]]);
+    let elsewhere = |name: &str, world: &mut World| {
+        let mut talk = Talk::default();
+        let mut peers = peers(4000, Some(End::Low));
+        peers.ends.high.port = 443;
+        let at = Moment::new(1_700_000_000, 0);
+        talk.bytes(&peers, End::Low, &records(&hello_to(name, &NODE), 4096), at, world);
+        world.told().map(|e| e.mark).collect::<Vec<_>>()
+    };
+    let mut world = World::default();
+    assert_eq!(elsewhere("wiki.corp.example", &mut world), [""; 0], "a program alone");
+    assert_eq!(elsewhere("agents.corp.example", &mut world), ["wire.context.tls-program"], "and a name");
+}
+
+#[test]
+fn a_certificate_in_the_clear_nominates_by_its_name() {
+    let seen = listen(&[(&secret("", &[0x1301], Some(&["git-mcp.corp.example"])), Some(End::Low))], 1);
+    assert!(seen.contains("wire.context.certificate CN=Warehouse") && seen.contains("git-mcp.corp.example, expires 2031-05-01"), "{seen}");
+    assert_eq!(listen(&[(&secret("", &[0x1301], Some(&["git.corp.example"])), Some(End::Low))], 1), "");
+    // Only the server's side is in the capture.
+    let answers = &secret("", &[0x1301], Some(&["git-mcp.corp.example"]))[1..2];
+    assert!(listen(&[(answers, None)], usize::MAX).contains("wire.context.certificate"));
+}
+
+#[test]
+fn name_service_in_secret_is_counted() {
+    let mut world = World::default();
+    for (name, port) in [("", 853), ("dns.google", 443), ("x.dns.nextdns.io", 443), ("notdns.google", 443)] {
+        let mut peers = peers(4000, Some(End::Low));
+        peers.ends.high.port = port;
+        Talk::default().bytes(&peers, End::Low, &records(&hello_to(name, &NODE), 4096), Moment::new(1, 0), &mut world);
+    }
+    assert_eq!(world.lost().iter().map(|(k, v)| (*k, *v)).collect::<Vec<_>>(), [("dns-over-https", 2), ("dns-over-tls", 1)]);
 }

@@ -103,6 +103,9 @@ pub trait Conversation: Default {
     /// `missing` bytes of `from` were on the wire and are not in the capture. At its turn.
     fn gap(&mut self, peers: &Peers, from: End, missing: usize, at: Moment, world: &mut Self::World);
 
+    /// Two copies of the same bytes differ; the first counts. Which of them the receiver believed depends on the receiver.
+    fn ambiguous(&mut self, _peers: &Peers, _at: Moment, _world: &mut Self::World) {}
+
     /// `from` has said all it will.
     fn ended(&mut self, peers: &Peers, from: End, at: Moment, world: &mut Self::World);
 

@@ -345,7 +345,11 @@ impl<C: Conversation> Flow<C> {
         let ready = indifferent || (self.halves.at(from).held.is_empty() && self.heard(from, segment.acknowledgment));
         let half = self.halves.at_mut(from);
         match half.place(segment.sequence, bytes.len() + missing) {
-            Place::Old => lost.ambiguous += u64::from(half.contradicts(segment.sequence, bytes)),
+            Place::Old => {
+                if half.contradicts(segment.sequence, bytes) {
+                    self.contradicted(at, world, lost);
+                }
+            }
             Place::Stray => lost.strays += 1,
             Place::Now(skip) if ready => {
                 half.advance(bytes.len() + missing - skip);
@@ -362,10 +366,16 @@ impl<C: Conversation> Flow<C> {
             }
             Place::Now(_) | Place::Later => {
                 if half.hold(segment, at) {
-                    lost.ambiguous += 1;
+                    self.contradicted(at, world, lost);
                 }
             }
         }
+    }
+
+    /// Two copies of the same bytes differ.
+    fn contradicted(&mut self, at: Moment, world: &mut C::World, lost: &mut Lost) {
+        lost.ambiguous += 1;
+        self.conversation.get_or_insert_default().ambiguous(&self.peers, at, world);
     }
 
     /// Whether everything that `from` had received when it sent this was handed on.

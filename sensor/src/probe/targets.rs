@@ -7,11 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// Ports MCP servers are found on: SDK and product defaults, the lists of other scanners.
-pub const USUAL_PORTS: [u16; 24] = [
-    3000, 3001, 8000, 8080, 80, 443, 3002, 3232, 5000, 5001, 5678, 6274, 6277, 7071, 8001, 8081, 8085, 8443, 8787, 8811, 8888, 8931, 9000,
-    10443,
-];
+pub use rules::endpoint::USUAL_PORTS;
 
 /// Ports of printers, industrial control and other things that break when talked to.
 const FRAGILE_PORTS: [u16; 20] =

@@ -119,6 +119,7 @@ fn facts(f: Facts) -> Facts {
     Facts {
         revisions: few(f.revisions, Server::MAX_SMALL, 32),
         tools: few(f.tools, Server::MAX_TOOLS, MAX_TEXT),
+        names: few(f.names, Server::MAX_SMALL, Place::MAX_HOST),
         server_info: f.server_info.map(implementation),
         client: f.client.map(|mut c| {
             c.address = c.address.to_canonical();

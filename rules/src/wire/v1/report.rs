@@ -7,6 +7,7 @@ use crate::{
     confidence::Confidence,
     evidence::{Auth, Exposure, Implementation, Owner, Process, Transport, Witness},
     finding::{Finding, FindingId, FindingKind, Severity},
+    naming,
     pack::Pack,
     policy::Policy,
     registry::Registry,
@@ -35,6 +36,9 @@ pub struct ServerReport {
     pub auth: Option<Auth>,
     pub server_info: Option<Implementation>,
     pub tools: Vec<String>,
+    /// Names its address was looked up by.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// Whom a block would break.
     pub clients: Vec<IpAddr>,
     pub owner: Option<Owner>,
@@ -100,6 +104,7 @@ impl ServerReport {
             auth: server.auth,
             server_info: server.server_info.clone(),
             tools: server.tools.iter().cloned().collect(),
+            names: server.names.iter().cloned().collect(),
             clients: server.clients.keys().copied().collect(),
             owner: server.owner().cloned(),
             registered_as: None,
@@ -118,6 +123,14 @@ impl ServerReport {
     /// Names the registration that covers `server`, if any.
     pub fn registered(mut self, server: &Server, registry: &Registry, now: Timestamp) -> ServerReport {
         self.registered_as = registry.find(&server.place, now).map(|r| r.slug.clone());
+        self
+    }
+
+    /// Says why agents' lookups nominate this place, unless it is registered.
+    pub fn named(mut self, server: &Server, policy: &Policy) -> ServerReport {
+        if self.registered_as.is_none() {
+            self.reasons.extend(naming::strays(server, policy).map(|s| s.to_string()));
+        }
         self
     }
 }

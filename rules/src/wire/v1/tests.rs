@@ -38,6 +38,7 @@ fn a_batch_with_everything_a_sensor_can_say() {
         tls: Some(true),
         server_info: Some(Implementation { name: "files".into(), version: None }),
         tools: ["read".to_owned()].into(),
+        names: ["everything.corp.example".to_owned()].into(),
         client: Some(Client { address: "10.0.9.2".parse().unwrap(), software: None }),
         process: Some(Process {
             pid: 1,
@@ -107,6 +108,9 @@ fn a_batch_with_everything_a_sensor_can_say() {
                   },
                   "tools": [
                     "read"
+                  ],
+                  "names": [
+                    "everything.corp.example"
                   ],
                   "client": {
                     "address": "10.0.9.2",

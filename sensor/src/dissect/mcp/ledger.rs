@@ -1,12 +1,11 @@
 //! What was said already: the same thing about the same server and client is not said again for a while.
 
-use crate::moment::Moment;
+use crate::{dissect::recent::Recent, moment::Moment};
 use rules::{
     endpoint::Place,
     evidence::{Evidence, Facts, Witness},
 };
 use std::{
-    collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
@@ -25,36 +24,11 @@ const UNPROVEN: [&str; 5] = [
     "wire.server.against-jsonrpc",
 ];
 
-/// A bounded map that forgets what was not touched longest, by halves: cheap, and good enough for what is only a hint.
-#[derive(Debug)]
-pub(super) struct Recent<V> {
-    young: HashMap<u64, V>,
-    old: HashMap<u64, V>,
-    half: usize,
-}
-
-impl<V> Recent<V> {
-    pub(super) fn new(capacity: usize) -> Recent<V> {
-        Recent { young: HashMap::new(), old: HashMap::new(), half: capacity / 2 }
-    }
-
-    pub(super) fn insert(&mut self, key: u64, value: V) {
-        if self.young.len() >= self.half {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, value);
-    }
-
-    pub(super) fn get(&self, key: u64) -> Option<&V> {
-        self.young.get(&key).or_else(|| self.old.get(&key))
-    }
-}
-
 #[derive(Debug)]
 pub struct Ledger {
     pub(super) out: Vec<Evidence>,
     said: Recent<(Moment, u64)>,
-    /// Places with a mark of the server's own side.
+    /// Places with a mark of the server's own side, and their addresses.
     proven: Recent<()>,
 }
 
@@ -68,15 +42,22 @@ impl Ledger {
     /// Says it, unless it was said within the last minute with nothing new in `facts`.
     pub fn say(&mut self, place: &Place, mark: &'static str, detail: &str, at: Moment, facts: Facts) {
         let key = digest(&(place, mark, facts.client.as_ref().map(|c| c.address)));
-        let content = digest(&(&facts.revisions, &facts.tools, &facts.server_info, &facts.client, facts.auth, facts.transport));
+        let content =
+            digest(&(&facts.revisions, &facts.tools, &facts.server_info, &facts.client, &facts.names, facts.auth, facts.transport));
         if self.said.get(key).is_some_and(|(last, old)| *old == content && at.since(*last) < AGAIN) {
             return;
         }
         self.said.insert(key, (at, content));
         if mark.starts_with("wire.server.") && !UNPROVEN.contains(&mark) {
             self.proven.insert(digest(place), ());
+            self.proven.insert(digest(&place.endpoint.address), ());
         }
         self.out.push(Evidence::new(place.clone(), Witness::Wire, mark, at.timestamp()).detail(detail).facts(facts));
+    }
+
+    /// Whether a server at this address was heard to speak MCP, on whatever port.
+    pub(in crate::dissect) fn proven_address(&self, address: std::net::IpAddr) -> bool {
+        self.proven.get(digest(&address)).is_some()
     }
 
     /// Whether a server was heard to speak MCP here.

@@ -1,11 +1,15 @@
 //! What the conversations of one capture point share: who was asked what, which stream belongs to which session, what was said
 //! already, and what was lost.
 
-use super::ledger::{Ledger, Recent};
-use crate::dissect::{body::Budget, digest, dns::Names, jsonrpc::Id};
+use super::ledger::Ledger;
+use crate::{
+    dissect::{body::Budget, digest, jsonrpc::Id, names::Names, recent::Recent},
+    moment::Moment,
+};
 use rules::{
     endpoint::{Endpoint, Place},
     evidence::{Evidence, Implementation},
+    printable::printable,
 };
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -64,9 +68,20 @@ impl Default for World {
 }
 
 impl World {
-    /// Evidence since the last call.
-    pub fn told(&mut self) -> std::vec::Drain<'_, Evidence> {
-        self.ledger.out.drain(..)
+    /// Evidence since the last call, with the names its address is known by.
+    pub fn told(&mut self) -> impl Iterator<Item = Evidence> + '_ {
+        let World { ledger, names, .. } = self;
+        ledger.out.drain(..).map(|mut evidence| {
+            let (address, at) = (evidence.place.endpoint.address, Moment::from(evidence.at));
+            let named = &mut evidence.facts.names;
+            if let Some(client) = &evidence.facts.client {
+                named.extend(names.asked(client.address, address, at).map(|n| printable(n, Place::MAX_HOST)));
+            }
+            if named.is_empty() {
+                named.extend(names.known(address, at).map(|n| printable(n, Place::MAX_HOST)));
+            }
+            evidence
+        })
     }
 
     pub fn lose(&mut self, reason: &'static str) {

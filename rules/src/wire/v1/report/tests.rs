@@ -59,6 +59,7 @@ fn a_server_prints_with_the_published_names() {
           "tools": [
             "echo"
           ],
+          "names": [],
           "clients": [
             "10.77.1.21"
           ],
