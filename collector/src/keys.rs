@@ -46,6 +46,8 @@ pub(crate) struct Key {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
+    #[error("nothing is registered as `{slug}`{}", like.as_ref().map_or_else(String::new, |l| format!("; did you mean `{l}`?")))]
+    NoServer { slug: String, like: Option<String> },
     #[error("a tenant's name is 1 to 63 characters of a-z, 0-9 and -")]
     Name,
     #[error("there is no tenant `{0}`")]
@@ -149,6 +151,12 @@ fn keep(turn: &mut Turn<'_>, tenant: &str, tenancy: Tenancy) -> Outcome<()> {
 pub(crate) fn grant(turn: &mut Turn<'_>, grant: Grant) -> Answer<()> {
     if let Err(refusal) = check(&grant) {
         return Ok(Err(refusal));
+    }
+    let registered = &turn.state.registry.registrations;
+    if !registered.contains_key(&grant.slug) {
+        let likeness = |slug: &&String| (strsim::jaro_winkler(slug, &grant.slug) * 1000.0) as u32;
+        let like = registered.keys().filter(|s| likeness(s) > 800).max_by_key(likeness).cloned();
+        return Ok(Err(Refusal::NoServer { slug: grant.slug, like }));
     }
     match turn.state.grants.get(&grant.id) {
         Some(known) if *known == grant => return Ok(Ok(())),

@@ -73,6 +73,7 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
     config.beginning = prior::settle(&config, Timestamp::now())?;
     secrets::close_to_others(&database(&config.data))?;
     let db = store::open(&database(&config.data), config.limits.database_pages)?;
+    own::forget_former(&db, &config.protect).map_err(Unavailable::from)?;
     let (signer, authority) = prior::keys(&config, &db, Timestamp::now())?;
     let (key, authority) = (signer.public().clone(), Arc::new(authority));
     let token = secrets::read_or_make(&config.data.join("admin.token"), || secrets::random_hex(32))?;

@@ -65,6 +65,8 @@ pub(crate) struct Words {
 pub(crate) enum Ids {
     One(Option<Value>),
     Batch(Vec<Value>),
+    /// Each with words of its own.
+    Each(Vec<(Value, String)>),
 }
 
 impl std::ops::Deref for Refusal {
@@ -142,7 +144,7 @@ impl Refusal {
 
     /// The answer to a message, for a client that reads answers on a stream of its own.
     pub(crate) fn message(&self, call: &str) -> Option<String> {
-        let answers = matches!(&self.ids, Some(Ids::One(Some(_)) | Ids::Batch(_)));
+        let answers = matches!(&self.ids, Some(Ids::One(Some(_)) | Ids::Batch(_) | Ids::Each(_)));
         answers.then(|| self.body(call).to_string())
     }
 
@@ -172,6 +174,10 @@ impl Refusal {
         match ids {
             Ids::One(None) => json!({ "jsonrpc": "2.0", "error": error }),
             Ids::One(Some(id)) => json!({ "jsonrpc": "2.0", "id": id, "error": error }),
+            Ids::Each(told) => told
+                .iter()
+                .map(|(id, words)| json!({ "jsonrpc": "2.0", "id": id, "error": { "code": self.code, "message": words } }))
+                .collect(),
             Ids::Batch(ids) => ids.iter().map(|id| json!({ "jsonrpc": "2.0", "id": id, "error": error })).collect(),
         }
     }

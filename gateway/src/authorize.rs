@@ -9,7 +9,7 @@ use crate::{
 use hyper::StatusCode;
 use rules::{
     Timestamp,
-    access::{self, Permit, Principal, Want},
+    access::{self, Grant, Permit, Principal, Want},
     printable::printable,
 };
 
@@ -17,8 +17,18 @@ use rules::{
 pub(crate) fn messages(book: &Book, who: &Principal, slug: &str, envelope: &Envelope, now: Timestamp) -> Result<Permit, Refusal> {
     let mut first = None;
     for message in &envelope.messages {
-        let permit = decide(book, who, slug, &message.want(), now).map_err(|why| refusal(why, Some(envelope)))?;
-        first.get_or_insert(permit);
+        match decide(book, who, slug, &message.want(), now) {
+            Ok(permit) => drop(first.get_or_insert(permit)),
+            Err(access::Refusal::UnknownTool(tool)) if envelope.batch => {
+                let each = |wanted: &Want<'_>| match decide(book, who, slug, wanted, now) {
+                    Err(access::Refusal::UnknownTool(tool)) => unknown(&tool),
+                    _ => "not done: another message of the batch was refused".to_owned(),
+                };
+                let told = envelope.messages.iter().filter_map(|m| Some((m.id()?.clone(), each(&m.want())))).collect();
+                return Err(unknown_tool(&tool, Some(envelope)).to(Ids::Each(told)));
+            }
+            Err(why) => return Err(refusal(why, Some(envelope))),
+        }
     }
     match first {
         Some(permit) => Ok(permit),
@@ -31,12 +41,21 @@ pub(crate) fn one(book: &Book, who: &Principal, slug: &str, want: &Want<'_>, now
     decide(book, who, slug, want, now).map_err(|why| refusal(why, None))
 }
 
-/// Whether an open stream may stay open.
-pub(crate) fn still(book: &Book, who: &Principal, slug: &str, now: Timestamp) -> Result<(), &'static str> {
+/// Whether an open stream may stay open: everything that was granted when it was opened still is.
+pub(crate) fn still(book: &Book, who: &Principal, slug: &str, granted: &[Grant], now: Timestamp) -> Result<(), &'static str> {
     if !book.keyring().knows(who) {
         return Err("the key was revoked");
     }
-    decide(book, who, slug, &Want::Method("(stream)"), now).map(drop).map_err(|_| "the grant was withdrawn")
+    decide(book, who, slug, &Want::Method("(stream)"), now).map_err(|why| match why {
+        access::Refusal::UnknownServer(_) => "the server is no longer registered",
+        access::Refusal::Retired { .. } => "the server's sunset has passed",
+        _ => "the grant was withdrawn",
+    })?;
+    let mine = |g: &&Grant| g.subject.as_ref().is_none_or(|s| *s == who.subject);
+    let grants = book.grants(&who.tenant, slug);
+    let stands = |tool: &String| grants.iter().filter(mine).any(|g| g.tools.iter().any(|t| t == tool || t == "*"));
+    let stand = granted.iter().filter(mine).flat_map(|g| &g.tools).all(stands);
+    if stand { Ok(()) } else { Err("the grant was narrowed") }
 }
 
 fn decide(book: &Book, who: &Principal, slug: &str, want: &Want<'_>, now: Timestamp) -> Result<Permit, access::Refusal> {
@@ -62,7 +81,11 @@ fn refusal(why: access::Refusal, envelope: Option<&Envelope>) -> Refusal {
 fn unknown_tool(tool: &str, envelope: Option<&Envelope>) -> Refusal {
     let answered = envelope.is_some_and(|e| e.request_ids().next().is_some());
     let status = if answered { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-    Refusal::new(status, Outcome::Denied, "access.tool", Whose::Policy, format!("Unknown tool: {tool}")).code(INVALID_PARAMS).bare()
+    Refusal::new(status, Outcome::Denied, "access.tool", Whose::Policy, unknown(tool)).code(INVALID_PARAMS).bare()
+}
+
+fn unknown(tool: &str) -> String {
+    format!("Unknown tool: {tool}")
 }
 
 pub(crate) fn ids(envelope: Option<&Envelope>) -> Ids {

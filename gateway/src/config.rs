@@ -61,6 +61,8 @@ pub struct Bounds {
     /// How long a client may take to send a request's head (an idle connection is closed after this long, too), and its body.
     pub head_time: Period,
     pub body_time: Period,
+    /// How long a client may take nothing of what waits for it; then its connection is closed and its place is free.
+    pub write_time: Period,
     /// How long open exchanges may go on after a shutdown was asked for.
     pub drain_time: Period,
 }
@@ -75,6 +77,7 @@ impl Default for Bounds {
             depth: 64,
             head_time: Period::seconds(30),
             body_time: Period::seconds(30),
+            write_time: Period::seconds(60),
             drain_time: Period::seconds(5),
         }
     }

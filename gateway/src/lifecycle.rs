@@ -8,6 +8,7 @@ use rules::{
     Timestamp,
     registry::{Lifecycle, Registration},
 };
+use std::time::Duration;
 
 const DEPRECATED: HeaderName = HeaderName::from_static("x-mcp-deprecated");
 const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
@@ -27,6 +28,13 @@ pub(crate) fn announce(registration: &Registration, headers: &mut HeaderMap) {
     if let Some(Ok(value)) = sunset.map(|at| HeaderValue::try_from(http_date(at))) {
         headers.insert(SUNSET, value);
     }
+}
+
+/// How long to wait until the sunset has to be asked about again; hourly, since the wall's clock may be set.
+pub(crate) fn ends(registration: &Registration, now: Timestamp) -> Option<Duration> {
+    let Lifecycle::Deprecated { sunset: Some(at), .. } = &registration.lifecycle else { return None };
+    let left = Duration::try_from(at.duration_since(now)).ok()? + Duration::from_millis(1);
+    Some(left.min(Duration::from_secs(3600)))
 }
 
 /// RFC 9110 §5.6.7.

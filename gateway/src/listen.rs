@@ -1,14 +1,24 @@
 //! The door: accepts connections, bounded in number and in the time a client may take.
 
+mod framing;
+mod line;
+
 use crate::{
     Error,
     answer::Body,
     metrics::{self, Door},
-    pipeline::{self, Gateway},
+    pipeline::{self, Ambiguous, Gateway},
     route::{Route, route},
 };
-use hyper::{Method, Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Method, Request, Response,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use line::{Known, Line};
 use std::{
     convert::Infallible,
     net::SocketAddr,
@@ -70,14 +80,25 @@ async fn connection(stream: TcpStream, peer: SocketAddr, gateway: &Gateway, door
     let _ = stream.set_nodelay(true);
     keep_alive(&stream);
     let bounds = &gateway.bounds;
-    let service =
-        service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(answer(gateway, door, peer, local, request).await) });
+    let known = Arc::new(Known::default());
+    let line = Line::new(stream, bounds.head_bytes, bounds.write_time.0, known.clone());
+    let seen = &known;
+    let service = service_fn(|mut request: Request<Incoming>| async move {
+        if seen.ambiguous.load(Relaxed) {
+            request.extensions_mut().insert(Ambiguous);
+        }
+        let mut response = answer(gateway, door, peer, local, request).await;
+        if seen.last.load(Relaxed) || seen.ambiguous.load(Relaxed) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok::<_, Infallible>(response)
+    });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(bounds.head_time.0)
         .max_buf_size(bounds.head_bytes.max(8192))
         .max_headers(bounds.headers);
-    let mut exchange = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut exchange = pin!(http.serve_connection(TokioIo::new(line), service));
     let ended = tokio::select! {
         ended = exchange.as_mut() => Some(ended),
         () = gateway.closing.cancelled() => {
@@ -86,6 +107,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, gateway: &Gateway, door
         }
     };
     match ended {
+        Some(Err(_)) if known.unread.load(Relaxed) => drop(door.unread.fetch_add(1, Relaxed)),
         Some(Err(why)) if why.is_parse() => {
             door.malformed.fetch_add(1, Relaxed);
             tracing::debug!(%peer, %why, "a connection was no HTTP that can be served");

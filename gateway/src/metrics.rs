@@ -27,6 +27,8 @@ pub(crate) struct Door {
     pub(crate) malformed: AtomicU64,
     /// Closed because no request, or not a whole one's head, came in time.
     pub(crate) silent: AtomicU64,
+    /// Closed because the client did not read what waited for it.
+    pub(crate) unread: AtomicU64,
     /// `accept` failed (out of file descriptors).
     pub(crate) failed: AtomicU64,
 }
@@ -71,6 +73,12 @@ pub(crate) fn metrics(gateway: &Gateway, door: &Door) -> Response<Body> {
         "counter",
         "Connections closed because no whole head came in time.",
         &one(door.silent.load(Relaxed)),
+    );
+    metric(
+        "connections_unread_total",
+        "counter",
+        "Connections closed because the client did not take its answer in time.",
+        &one(door.unread.load(Relaxed)),
     );
     metric("accept_failures_total", "counter", "Connections that could not be accepted.", &one(door.failed.load(Relaxed)));
     metric("bundle_generation", "gauge", "Generation of the bundle in force; 0 for none.", &one(generation));

@@ -24,7 +24,7 @@ use crate::{
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, body::Incoming, header::HeaderValue, http::request::Parts};
 use rules::{
     Timestamp,
-    access::{Permit, Principal, Want},
+    access::{Grant, Permit, Principal, Want},
     printable::printable,
 };
 use std::{
@@ -34,6 +34,10 @@ use std::{
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+/// Marks a request that says its length in two ways.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ambiguous;
 
 /// What all requests share.
 #[derive(Debug)]
@@ -102,6 +106,9 @@ pub(crate) async fn serve(gateway: &Gateway, peer: SocketAddr, local: SocketAddr
 }
 
 async fn pass(x: &mut Exchange<'_>, slug: Option<&str>, body: Incoming) -> Result<Response<Body>, Refusal> {
+    if x.parts.extensions.get::<Ambiguous>().is_some() {
+        return Err(ambiguous());
+    }
     x.gateway.doorstep.check(&x.parts.uri, &x.parts.headers, x.local.ip()).map_err(misaddressed)?;
     let slug = slug.ok_or_else(|| unknown_path(x.parts))?;
     let book = x.book.clone().ok_or_else(no_bundle)?;
@@ -208,7 +215,8 @@ impl Exchange<'_> {
         };
         let (book, closing) = (self.gateway.book.clone(), self.gateway.closing.clone());
         let (who, slug) = (who.clone(), permit.slug().to_owned());
-        let withdrawn = || withdrawn(book, closing, who, slug);
+        let grants = call.reader.grants.clone();
+        let withdrawn = || withdrawn(book, closing, who, slug, grants);
         self.gateway.forward.send(permit, call, withdrawn, &mut self.ticket).await
     }
 
@@ -275,17 +283,27 @@ impl Exchange<'_> {
     }
 }
 
-/// Ends an open stream when its key, its grant or its registration goes, or the gateway does.
-fn withdrawn(mut book: watch::Receiver<Option<Arc<Book>>>, closing: CancellationToken, who: Principal, slug: String) -> Withdrawn {
+/// Ends an open stream when its key, its registration or something it was granted goes, when its server's sunset passes, or when
+/// the gateway ends.
+fn withdrawn(
+    mut book: watch::Receiver<Option<Arc<Book>>>,
+    closing: CancellationToken,
+    who: Principal,
+    slug: String,
+    grants: Vec<Grant>,
+) -> Withdrawn {
     Box::pin(async move {
         loop {
+            let known = book.borrow_and_update().clone();
+            let now = Timestamp::now();
+            if let Some(Err(why)) = known.as_ref().map(|b| authorize::still(b, &who, &slug, &grants, now)) {
+                return why;
+            }
+            let sunset = known.as_ref().and_then(|b| b.registration(&slug)).and_then(|r| lifecycle::ends(r, now));
             tokio::select! {
                 () = closing.cancelled() => return "the gateway shuts down",
                 Ok(()) = book.changed() => {}
-            }
-            let now = book.borrow_and_update().clone();
-            if let Some(Err(why)) = now.map(|b| authorize::still(&b, &who, &slug, Timestamp::now())) {
-                return why;
+                () = tokio::time::sleep(sunset.unwrap_or_default()), if sunset.is_some() => {}
             }
         }
     })
@@ -295,6 +313,12 @@ fn accepted() -> Response<Body> {
     let mut response = Response::new(full("Accepted"));
     *response.status_mut() = StatusCode::ACCEPTED;
     response
+}
+
+fn ambiguous() -> Refusal {
+    let error = "the request has both Content-Length and Transfer-Encoding";
+    Refusal::new(StatusCode::BAD_REQUEST, Outcome::Invalid, "doorstep.framing", Whose::Caller, error)
+        .what_to_do("send one of them: what is in between may have read another request than this gateway would")
 }
 
 fn misaddressed(why: Misaddressed) -> Refusal {

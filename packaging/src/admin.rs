@@ -4,6 +4,7 @@ pub mod explain;
 pub mod findings;
 pub mod import;
 pub mod keys;
+pub mod policy;
 pub mod registry;
 pub mod sensors;
 pub mod servers;

@@ -1,7 +1,7 @@
 //! The command line: what can be said, and which module does it.
 
 use crate::{
-    admin::{explain, findings, keys, registry, sensors, servers},
+    admin::{explain, findings, keys, policy, registry, sensors, servers},
     async_main, config, data, demo, doctor, enforce,
     failure::{Exit, Failure, Side},
     inventory, out, role, scan, up, watch,
@@ -84,6 +84,8 @@ pub enum Command {
     Registry(registry::Options),
     /// What one enforcement point does, and undoing it
     Enforce(enforce::Options),
+    /// What a site wants: modes, periods, agents, what is protected
+    Policy(policy::Options),
     /// From the bytes that were seen to the nftables element, and why
     Explain(explain::Options),
     /// Who may call registered servers through the gateway
@@ -114,7 +116,10 @@ pub enum ConfigCommand {
 
 /// Parses the arguments, runs the command, and turns the outcome into an exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(why) => return usage(&why),
+    };
     let done = start_log(cli.global.log.as_deref()).and_then(|()| run(cli));
     match done {
         Ok(exit) => exit.into(),
@@ -125,6 +130,23 @@ pub fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Help and versions as clap prints them; what is wrong, in the one shape that errors have here.
+fn usage(why: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if matches!(why.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
+        // Nobody reads it: nothing is lost.
+        drop(why.print());
+        return ExitCode::from(if why.use_stderr() { 2 } else { 0 });
+    }
+    let text = why.to_string();
+    let mut parts = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let what = parts.next().unwrap_or_default();
+    let hints: Vec<String> = parts.filter(|p| !p.is_empty()).map(|p| p.replacen("tip: ", "", 1)).collect();
+    let failure = Failure::new(Side::CommandLine, what.trim_start_matches("error: "), hints.join("\n"));
+    out::note(&failure);
+    failure.exit_code()
 }
 
 /// The whole command tree, for tests and documentation.
@@ -146,6 +168,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Servers(options) => servers::run(&options, global),
         Command::Findings(options) => findings::run(&options, global),
         Command::Registry(options) => registry::run(&options, global),
+        Command::Policy(options) => policy::run(&options, global),
         Command::Explain(options) => explain::run(&options, global),
         Command::Keys(options) => keys::run(&options, global),
         Command::Sensors(options) => sensors::run(&options, global),
@@ -153,6 +176,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Scan(options) => scan::run(&options, global),
         Command::Watch(options) => watch::run(&options, global),
         Command::Doctor(options) => doctor::run(&options, global),
+        Command::Config(ConfigCommand::Defaults) if global.json => out::object(&config::Config::default()).map(|()| Exit::Clear),
         Command::Config(ConfigCommand::Defaults) => out::line(config::DEFAULTS.trim_end()).map(|()| Exit::Clear),
         Command::Config(ConfigCommand::Check { file }) => {
             config::Config::load(Some(&file))?;

@@ -1,6 +1,9 @@
 //! The data directory: where it is, that it is ours alone, and that one process at a time uses it.
 
-use crate::failure::{Failure, Side};
+use crate::{
+    failure::{Failure, Side},
+    out,
+};
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
@@ -11,7 +14,11 @@ use std::{
     io::{Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
+
+/// How long a directory that is in use is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `/var/lib/gnomon` for root; `$XDG_STATE_HOME/gnomon` or `~/.local/state/gnomon` for anyone else.
 pub fn default_dir() -> PathBuf {
@@ -36,8 +43,27 @@ impl Held {
     /// Makes the directory if need be (mode 0700) and locks it.
     pub fn take(path: &Path) -> Result<Held, Failure> {
         prepare(path)?;
+        // A process that was killed holds its lock until the kernel has cleared it away.
+        let (started, mut told) = (Instant::now(), false);
+        loop {
+            match Held::try_take(path) {
+                Err(Some(why)) => return Err(why),
+                Ok(held) => return Ok(held),
+                Err(None) if started.elapsed() > PATIENCE => return Err(taken(path, &holder(path).unwrap_or_default())),
+                Err(None) => {}
+            }
+            if !told && started.elapsed() > PATIENCE / 8 {
+                told = true;
+                out::note(format!("waiting for process {} to let go of {}", holder(path).unwrap_or_default(), path.display()));
+            }
+            std::thread::sleep(PATIENCE / 40);
+        }
+    }
+
+    /// `Err(None)`: somebody else holds it.
+    fn try_take(path: &Path) -> Result<Held, Option<Failure>> {
         let file = path.join("lock");
-        let mut opened = OpenOptions::new()
+        let opened = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -45,12 +71,10 @@ impl Held {
             .mode(0o600)
             .open(&file)
             .map_err(|why| unusable(&file, &why))?;
-        let mut holder = String::new();
-        let _ = (&mut opened).take(32).read_to_string(&mut holder);
         let mut lock = match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
-            Err((_, Errno::EWOULDBLOCK)) => return Err(taken(path, holder.trim())),
-            Err((_, why)) => return Err(unusable(&file, &why.into())),
+            Err((_, Errno::EWOULDBLOCK)) => return Err(None),
+            Err((_, why)) => return Err(Some(unusable(&file, &why.into()))),
         };
         let pid = std::process::id().to_string();
         let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(pid.as_bytes()));
@@ -118,6 +142,17 @@ mod tests {
         drop(held);
         assert_eq!(holder(dir.path()), None);
         Held::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_is_let_go_in_a_moment_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Held::take(dir.path()).unwrap();
+        let path = dir.path().to_owned();
+        let second = std::thread::spawn(move || Held::take(&path).map(drop));
+        std::thread::sleep(PATIENCE / 8);
+        drop(held);
+        second.join().unwrap().unwrap();
     }
 
     #[test]

@@ -192,3 +192,19 @@ fn the_printed_defaults_are_a_good_configuration() {
     let config = file(dir.path(), "gnomon.toml", &run(&["config", "defaults"]).stdout);
     assert_eq!(text(&run(&["config", "check", &config]).stdout), format!("{config} is good\n"));
 }
+
+#[test]
+fn wrong_usage_has_the_shape_of_every_error() {
+    refused(&run(&["servers", "--nope"]), "unexpected argument '--nope' found", "Usage: gnomon servers");
+    refused(&run(&["findngs"]), "unrecognized subcommand 'findngs'", "findings");
+    refused(&run(&["findings", "show", "F-xyz"]), "F-xyz", "--help");
+    refused(&run(&["policy", "set"]), "required arguments were not provided", "Usage: gnomon policy set");
+    refused(&run(&["up", "--new-site", "--new-keys"]), "cannot be used with", "Usage: gnomon up");
+}
+
+#[test]
+fn config_speaks_json_where_it_is_asked_to() {
+    let output = run(&["config", "defaults", "--json"]);
+    let defaults: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((code(&output), &defaults["collector"]["policy"]["mode"]), (0, &serde_json::json!("soft")));
+}

@@ -7,7 +7,7 @@ use crate::{
     Timestamp,
     finding::Finding,
     period::Period,
-    policy::{Mode, Policy},
+    policy::{Corroboration, Mode, Policy},
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -89,6 +89,8 @@ pub fn objection(finding: &Finding, policy: &Policy) -> Option<&'static str> {
         Some("the site is not in hard mode")
     } else if !finding.corroborated {
         Some("one sensor's word is not enough: it needs a second witness or an active confirmation")
+    } else if policy.corroboration == Corroboration::Sensor && finding.sensors < 2 {
+        Some("one sensor's word is not enough at this site (corroboration = \"sensor\"): a second sensor has to say so too")
     } else if !finding.shared_with.is_empty() {
         Some("other names or paths answer at the same address and port")
     } else if policy.agents.is_empty() {

@@ -24,7 +24,7 @@ pub fn detect(server: &Server, registry: &Registry, pack: &Pack, now: Timestamp)
     if judgement.confidence < Confidence::Confirmed {
         return Vec::new();
     }
-    let about = About { server, judgement, registry, now };
+    let about = About { server, judgement, registry, pack, now };
     let registration = registry.find(&server.place, now);
     let mut findings = match registration {
         None => about.unregistered(),
@@ -50,6 +50,7 @@ struct About<'a> {
     server: &'a Server,
     judgement: Judgement,
     registry: &'a Registry,
+    pack: &'a Pack,
     now: Timestamp,
 }
 
@@ -104,6 +105,7 @@ impl About<'_> {
             owner: owner(server, registration),
             reasons: std::iter::once(why).chain(self.judgement.reasons.iter().cloned()).collect(),
             corroborated: self.judgement.corroborated,
+            sensors: server.sensors(self.pack),
             shared_with,
             last_seen: server.last_seen,
         }

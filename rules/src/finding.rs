@@ -188,6 +188,9 @@ pub struct Finding {
     pub reasons: Vec<String>,
     /// Two witnesses, or an active confirmation: what a block needs beyond the clock.
     pub corroborated: bool,
+    /// How many sensors say something strong of the server itself.
+    #[serde(default)]
+    pub sensors: u32,
     /// Other names or paths at the same endpoint: a block would hit them too.
     pub shared_with: Vec<String>,
     pub last_seen: Timestamp,

@@ -234,6 +234,16 @@ impl Server {
         judge(self.testimonies.iter().map(|t| Heard { witness: t.witness, mark: &t.mark, last: t.last }), pack)
     }
 
+    /// How many sensors say something strong of the server itself.
+    pub fn sensors(&self, pack: &Pack) -> u32 {
+        use crate::pack::{Side, Strength};
+        let strong = |t: &&Testimony| {
+            matches!(pack.weigh(&t.mark), (Strength::Decisive, Side::Server) | (Strength::Strong, Side::Server | Side::Context))
+        };
+        let names: BTreeSet<&str> = self.testimonies.iter().filter(strong).map(|t| t.sensor.as_str()).collect();
+        u32::try_from(names.len()).unwrap_or(u32::MAX)
+    }
+
     /// Somebody asked here for MCP, and nothing that came from here, or is known of here, says more: no server to show to people.
     pub fn is_attempt(&self, pack: &Pack) -> bool {
         let of_client = |t: &Testimony| pack.weigh(&t.mark).1 == crate::pack::Side::Client;

@@ -119,6 +119,11 @@ impl From<keys::Refusal> for Problem {
     fn from(why: keys::Refusal) -> Problem {
         use keys::Refusal as R;
         match why {
+            R::NoServer { .. } => Problem::new(
+                StatusCode::NOT_FOUND,
+                why.to_string(),
+                "register it first (gnomon registry add), or take a slug of gnomon registry list",
+            ),
             R::NoTenant(_) | R::NoKey { .. } | R::NoGrant(_) => Problem::missing(why.to_string()),
             R::TooMany { .. } | R::Exists(_) => Problem::conflict(why.to_string()),
             R::Name | R::Grant(_) => Problem::bad(why.to_string()),

@@ -177,7 +177,14 @@ async fn keys_sign_what_they_say_and_end_when_revoked_or_rotated_out() {
     let tag = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret), format!("research.{}", parts[1]).as_bytes());
     assert_eq!(crate::hex(tag.as_ref()), parts[2]);
 
-    let grant = json!({"id": "g1", "tenant": "research", "slug": "tools", "tools": ["*"]});
+    let draft = json!({"slug": "tools", "name": "tools", "version": "1.0.0", "owner": "ada", "contact": "ada@corp.example",
+        "backends": [{"url": "http://10.0.0.5:3001/mcp"}]});
+    assert_eq!(admin.ask("POST", "/v1/registry", draft).await.0, StatusCode::CREATED);
+    let grant = |slug: &str| json!({"id": "g1", "tenant": "research", "slug": slug, "tools": ["*"]});
+    let (status, answer) = admin.ask("POST", "/v1/grants", grant("tool")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(answer.to_string().contains("did you mean `tools`?"), "{answer}");
+    let grant = grant("tools");
     assert_eq!(admin.ask("POST", "/v1/grants", grant).await.0, StatusCode::CREATED);
     assert_eq!(bundle().grants.len(), 1);
     let generation = bundle().generation;
@@ -320,5 +327,26 @@ async fn a_gateway_on_a_wildcard_is_ours_at_every_address() {
     for ours in ["127.0.0.1:7413", intake.as_str()] {
         assert!(set.protected_endpoints.contains(&ours.parse().unwrap()), "{ours}: {:?}", set.protected_endpoints);
     }
+    end(running, stop).await;
+}
+
+#[tokio::test]
+async fn an_address_that_was_ours_is_no_finding_when_the_gateway_moves() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = config(data.path());
+    config.protect = vec!["10.0.0.5:3001".parse().unwrap()];
+    let (running, stop) = run(&config).await;
+    running.handle().accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
+    end(running, stop).await;
+    config.protect = vec!["10.0.0.5:3002".parse().unwrap()];
+    let (running, stop) = run(&config).await;
+    let handle = running.handle();
+    look(&handle).await;
+    let open = |h: Handle| async move { h.inner.writer.read(|s| s.sites["default"].matters.len()).await.unwrap() };
+    assert_eq!(open(handle.clone()).await, 0, "what was seen there was ours");
+    // Somebody else answers there now.
+    handle.accept(batch(1, 4, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
+    look(&handle).await;
+    assert_eq!(open(handle).await, 1);
     end(running, stop).await;
 }

@@ -152,6 +152,52 @@ async fn heads_are_bounded_and_smuggling_is_refused() {
 }
 
 #[tokio::test]
+async fn a_request_with_two_lengths_is_refused_in_any_order_and_recorded() {
+    let backend = Backend::echo().await;
+    let mut site = simple(&backend).await;
+    let body = call("read").to_string();
+    let length = format!("content-length: {}\r\n", body.len());
+    let ask = |framing: String, body: &str| {
+        let (key, close) = (key("acme/n1"), "connection: close\r\ncontent-type: application/json");
+        format!("POST /mcp/v1/tools/files/rpc HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n{close}\r\n{framing}\r\n{body}")
+    };
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let encoded = "Transfer-Encoding: chunked\r\n".to_owned();
+    for both in [format!("{length}{encoded}"), format!("{encoded}{length}")] {
+        let answer = raw(site.address, ask(both, &chunked).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("doorstep.framing"), "{answer}");
+    }
+    assert!(backend.asked().is_empty());
+    // Either alone is good.
+    for (one, body) in [(length, body.as_str()), (encoded, chunked.as_str())] {
+        let answer = raw(site.address, ask(one, body).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let rules: Vec<_> = site.records().await.into_iter().filter_map(|r| r.rule).collect();
+    assert_eq!(rules, ["doorstep.framing", "doorstep.framing"]);
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_loses_its_place_and_is_counted() {
+    let backend = Backend::start(|asked| result(&asked.body["id"], json!({ "text": "x".repeat(64 << 20) }))).await;
+    let plan = Plan::new().server("files", &backend).grant("acme/n1", "files", &["*"]);
+    let site = plan.config(|c| c.bounds.write_time = Period(Duration::from_millis(100))).run().await;
+    let body = call("read").to_string();
+    let head = format!(
+        "POST /mcp/v1/tools/files/rpc HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        key("acme/n1"),
+        body.len()
+    );
+    let mut stream = TcpStream::connect(site.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let unread = async || site.send(Ask::bare("GET").at("/metrics")).await.text();
+    while !unread().await.contains("connections_unread_total 1\n") {
+        tokio::task::yield_now().await;
+    }
+    drop(stream);
+}
+
+#[tokio::test]
 async fn slow_clients_are_let_go() {
     let backend = Backend::echo().await;
     let plan = Plan::new().server("files", &backend).grant("acme/n1", "files", &["*"]);

@@ -88,6 +88,8 @@ async fn a_denied_tool_is_as_unknown_as_one_that_does_not_exist() {
     let errors = got.json();
     assert_eq!((got.status, errors[0]["id"].clone(), errors[1]["id"].clone()), (200, json!(1), json!("b")));
     assert!(errors.as_array().unwrap().iter().all(|e| e["error"]["code"] == -32602));
+    let words: Vec<_> = errors.as_array().unwrap().iter().map(|e| e["error"]["message"].as_str().unwrap()).collect();
+    assert_eq!(words, ["not done: another message of the batch was refused", "Unknown tool: write"], "each is told of its own tool");
     let notification = json!({ "jsonrpc": "2.0", "method": "tools/call", "params": { "name": "write" } });
     assert_eq!(site.send(ask(Ask::post(notification))).await.status, 400);
     for spelling in ["READ", "read ", "read\u{0}", "*", "", "../read", "rea\u{200b}d"] {

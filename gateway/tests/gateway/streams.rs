@@ -151,6 +151,34 @@ async fn a_subscription_streams_until_its_key_is_revoked() {
 }
 
 #[tokio::test]
+async fn a_stream_ends_when_what_it_was_opened_with_is_narrowed() {
+    let (backend, feed) = streaming().await;
+    let mut site = Plan::new().server("files", &backend).grant("acme/n1", "files", &["read", "write"]).run().await;
+    let mut open = Ask::post(call("write")).key(&key("acme/n1")).open(site.address).await;
+    // More is no reason to end.
+    site.change(|b| b.grants[0].tools.push("list".into())).await;
+    feed.send(Ok("data: still\n\n".into())).await.unwrap();
+    assert_eq!(open.next().await.unwrap().unwrap(), "data: still\n\n");
+    site.change(|b| b.grants[0].tools = vec!["read".into()]).await;
+    assert!(open.rest().await.contains("the grant was narrowed"));
+    assert_eq!(site.records().await.remove(0).outcome, Outcome::Withdrawn);
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_the_sunset_of_its_server_passes() {
+    let (backend, feed) = streaming().await;
+    let now = rules::Timestamp::now();
+    let at = rules::period::Period(std::time::Duration::from_secs(3)).after(now);
+    let plan = Plan::new().server("files", &backend).grant("acme/n1", "files", &["*"]);
+    let mut site = plan.lifecycle("files", rules::registry::Lifecycle::Deprecated { since: now, sunset: Some(at) }).run().await;
+    let mut open = Ask::post(call("read")).key(&key("acme/n1")).open(site.address).await;
+    feed.send(Ok("data: before\n\n".into())).await.unwrap();
+    assert_eq!(open.next().await.unwrap().unwrap(), "data: before\n\n");
+    assert!(open.rest().await.contains("the server's sunset has passed"));
+    assert_eq!(site.records().await.remove(0).outcome, Outcome::Withdrawn);
+}
+
+#[tokio::test]
 async fn an_unrelated_change_of_policy_leaves_a_stream_open_and_a_shutdown_ends_it() {
     let (backend, feed) = streaming().await;
     let mut site = simple(&backend).await;

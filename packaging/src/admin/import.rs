@@ -1,5 +1,7 @@
 //! Registrations from files: what an audit found, or what a spreadsheet lists.
 
+mod server_json;
+
 use crate::{
     api::Api,
     failure::{Exit, Failure, Side},
@@ -14,6 +16,7 @@ use url::Url;
 /// Every line is tried; each that is refused is named with its reason, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Takes a registry's server.json (one, or a list of them), what `inventory`, `scan` and `servers` print with --json, and CSV.
 A CSV file begins with a header of column names: slug, url, and as you have them name, version, owner, contact, description.")]
 pub struct Options {
     /// A file, or - for standard input
@@ -73,8 +76,11 @@ fn read(options: &Options) -> Result<String, Failure> {
     if read as u64 > MAX_BYTES { Err(bad("it is longer".to_owned())) } else { Ok(text) }
 }
 
-/// Each line that says something, with its number.
+/// Each line that says something, or each server of a document, with its number.
 fn drafts<'a>(text: &'a str, options: &'a Options) -> Vec<(usize, Result<Draft, String>)> {
+    if let Some(servers) = server_json::drafts(text, options) {
+        return servers;
+    }
     let lines = || text.lines().enumerate().map(|(n, l)| (n + 1, l.trim())).filter(|(_, l)| !l.is_empty());
     if lines().next().is_some_and(|(_, first)| first.starts_with('{')) {
         return lines().filter_map(|(n, l)| from_json(l, options).transpose().map(|d| (n, d))).collect();

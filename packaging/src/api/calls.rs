@@ -3,10 +3,12 @@
 use super::Api;
 use crate::failure::Failure;
 use collector::registry::Draft;
+use reqwest::Method;
 use rules::{
     Timestamp,
     access::Grant,
     finding::FindingPrefix,
+    policy::Policy,
     registry::{Registration, Registry},
     wire::v1::{FindingReport, ServerReport},
 };
@@ -163,6 +165,17 @@ impl Api {
 
     pub async fn withdraw_token(&self, hash: &str) -> Result<(), Failure> {
         self.delete::<IgnoredAny>(&["tokens", hash]).await.map(drop)
+    }
+
+    pub async fn policy(&self, site: Option<&str>) -> Result<Policy, Failure> {
+        let query = site.map(|s| ("site", s.to_owned()));
+        self.get(&["policy"], query.as_slice()).await
+    }
+
+    /// Replaces the whole policy; the collector writes it into its journal.
+    pub async fn set_policy(&self, site: Option<&str>, policy: &Policy) -> Result<Policy, Failure> {
+        let query = site.map(|s| ("site", s.to_owned()));
+        self.ask(Method::PUT, &["policy"], query.as_slice(), Some(policy)).await
     }
 
     pub async fn explain(&self, subject: &str) -> Result<Vec<String>, Failure> {

@@ -60,7 +60,8 @@ fn print(start: &Start<'_>) -> Result<(), Failure> {
 fn status_page(start: &Start<'_>) -> String {
     match api::read_token(start.data) {
         Ok(token) if std::io::stdout().is_terminal() => format!("{}/?token={token}", start.admin),
-        _ => format!("{}/  (token in {})", start.admin, start.data.join("admin.token").display()),
+        // For a shell of whoever may read the token.
+        _ => format!("{}/?token=$(cat {})", start.admin, start.data.join("admin.token").display()),
     }
 }
 

@@ -54,6 +54,7 @@ fn finding() -> Finding {
         owner: Some(Owner { name: "eve".into(), source: OwnerSource::ProcessUser }),
         reasons: vec!["answers as an MCP server and is not registered".into()],
         corroborated: true,
+        sensors: 1,
         shared_with: Vec::new(),
         last_seen: START,
     }
@@ -458,4 +459,15 @@ fn an_owner_who_becomes_known_late_is_told_with_the_clock_that_runs() {
         day 1.0: tell Owner: Notice
     "#]]);
     assert_eq!(w.case.block_at(&w.policy, START), Some(Period::days(30).after(START)));
+}
+
+#[test]
+fn where_two_sensors_are_wanted_one_with_all_witnesses_never_blocks() {
+    let mut policy = world().policy;
+    let mut one = finding();
+    assert_eq!(objection(&one, &policy), None);
+    policy.corroboration = Corroboration::Sensor;
+    assert!(objection(&one, &policy).is_some_and(|why| why.contains("second sensor")));
+    one.sensors = 2;
+    assert_eq!(objection(&one, &policy), None);
 }

@@ -42,6 +42,7 @@ pub fn dead<'a>(
         owner: Some(Owner { name: registration.contact.clone(), source: OwnerSource::Registry }),
         reasons: vec![why],
         corroborated: false,
+        sensors: 0,
         shared_with: Vec::new(),
         last_seen: last_seen.unwrap_or(registration.registered_at),
     })
@@ -93,6 +94,7 @@ pub fn blind(site: &str, sight: &Sight<'_>, policy: &Policy, now: Timestamp) -> 
         owner: None,
         reasons,
         corroborated: false,
+        sensors: 0,
         shared_with: Vec::new(),
         last_seen: now,
     })

@@ -102,6 +102,7 @@ fn a_finding_prints_with_the_published_names() {
         owner: None,
         reasons: vec!["answers as an MCP server and is not registered".into()],
         corroborated: false,
+        sensors: 1,
         shared_with: Vec::new(),
         last_seen: at("2026-11-20T12:00:00Z"),
     };
