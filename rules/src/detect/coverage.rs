@@ -42,6 +42,7 @@ pub fn unenforced(site: &str, point: &Point, policy: &Policy, now: Timestamp) ->
         owner: None,
         reasons,
         corroborated: false,
+        sensors: 0,
         shared_with: Vec::new(),
         last_seen: now,
     })
