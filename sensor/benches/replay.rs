@@ -1,22 +1,24 @@
 //! `cargo bench -p sensor`: how many frames one core takes from memory to evidence.
 //!
-//! Every pass starts with an empty sensor, so that connections are set up and torn down as in life. Three loads: the captures
-//! of `tests/traces`, many small requests on kept connections, and bulk data in full-size segments.
+//! Every pass starts with an empty sensor, so that connections are set up and torn down as in life. Four loads: the captures
+//! of `tests/traces`, many small requests on kept connections, bulk data in full-size segments, and a mix of all.
+//!
+//! `cargo bench -p sensor --bench replay -- --write DIR` writes captures for other programs to read instead.
 
-use etherparse::PacketBuilder;
-use sensor::{decode::Link, flow::Bounds, moment::Moment, watch::Watch};
+mod traffic;
+
+use sensor::{flow::Bounds, watch::Watch};
 use std::{
     path::Path,
     time::{Duration, Instant},
 };
-
-struct Frame {
-    link: Link,
-    bytes: Vec<u8>,
-    at: Moment,
-}
+use traffic::{Frame, bulk, small_requests, traces};
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(folder) = arguments.iter().position(|a| a == "--write").and_then(|at| arguments.get(at + 1)) {
+        return write(Path::new(folder));
+    }
     // `cargo test` runs benches too, without this argument: then one pass is enough.
     let measure = std::env::args().any(|a| a == "--bench");
     live_connections(if measure { 50_000 } else { 100 });
@@ -24,6 +26,16 @@ fn main() {
     let (requests, count) = small_requests(200, 100);
     report("small requests", &requests, "requests", Some(count), measure);
     report("bulk 1460 bytes", &bulk(20, 2000), "frames", None, measure);
+    report("mixed", &traffic::mixed(8), "frames", None, measure);
+}
+
+/// `mixed.pcap`, `requests.pcap` and `flows.pcap`: traffic of all kinds, small requests, connections that stay open.
+fn write(folder: &Path) {
+    traffic::write_pcap(&folder.join("mixed.pcap"), &traffic::mixed(240));
+    let (requests, count) = small_requests(1000, 300);
+    traffic::write_pcap(&folder.join("requests.pcap"), &requests);
+    traffic::write_pcap(&folder.join("flows.pcap"), &traffic::open_connections(50_000));
+    println!("requests {count}");
 }
 
 fn report(name: &str, frames: &[Frame], what: &str, count: Option<usize>, measure: bool) {
@@ -59,17 +71,11 @@ fn on_cpu() -> Duration {
 
 /// Resident memory with so many connections alive, each after one exchange of HTTP.
 fn live_connections(count: usize) {
-    let (frames, _) = small_requests(1, 1);
+    let frames = traffic::open_connections(count);
     let before = resident();
     let mut watch = Watch::new(Bounds::default());
-    for n in 0..count {
-        for frame in &frames {
-            let mut bytes = frame.bytes.clone();
-            // The client's address, whichever end it is.
-            let client = if bytes[29] == 1 { 26 } else { 30 };
-            bytes[client + 1..client + 3].copy_from_slice(&(n as u16).to_be_bytes());
-            watch.frame(frame.link, &bytes, bytes.len(), frame.at);
-        }
+    for frame in &frames {
+        watch.frame(frame.link, &frame.bytes, frame.bytes.len(), frame.at);
     }
     println!("{count} live connections: {} MiB", (resident() - before) >> 20);
 }
@@ -77,72 +83,4 @@ fn live_connections(count: usize) {
 fn resident() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").expect("Linux tells");
     text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("pages second") * 4096
-}
-
-fn traces() -> Vec<Frame> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/traces");
-    let mut frames = Vec::new();
-    for file in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|f| f.path()) {
-        let Ok(mut capture) = pcap::Capture::from_file(&file) else { continue };
-        let Some(link) = Link::from_number(capture.get_datalink().0) else { continue };
-        while let Ok(packet) = capture.next_packet() {
-            let at = Moment::new(packet.header.ts.tv_sec, packet.header.ts.tv_usec * 1000);
-            frames.push(Frame { link, bytes: packet.data.to_vec(), at });
-        }
-    }
-    frames
-}
-
-/// One connection's segments, with sequence numbers kept.
-struct Connection {
-    port: u16,
-    sent: [u32; 2],
-    frames: Vec<Frame>,
-}
-
-impl Connection {
-    fn open(n: usize) -> Connection {
-        Connection { port: 1024 + n as u16, sent: [1, 1], frames: Vec::new() }
-    }
-
-    fn segment(&mut self, by_server: bool, payload: &[u8]) {
-        let (client, server) = ([10, 0, 0, 1], [10, 0, 0, 2]);
-        let (own, other) = if by_server { (1, 0) } else { (0, 1) };
-        let ends = if by_server { (server, client, 8080, self.port) } else { (client, server, self.port, 8080) };
-        let mut bytes = Vec::new();
-        let builder = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4(ends.0, ends.1, 64);
-        let builder = builder.tcp(ends.2, ends.3, self.sent[own], 64_000).ack(self.sent[other]);
-        builder.write(&mut bytes, payload).expect("a frame that fits");
-        self.sent[own] += payload.len() as u32;
-        self.frames.push(Frame { link: Link::Ethernet, bytes, at: Moment::new(1_700_000_000, 0) });
-    }
-}
-
-/// Connections and requests on each; both kinds of segments and their acknowledgements are counted as frames.
-fn small_requests(connections: usize, each: usize) -> (Vec<Frame>, usize) {
-    let body = br#"{"id":7,"state":"ready","items":[1,2,3]}"#;
-    let answer = format!("HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
-    let answer = [answer.as_bytes(), body].concat();
-    let ask = b"GET /api/v1/jobs/7 HTTP/1.1\r\nHost: jobs.corp.example\r\nUser-Agent: python-httpx/0.28\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n\r\n";
-    let mut all = Vec::new();
-    for n in 0..connections {
-        let mut c = Connection::open(n);
-        for _ in 0..each {
-            c.segment(false, ask);
-            c.segment(true, &answer);
-        }
-        all.extend(c.frames);
-    }
-    (all, connections * each)
-}
-
-fn bulk(connections: usize, each: usize) -> Vec<Frame> {
-    let payload: Vec<u8> = (0..1460u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let mut all = Vec::new();
-    for n in 0..connections {
-        let mut c = Connection::open(n);
-        (0..each).for_each(|_| c.segment(true, &payload));
-        all.extend(c.frames);
-    }
-    all
 }
