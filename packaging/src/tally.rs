@@ -6,7 +6,7 @@ use crate::{
     table::{Table, some, word},
 };
 use collector::inventory::Inventory;
-use rules::{confidence::Confidence, evidence::Evidence, pack::Pack, wire::v1::ServerReport};
+use rules::{confidence::Confidence, evidence::Evidence, pack::Pack, server::Server, wire::v1::ServerReport};
 use std::collections::BTreeMap;
 
 /// Servers as one command saw them, and what it already said about them.
@@ -26,8 +26,10 @@ impl Tally {
     pub fn take(&mut self, evidence: &Evidence) -> Vec<ServerReport> {
         self.inventory.observe("local", evidence, &self.pack);
         let Some(door) = self.inventory.door(evidence.place.endpoint) else { return Vec::new() };
-        let reports = door.servers().filter(|s| !s.is_attempt(&self.pack)).map(|s| ServerReport::new(s, &self.pack));
-        let news = reports.filter(|r| self.told.get(&r.key).is_none_or(|told| *told < r.confidence)).collect::<Vec<_>>();
+        let servers = door.servers().filter(|s| !s.is_attempt(&self.pack));
+        // A report is much to make; most evidence says again what is known.
+        let better = |s: &&Server| self.told.get(&s.key()).is_none_or(|told| *told < s.judgement(&self.pack).confidence);
+        let news = servers.filter(better).map(|s| ServerReport::new(s, &self.pack)).collect::<Vec<_>>();
         self.told.extend(news.iter().map(|r| (r.key.clone(), r.confidence)));
         news
     }

@@ -3,6 +3,8 @@
 use rules::period::Period;
 use serde::{Deserialize, Serialize};
 
+#[deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+pub mod file;
 mod filter;
 pub mod live;
 pub mod replay;

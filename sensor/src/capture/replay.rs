@@ -1,9 +1,12 @@
 //! Frames from a pcap or pcapng file, without any privilege.
 
-use crate::{decode::Link, flow::Bounds, moment::Moment, watch::Watch};
-use pcap::{Capture, Error as PcapError};
+use super::file::Reader;
+use crate::{decode::Link, flow::Bounds, watch::Watch};
 use rules::{evidence::Evidence, observation::Coverage};
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    path::Path,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -15,8 +18,8 @@ pub enum ReplayError {
     UnknownLink { path: String, number: i32 },
 }
 
-/// Reads the whole file; each piece of evidence is handed to `out` as it is found. A file that ends in the middle is read up to
-/// there, and the coverage says so (`file-truncated`).
+/// Reads the whole file; each piece of evidence is handed to `out` as it is found. A file that ends in the middle, or makes no sense
+/// from some point on, is read up to there, and the coverage says so (`file-truncated`), as it says what the file's own capture lost.
 pub fn watch_file(path: &Path, out: &mut dyn FnMut(Evidence)) -> Result<Coverage, ReplayError> {
     let shown = rules::printable::printable(&path.display().to_string(), 200);
     let unreadable = |why: &str| ReplayError::Unreadable { path: shown.clone(), why: rules::printable::printable(why, 200) };
@@ -26,39 +29,56 @@ pub fn watch_file(path: &Path, out: &mut dyn FnMut(Evidence)) -> Result<Coverage
         Ok(meta) if meta.is_file() && meta.len() == 0 => return Err(ReplayError::Empty { path: shown }),
         Ok(_) => {}
     }
-    let mut capture = Capture::from_file(path).map_err(|e| unreadable(&words(&e)))?;
-    let number = capture.get_datalink().0;
-    let link = Link::from_number(number).ok_or_else(|| ReplayError::UnknownLink { path: shown.clone(), number })?;
-
+    let input = File::open(path).map_err(|e| unreadable(&e.to_string()))?;
+    let mut file = Reader::new(input).map_err(|e| unreadable(&e.to_string()))?;
     let mut watch = Watch::new(Bounds::default());
-    let mut broken = false;
+    let (mut broken, mut foreign) = (false, Foreign::default());
     loop {
-        match capture.next_packet() {
-            Ok(packet) => {
-                let at = Moment::new(packet.header.ts.tv_sec, packet.header.ts.tv_usec.saturating_mul(1000));
-                watch.frame(link, packet.data, packet.header.len as usize, at);
-                watch.evidence().for_each(&mut *out);
-            }
-            Err(PcapError::NoMorePackets) => break,
+        match file.next_record() {
+            Ok(Some(record)) => match Link::from_number(i32::from(record.link)) {
+                Some(link) => {
+                    foreign.read = true;
+                    watch.frame(link, record.bytes, record.wire_length, record.at);
+                    watch.evidence().for_each(&mut *out);
+                }
+                None => foreign.note(record.link),
+            },
+            Ok(None) => break,
             Err(why) => {
-                tracing::warn!(file = %shown, why = %words(&why), "the capture ends in the middle");
+                tracing::warn!(file = %shown, %why, "the capture ends early");
                 broken = true;
                 break;
             }
         }
     }
+    if let Some(number) = foreign.only() {
+        return Err(ReplayError::UnknownLink { path: shown, number: i32::from(number) });
+    }
     watch.finish();
     watch.evidence().for_each(&mut *out);
     let mut coverage = watch.coverage(&shown);
-    if broken {
-        coverage.lost.insert("file-truncated".to_owned(), 1);
-    }
+    let counted = [("file-truncated", u64::from(broken)), ("unknown-link", foreign.frames), ("kernel-drop", file.dropped)];
+    coverage.lost.extend(counted.into_iter().filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)));
     Ok(coverage)
 }
 
-fn words(error: &PcapError) -> String {
-    match error {
-        PcapError::PcapError(text) => text.clone(),
-        other => other.to_string(),
+/// Frames of links the sensor does not read.
+#[derive(Default)]
+struct Foreign {
+    number: Option<u16>,
+    frames: u64,
+    /// Others were read.
+    read: bool,
+}
+
+impl Foreign {
+    fn note(&mut self, number: u16) {
+        self.number = Some(number);
+        self.frames += 1;
+    }
+
+    /// The link type, when there is no other in the file.
+    fn only(&self) -> Option<u16> {
+        self.number.filter(|_| !self.read)
     }
 }
