@@ -1,6 +1,7 @@
 //! Sensors, enforcers and gateways, as the collector knows them.
 
 use crate::intake::Received;
+use ipnet::IpNet;
 use rules::{
     Timestamp,
     observation::{Applied, Coverage, Outcome, Said, Standing},
@@ -123,18 +124,33 @@ pub(crate) struct Eye {
     /// The next base.
     next: Coverage,
     next_at: Timestamp,
+    /// Networks something came from, and when that was last said.
+    #[serde(default)]
+    heard: BTreeMap<IpNet, Timestamp>,
 }
 
 impl Eye {
     /// What is judged is at least so long.
     const WINDOW: Period = Period::seconds(15 * 60);
+    /// A network nothing came from for so long is not heard any more.
+    const HEARD: Period = Period::seconds(60 * 60);
+    const MAX_NETWORKS: usize = 4096;
 
-    fn open(report: Coverage, now: Timestamp) -> Eye {
+    fn open(mut report: Coverage, now: Timestamp) -> Eye {
         let nothing = Coverage { interface: report.interface.clone(), ..Coverage::default() };
-        Eye { last: report.clone(), base: nothing, base_at: now, next: report, next_at: now }
+        let heard = std::mem::take(&mut report.heard).into_iter().take(Eye::MAX_NETWORKS).map(|net| (net, now)).collect();
+        Eye { last: report.clone(), base: nothing, base_at: now, next: report, next_at: now, heard }
     }
 
-    fn see(&mut self, report: Coverage, now: Timestamp) {
+    fn see(&mut self, mut report: Coverage, now: Timestamp) {
+        for net in std::mem::take(&mut report.heard) {
+            if self.heard.len() >= Eye::MAX_NETWORKS && !self.heard.contains_key(&net) {
+                self.heard.retain(|_, at| Eye::HEARD.after(*at) > now);
+            }
+            if self.heard.len() < Eye::MAX_NETWORKS || self.heard.contains_key(&net) {
+                self.heard.insert(net, now);
+            }
+        }
         if Eye::WINDOW.after(self.next_at) <= now {
             (self.base, self.base_at) = (std::mem::replace(&mut self.next, report.clone()), self.next_at);
             self.next_at = now;
@@ -143,7 +159,8 @@ impl Eye {
     }
 
     fn recent(&self, now: Timestamp) -> Option<Coverage> {
-        let recent = self.last.since(&self.base);
+        let lately = self.heard.iter().filter(|(_, at)| Eye::HEARD.after(**at) > now).map(|(net, _)| *net);
+        let recent = Coverage { heard: lately.collect(), ..self.last.since(&self.base) };
         let long_enough = Eye::WINDOW.after(self.base_at) <= now;
         (recent.frames > 0 || long_enough).then_some(recent)
     }
@@ -159,6 +176,18 @@ mod tests {
 
     fn at(minutes: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + 60 * minutes).unwrap()
+    }
+
+    #[test]
+    fn a_network_is_heard_for_an_hour_after_it_was_told() {
+        let mut sensor = Sensor::new("lab", Role::Sensor);
+        let net: IpNet = "10.1.2.0/24".parse().unwrap();
+        assert!(sensor.see(Coverage { heard: [net].into(), ..report(1) }, at(0)));
+        for minute in [10i64, 20, 59, 60, 70] {
+            assert!(sensor.see(report(1 + minute.unsigned_abs()), at(minute)));
+            let heard = sensor.recent(at(minute)).first().is_some_and(|c| c.heard.contains(&net));
+            assert_eq!(heard, minute < 60, "{minute}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod coverage;
 mod silence;
 
 pub use coverage::unenforced;
-pub use silence::{Sight, blind, dead};
+pub use silence::{Sight, blind, dead, unheard};
 
 /// All findings about one server. Only a Confirmed server has any. Whether it is still there is for the case to say, which
 /// knows how much of the silence somebody listened to.

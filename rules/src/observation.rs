@@ -1,8 +1,9 @@
 //! What a sensor or an enforcer tells the collector.
 
 use crate::{Timestamp, evidence::Evidence};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 mod standing;
 
@@ -41,6 +42,10 @@ pub struct Coverage {
     pub frames: u64,
     /// Counted losses by reason: `kernel-drop`, `truncated`, `fragment`, `flow-evicted`, `reassembly-full`, `parser-gave-up`, ….
     pub lost: BTreeMap<String, u64>,
+    /// Networks something came from that were not told of lately: /24 of IPv4, /64 of IPv6. Every one is told again and again
+    /// while something comes from it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub heard: BTreeSet<IpNet>,
 }
 
 impl Coverage {
@@ -77,7 +82,7 @@ impl Coverage {
             return self.clone();
         }
         let lost = self.lost.iter().map(|(why, n)| (why.clone(), n.saturating_sub(earlier.lost.get(why).copied().unwrap_or(0))));
-        Coverage { interface: self.interface.clone(), frames: self.frames.saturating_sub(earlier.frames), lost: lost.collect() }
+        Coverage { frames: self.frames.saturating_sub(earlier.frames), lost: lost.collect(), ..self.clone() }
     }
 }
 
@@ -116,7 +121,7 @@ mod tests {
     fn a_message_given_up_blinds_nobody_and_a_reason_nobody_knows_does() {
         let lost = [("kernel-drop", 3), ("parser-gave-up", 9), ("body-too-large", 1), ("fell-off-the-table", 2), ("truncated", 0)];
         let lost = lost.into_iter().map(|(why, n)| (why.to_owned(), n)).collect();
-        let coverage = Coverage { interface: "eth0".to_owned(), frames: 10, lost };
+        let coverage = Coverage { interface: "eth0".to_owned(), frames: 10, lost, ..Coverage::default() };
         assert_eq!(coverage.unseen().collect::<Vec<_>>(), [("fell-off-the-table", 2), ("kernel-drop", 3)]);
     }
 }

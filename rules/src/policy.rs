@@ -54,6 +54,8 @@ pub struct Policy {
     pub blind_after: Period,
     /// A capture point that lost more than this share of what it saw, in percent, is blind.
     pub max_loss_percent: u8,
+    /// Networks the sensors are there to hear. One that none of them heard in the last hour is a blind spot, and said to be one.
+    pub expected: Vec<IpNet>,
     /// Agent identity ranges: traffic from here is what a block stops.
     pub agents: Vec<IpNet>,
     /// How names of sanctioned tool servers look.
@@ -95,6 +97,7 @@ impl Default for Policy {
             max_exemption: Period::days(180),
             blind_after: Period::seconds(15 * 60),
             max_loss_percent: 1,
+            expected: Vec::new(),
             agents: Vec::new(),
             naming: Naming::default(),
             protected: Vec::new(),

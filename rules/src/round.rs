@@ -7,7 +7,7 @@ use crate::{
     Timestamp,
     admission::{Case, Circumstances, Closure, Effect, Rung, step},
     decision::{Fleet, veto},
-    detect::{Sight, blind, closure, dead, detect, unenforced},
+    detect::{Sight, blind, closure, dead, detect, unenforced, unheard},
     endpoint::Endpoint,
     finding::{Finding, FindingId},
     pack::Pack,
@@ -122,7 +122,7 @@ fn findings(site: &Site<'_>, servers: &[&Server], sights: &[Sight<'_>], now: Tim
     let silent = registry.registrations.values().filter_map(|r| dead(name, r, servers.iter().copied(), policy, now));
     let unseeing = sights.iter().filter_map(|s| blind(name, s, policy, now));
     let short = fleet.points.iter().filter_map(|p| unenforced(name, p, policy, now));
-    shown.chain(silent).chain(unseeing).chain(short).map(|f| (f.id.clone(), f)).collect()
+    shown.chain(silent).chain(unseeing).chain(unheard(name, sights, policy, now)).chain(short).map(|f| (f.id.clone(), f)).collect()
 }
 
 fn pass(site: &Site<'_>, seen: &Seen<'_>, matters: &Matters, hold: Option<String>, now: Timestamp) -> Round {

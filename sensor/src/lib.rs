@@ -9,6 +9,7 @@ pub mod config;
 pub mod decode;
 pub mod dissect;
 pub mod flow;
+mod heard;
 pub mod host;
 pub mod moment;
 pub mod privileges;

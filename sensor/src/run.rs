@@ -87,7 +87,7 @@ async fn tell(voice: &Voice, evidence: Evidence) -> bool {
 }
 
 async fn off(voice: &Voice, part: &str, reason: &str) {
-    let coverage = Coverage { interface: part.to_owned(), frames: 0, lost: BTreeMap::from([(reason.to_owned(), 1)]) };
+    let coverage = Coverage { interface: part.to_owned(), lost: BTreeMap::from([(reason.to_owned(), 1)]), ..Coverage::default() };
     // When nobody listens, the process is ending and there is nobody to tell.
     drop(voice.send((Timestamp::now(), Said::Coverage(coverage))).await);
 }

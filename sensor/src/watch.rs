@@ -4,6 +4,7 @@ use crate::{
     decode::{self, Datagram, Link, Packet, Transport, fragments::Assembler},
     dissect::{Talk, dns, hear_hello, mcp::World, quic},
     flow::{Bounds, Table},
+    heard::Networks,
     moment::Moment,
 };
 use rules::{endpoint::Endpoint, evidence::Evidence, observation::Coverage};
@@ -16,6 +17,7 @@ pub struct Watch {
     table: Table<Talk>,
     world: World,
     quic: quic::Listener,
+    heard: Networks,
     frames: u64,
     lost: BTreeMap<&'static str, u64>,
     now: Moment,
@@ -29,6 +31,7 @@ impl Watch {
             table: Table::new(bounds),
             world: World::default(),
             quic: quic::Listener::default(),
+            heard: Networks::default(),
             frames: 0,
             lost: BTreeMap::new(),
             now: Moment::default(),
@@ -53,6 +56,7 @@ impl Watch {
     }
 
     fn packet(&mut self, packet: Packet<'_>, at: Moment) {
+        self.heard.hear(packet.source);
         match packet.transport {
             Transport::Fragment(fragment) => {
                 let whole = self.fragments.add(packet.source, packet.destination, &fragment, at);
@@ -109,11 +113,12 @@ impl Watch {
     }
 
     /// What was seen and lost so far, without what the kernel knows.
-    pub fn coverage(&self, interface: &str) -> Coverage {
+    pub fn coverage(&mut self, interface: &str) -> Coverage {
         let flow = self.table.lost();
         let counted = [
             ("flow-evicted", flow.evicted),
             ("reassembly-full", flow.held_full),
+            ("buffers-full", flow.buffers_full),
             ("gap", flow.gaps),
             ("out-of-window", flow.strays),
             ("ambiguous", flow.ambiguous + self.fragments.ambiguous),
@@ -123,6 +128,6 @@ impl Watch {
         ];
         let all = counted.into_iter().chain(self.lost.iter().map(|(k, v)| (*k, *v))).chain(self.world.lost().iter().map(|(k, v)| (*k, *v)));
         let lost = all.filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)).collect();
-        Coverage { interface: interface.to_owned(), frames: self.frames, lost }
+        Coverage { interface: interface.to_owned(), frames: self.frames, lost, heard: self.heard.tell(self.now) }
     }
 }

@@ -110,7 +110,7 @@ fn spoiled_frames() {
     let frames = seeds();
     let mut run = run(0.4);
     let links = [Link::Ethernet, Link::LinuxCooked, Link::LinuxCooked2, Link::Raw, Link::Null];
-    let bounds = Bounds { flows: 64, held_bytes: 256 << 10, idle_seconds: 5 };
+    let bounds = Bounds { flows: 64, held_bytes: 256 << 10, buffered_bytes: 256 << 10, idle_seconds: 5 };
     while run.goes_on() {
         let chance = &mut run.chance;
         let mut watch = Watch::new(bounds);

@@ -9,6 +9,7 @@ use crate::{
     registry::Registration,
     server::Server,
 };
+use ipnet::IpNet;
 
 /// A standing registration at whose backends nothing was seen for [`Policy::gone_after`].
 ///
@@ -70,22 +71,41 @@ pub fn blind(site: &str, sight: &Sight<'_>, policy: &Policy, now: Timestamp) -> 
     for c in sight.coverage {
         let lost: u64 = c.unseen().fold(0, |sum, (_, n)| sum.saturating_add(n));
         let all = c.frames.saturating_add(lost);
-        let by = || c.lost.iter().filter(|(_, n)| **n > 0).map(|(why, n)| format!("{why} {n}")).collect::<Vec<_>>().join(", ");
+        let by = |losses: &mut dyn Iterator<Item = (&str, u64)>| losses.map(|(why, n)| in_words(why, n)).collect::<Vec<_>>().join("; ");
         if all == 0 {
             if !PARTS.contains(&c.interface.as_str()) {
-                reasons.push(format!("no frame was seen on `{}`", c.interface));
+                reasons.push(format!("no frame came by on `{}`: is anything connected or mirrored to it?", c.interface));
             }
         } else if c.frames == 0 {
-            reasons.push(format!("`{}` cannot see: {}", c.interface, by()));
+            let mut losses = c.lost.iter().map(|(why, n)| (why.as_str(), *n)).filter(|(_, n)| *n > 0);
+            reasons.push(format!("`{}` sees nothing: {}", c.interface, by(&mut losses)));
         } else if u128::from(lost) * 100 > u128::from(all) * u128::from(policy.max_loss_percent) {
-            let by: Vec<String> = c.unseen().map(|(why, n)| format!("{why} {n}")).collect();
-            reasons.push(format!("`{}` lost {lost} of {all} frames: {}", c.interface, by.join(", ")));
+            reasons.push(format!("`{}` missed {lost} of {all} frames: {}", c.interface, by(&mut c.unseen())));
         }
     }
     let why = reasons.first()?;
     let severity = if why.starts_with("nothing was heard") { Severity::High } else { Severity::Medium };
-    Some(Finding {
-        id: FindingId::derive(FindingKind::Blind, &format!("{site}/{}", sight.sensor)),
+    Some(finding(site, sight.sensor, severity, reasons, now))
+}
+
+/// Expected networks that no sensor heard of late. When no sensor speaks at all, that is what is wrong, and said by [`blind`].
+pub fn unheard(site: &str, sights: &[Sight<'_>], policy: &Policy, now: Timestamp) -> Vec<Finding> {
+    if !sights.iter().any(|s| policy.blind_after.after(s.last_heard) > now) {
+        return Vec::new();
+    }
+    let within = |wide: &IpNet, narrow: &IpNet| wide.contains(narrow) || narrow.contains(wide);
+    let heard = |net: &IpNet| sights.iter().flat_map(|s| s.coverage).flat_map(|c| &c.heard).any(|h| within(net, h));
+    let say = |net: &IpNet| {
+        let why = format!("nothing from {net} reached any sensor within the last hour: servers there would not be seen");
+        finding(site, &format!("network {net}"), Severity::Medium, vec![why], now)
+    };
+    policy.expected.iter().filter(|net| !heard(net)).map(say).collect()
+}
+
+/// `what` names the finding: a sensor, or a network.
+fn finding(site: &str, what: &str, severity: Severity, reasons: Vec<String>, now: Timestamp) -> Finding {
+    Finding {
+        id: FindingId::derive(FindingKind::Blind, &format!("{site}/{what}")),
         kind: FindingKind::Blind,
         severity,
         site: site.to_owned(),
@@ -97,5 +117,26 @@ pub fn blind(site: &str, sight: &Sight<'_>, policy: &Policy, now: Timestamp) -> 
         sensors: 0,
         shared_with: Vec::new(),
         last_seen: now,
-    })
+    }
+}
+
+/// A counted loss as somebody would say it who has to do something about it.
+fn in_words(why: &str, n: u64) -> String {
+    let more = match why {
+        "kernel-drop" => "the sensor was too slow or its ring too small: see ring_bytes",
+        "interface-drop" => "the interface had no room for them",
+        "truncated" => "longer than snap_length",
+        "gap" => "parts of connections that never came by: does the mirror lose frames?",
+        "flow-evicted" => "connections forgotten to make room for newer ones",
+        "reassembly-full" | "buffers-full" => "memory for unfinished messages was full",
+        "queue-full" => "findings came faster than they could be written down",
+        "ambiguous" => "copies of the same segment that contradict each other",
+        "malformed" => "headers that contradict themselves",
+        "fragment" => "pieces of datagrams without the rest",
+        "not-opened" | "off" => "it could not be opened: the sensor's log says why",
+        "interface-gone" => "it went away",
+        "unreadable" | "failed" => "it could not be read: the sensor's log says why",
+        _ => return format!("{n} {why}"),
+    };
+    format!("{n} {why} ({more})")
 }

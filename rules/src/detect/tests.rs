@@ -93,25 +93,56 @@ fn a_registration_is_dead_when_nothing_was_seen_of_it_for_long_enough() {
 #[test]
 fn a_sensor_that_cannot_see_says_why() {
     let policy = Policy::default();
-    let coverage = |frames, lost| Coverage { interface: "eth0".into(), frames, lost: [("kernel-drop".to_owned(), lost)].into() };
+    let coverage = |frames, lost| Coverage {
+        interface: "eth0".into(),
+        frames,
+        lost: [("kernel-drop".to_owned(), lost)].into(),
+        ..Coverage::default()
+    };
     let why = |last_heard, c: &[Coverage]| {
         let sight = Sight { sensor: "s1", last_heard, coverage: c };
         blind("default", &sight, &policy, at(1)).map(|f| f.reasons.join("; "))
     };
     assert_eq!(why(at(1), &[coverage(1000, 10)]), None);
     assert_eq!(why(at(1), &[]), None);
-    assert_eq!(why(at(1), &[coverage(900, 100)]).as_deref(), Some("`eth0` lost 100 of 1000 frames: kernel-drop 100"));
-    assert_eq!(why(at(1), &[coverage(0, 3)]).as_deref(), Some("`eth0` cannot see: kernel-drop 3"));
-    let part = |interface: &str| Coverage { interface: interface.into(), frames: 0, lost: [("off".to_owned(), 0)].into() };
+    assert_eq!(
+        why(at(1), &[coverage(900, 100)]).as_deref(),
+        Some("`eth0` missed 100 of 1000 frames: 100 kernel-drop (the sensor was too slow or its ring too small: see ring_bytes)")
+    );
+    assert_eq!(
+        why(at(1), &[coverage(0, 3)]).as_deref(),
+        Some("`eth0` sees nothing: 3 kernel-drop (the sensor was too slow or its ring too small: see ring_bytes)")
+    );
+    let part =
+        |interface: &str| Coverage { interface: interface.into(), frames: 0, lost: [("off".to_owned(), 0)].into(), ..Coverage::default() };
     assert_eq!(why(at(1), &[part("probe"), part("uplink")]), None, "they never see a frame");
-    assert_eq!(why(at(1), &[coverage(0, 0)]).as_deref(), Some("no frame was seen on `eth0`"));
+    assert_eq!(why(at(1), &[coverage(0, 0)]).as_deref(), Some("no frame came by on `eth0`: is anything connected or mirrored to it?"));
     assert_eq!(why(at(0), &[]).as_deref(), Some("nothing was heard of sensor `s1` since 1970-01-01T00:00:00Z"));
     assert!(why(at(1), &[coverage(u64::MAX, u64::MAX)]).is_some());
 }
 
 #[test]
+fn an_expected_network_nobody_heard_is_a_blind_spot() {
+    let nets = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect::<Vec<ipnet::IpNet>>();
+    let policy = Policy { expected: nets(&["10.1.0.0/16", "10.2.3.128/25", "fd00:7::/48", "10.9.0.0/24"]), ..Policy::default() };
+    let heard = nets(&["10.1.7.0/24", "10.2.3.0/24", "fd00:7:0:1::/64"]).into_iter().collect();
+    let coverage = [Coverage { interface: "eth0".into(), frames: 9, heard, ..Coverage::default() }];
+    let said = |last_heard| {
+        let sight = Sight { sensor: "s1", last_heard, coverage: &coverage };
+        unheard("default", &[sight], &policy, at(1)).into_iter().flat_map(|f| f.reasons).collect::<Vec<_>>()
+    };
+    assert_eq!(said(at(1)), ["nothing from 10.9.0.0/24 reached any sensor within the last hour: servers there would not be seen"]);
+    assert_eq!(said(at(0)), Vec::<String>::new(), "the silence of the sensor itself is what is wrong");
+}
+
+#[test]
 fn coverage_is_judged_by_what_came_in_between() {
-    let coverage = |frames, lost| Coverage { interface: "eth0".into(), frames, lost: [("kernel-drop".to_owned(), lost)].into() };
+    let coverage = |frames, lost| Coverage {
+        interface: "eth0".into(),
+        frames,
+        lost: [("kernel-drop".to_owned(), lost)].into(),
+        ..Coverage::default()
+    };
     assert_eq!(coverage(1500, 12).since(&coverage(1000, 10)), coverage(500, 2));
     assert_eq!(coverage(50, 1).since(&coverage(1000, 10)), coverage(50, 1), "the capture began anew");
 }

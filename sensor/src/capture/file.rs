@@ -312,8 +312,10 @@ impl<R: Read> Window<R> {
 mod tests {
     use super::*;
 
+    type Seen = (u16, String, usize, Moment);
+
     /// Link, bytes and lengths of what can be read, and how it ended.
-    fn read(file: &[u8]) -> (Vec<(u16, String, usize, Moment)>, Option<String>) {
+    fn read(file: &[u8]) -> (Vec<Seen>, Option<String>) {
         let mut reader = match Reader::new(file) {
             Ok(reader) => reader,
             Err(why) => return (Vec::new(), Some(why.to_string())),

@@ -277,7 +277,7 @@ impl Kernel {
 }
 
 async fn say_off(out: &Voice, name: &str, reason: &str) {
-    let coverage = Coverage { interface: name.to_owned(), frames: 0, lost: BTreeMap::from([(reason.to_owned(), 1)]) };
+    let coverage = Coverage { interface: name.to_owned(), lost: BTreeMap::from([(reason.to_owned(), 1)]), ..Coverage::default() };
     // Nobody to tell when the process is ending.
     drop(out.send((Timestamp::now(), Said::Coverage(coverage))).await);
 }

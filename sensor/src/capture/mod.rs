@@ -18,7 +18,7 @@ pub struct Config {
     pub interfaces: Vec<String>,
     /// See other hosts' frames where the switch or tap delivers them.
     pub promiscuous: bool,
-    /// Bytes kept of each frame. Below the MTU, bodies are cut and counted as `truncated`.
+    /// Bytes kept of each frame. Below the MTU, bodies are cut and counted as `truncated`; offloads make frames far above it.
     pub snap_length: u32,
     /// Kernel ring per interface, in bytes.
     pub ring_bytes: u32,
@@ -34,8 +34,9 @@ impl Default for Config {
             enabled: true,
             interfaces: Vec::new(),
             promiscuous: true,
-            // A jumbo frame, or what receive offload glued together, up to a point: the rest is counted.
-            snap_length: 65_535,
+            // Segments that offloads glued together are up to 64 KiB of IP, and above it with IPv6 jumbograms. The ring holds
+            // frames one after the other, so a generous limit costs nothing.
+            snap_length: 262_144,
             ring_bytes: 8 << 20,
             report_every: Period::seconds(10),
             flows: crate::flow::Bounds::default(),

@@ -79,6 +79,11 @@ impl Reader {
         Reader { role, state: State::Lost, partial: Vec::new() }
     }
 
+    /// Bytes of a head or line that is not complete yet.
+    pub fn buffered(&self) -> usize {
+        self.partial.capacity()
+    }
+
     pub fn is_lost(&self) -> bool {
         self.state == State::Lost
     }

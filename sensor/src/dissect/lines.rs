@@ -34,6 +34,10 @@ impl Splitter {
         }
     }
 
+    pub fn buffered(&self) -> usize {
+        self.partial.capacity()
+    }
+
     /// The line in hand is lost.
     pub fn gap(&mut self) {
         self.partial = Vec::new();

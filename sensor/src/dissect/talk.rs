@@ -155,6 +155,18 @@ impl Conversation for Talk {
         self.speech = Speech::Closed;
     }
 
+    fn buffered(&self) -> usize {
+        match &self.speech {
+            Speech::Unknown | Speech::Closed => 0,
+            Speech::Http(web) => web.buffered(),
+            Speech::Http2(connection) => connection.buffered(),
+            Speech::Socket(socket) => socket.readers.low.buffered() + socket.readers.high.buffered(),
+            Speech::Lines(lines) => lines.splitters.low.buffered() + lines.splitters.high.buffered(),
+            Speech::Tls(secret) => secret.ends.low.buffered() + secret.ends.high.buffered(),
+            Speech::Dns(held) => held.capacity(),
+        }
+    }
+
     fn indifferent(&self) -> bool {
         matches!(self.speech, Speech::Closed)
     }

@@ -474,6 +474,48 @@ fn pipelined_requests_heads_without_bodies_and_tunnels() {
 }
 
 #[test]
+fn heads_and_lines_that_never_end_fill_no_more_than_their_room() {
+    use crate::{
+        decode::{Cut, Segment},
+        flow::{Bounds, Table},
+    };
+    let bounds = Bounds { buffered_bytes: 1 << 20, ..Bounds::default() };
+    let (mut table, mut world) = (Table::<Talk>::new(bounds), World::default());
+    let server = Endpoint::new([10, 0, 0, 2].into(), 80);
+    let filler = vec![b'a'; 1400];
+    let starts: [&[u8]; 4] = [
+        b"GET / HTTP/1.1\r\nX: ",
+        b"{\"jsonrpc\": \"",
+        b"\x16\x03\x01\x3f\xff",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\xff\xff\x01\x00\x00\x00\x00\x01",
+    ];
+    for n in 0..400u16 {
+        let client = Endpoint::new([10, 0, 0, 1].into(), 1024 + n);
+        let mut sequence = 1u32;
+        for part in 0..30 {
+            let bytes = if part == 0 { starts[usize::from(n) % 4] } else { &filler };
+            let payload = Cut { bytes, missing: 0 };
+            let at = Moment::new(1_700_000_000, 0);
+            let segment = Segment {
+                source_port: client.port,
+                destination_port: 80,
+                sequence,
+                acknowledgment: None,
+                syn: false,
+                fin: false,
+                rst: false,
+                payload,
+            };
+            table.segment(client, server, &segment, at, &mut world);
+            sequence += bytes.len() as u32;
+            assert!(table.buffered_bytes() <= 1 << 20);
+        }
+    }
+    assert!(table.lost().buffers_full > 0, "the bound was reached");
+    assert!(table.len() > 8);
+}
+
+#[test]
 fn only_one_side_in_the_capture() {
     let answers = [json(INITIALIZED)];
     assert!(listen(&[(&answers, Some(End::Low))], 2).contains("wire.server.initialize-result an answer whose question was not seen"));

@@ -53,6 +53,10 @@ impl Web {
         Web { requests: Reader::lost(Role::Client), responses: Reader::lost(Role::Server), ..Web::new(client) }
     }
 
+    pub(super) fn buffered(&self) -> usize {
+        self.requests.buffered() + self.responses.buffered()
+    }
+
     /// Whether bytes of a server can be the middle of an event stream.
     pub(super) fn joins(bytes: &[u8]) -> bool {
         let mut rest = bytes;

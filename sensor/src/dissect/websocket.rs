@@ -33,6 +33,10 @@ impl Reader {
         Reader { inflate: deflate.then(|| Box::new(flate2::Decompress::new(false))), ..Reader::default() }
     }
 
+    pub fn buffered(&self) -> usize {
+        self.message.capacity()
+    }
+
     /// Takes the next bytes; every complete message is handed to `out`. False when this is no WebSocket any more.
     pub fn feed(&mut self, mut bytes: &[u8], mut out: impl FnMut(&[u8])) -> bool {
         while !bytes.is_empty() || (self.in_frame && self.left == 0) {

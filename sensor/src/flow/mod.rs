@@ -26,6 +26,8 @@ pub struct Bounds {
     pub flows: usize,
     /// Bytes held of segments that came out of order, over all connections.
     pub held_bytes: usize,
+    /// Bytes of heads, lines and frames that are not whole yet, over all connections; bodies have a bound of their own.
+    pub buffered_bytes: usize,
     /// Seconds without a segment after which a connection is forgotten.
     pub idle_seconds: u32,
 }
@@ -33,7 +35,7 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Bounds {
         // An MCP event stream may be silent between keep-alives for many minutes.
-        Bounds { flows: 65_536, held_bytes: 16 << 20, idle_seconds: 1800 }
+        Bounds { flows: 65_536, held_bytes: 16 << 20, buffered_bytes: 16 << 20, idle_seconds: 1800 }
     }
 }
 
@@ -111,6 +113,11 @@ pub trait Conversation: Default {
 
     /// The connection is over or forgotten.
     fn closed(&mut self, peers: &Peers, at: Moment, world: &mut Self::World);
+
+    /// Bytes it keeps until more come, bodies aside.
+    fn buffered(&self) -> usize {
+        0
+    }
 
     /// True when order does not matter any more: segments are handed on as they come, none is held.
     fn indifferent(&self) -> bool {

@@ -22,6 +22,8 @@ pub struct Lost {
     pub evicted: u64,
     /// Times the bound on held bytes was reached.
     pub held_full: u64,
+    /// Connections given up since they kept too much of what was not whole yet.
+    pub buffers_full: u64,
     /// Holes in streams, and their bytes.
     pub gaps: u64,
     pub gap_bytes: u64,
@@ -32,6 +34,8 @@ pub struct Lost {
 }
 
 const NONE: u32 = u32::MAX;
+/// So much every connection may buffer without being asked for it: it adds up to little.
+const LITTLE: usize = 64;
 
 /// Patience with a hole nobody has acknowledged: a retransmission is still to come.
 const WAIT: Duration = Duration::from_secs(3);
@@ -49,6 +53,8 @@ struct Flow<C> {
     /// Nothing is dissected until somebody says something.
     conversation: Option<Box<C>>,
     last: Moment,
+    /// What the conversation kept when it was last asked.
+    buffered: usize,
     /// Which queue it is in. Set by `link` alone, whatever the conversation has become since.
     speaking: bool,
     older: u32,
@@ -77,6 +83,11 @@ pub struct Table<C> {
     silent: Queue,
     speaking: Queue,
     held: usize,
+    buffered: usize,
+    /// Connections that buffer more than a little: where room is looked for.
+    buffering: BTreeSet<u32>,
+    /// Where the last search for room ended.
+    cursor: u32,
     /// Connections that hold something: time alone may end their patience.
     waiting: BTreeSet<u32>,
     lost: Lost,
@@ -92,6 +103,9 @@ impl<C: Conversation> Table<C> {
             silent: Queue::EMPTY,
             speaking: Queue::EMPTY,
             held: 0,
+            buffered: 0,
+            buffering: BTreeSet::new(),
+            cursor: 0,
             waiting: BTreeSet::new(),
             lost: Lost::default(),
         }
@@ -104,6 +118,16 @@ impl<C: Conversation> Table<C> {
     /// Bytes held of segments that came before their turn.
     pub fn held_bytes(&self) -> usize {
         self.held
+    }
+
+    /// Places for connections, used or free: what the table takes of memory.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Bytes conversations keep of what is not whole yet.
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffered
     }
 
     pub fn len(&self) -> usize {
@@ -126,16 +150,43 @@ impl<C: Conversation> Table<C> {
         let Some(flow) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let before = flow.cost();
         let over = flow.segment(from, segment, at, world, &mut self.lost);
-        let full = flow.cost() > 0 && (self.held + flow.cost()).saturating_sub(before) > self.bounds.held_bytes;
-        if full {
-            self.lost.held_full += 1;
-            flow.settle(at, world, &mut self.lost, true);
-        }
         let held = (before, flow.cost());
         self.settled(slot, held);
         if over {
             self.close(slot, at, world);
         }
+        while self.held > self.bounds.held_bytes {
+            self.lost.held_full += 1;
+            self.make_room(at, world);
+        }
+        while self.buffered > self.bounds.buffered_bytes {
+            let Some(victim) = self.largest(|t| &t.buffering, |f| f.buffered) else { break };
+            self.lost.buffers_full += 1;
+            self.close(victim, at, world);
+        }
+    }
+
+    /// Ends the wait of one that holds much: whoever sends on must not pay for those that only wait.
+    fn make_room(&mut self, at: Moment, world: &mut C::World) {
+        let Some(victim) = self.largest(|t| &t.waiting, Flow::cost) else { return self.held = 0 };
+        let Some(flow) = self.slots.get_mut(victim as usize).and_then(Option::as_mut) else { return };
+        let before = flow.cost();
+        flow.settle(at, world, &mut self.lost, true);
+        let now = flow.cost();
+        self.settled(victim, (before, now));
+        if now > 0 {
+            self.close(victim, at, world);
+        }
+    }
+
+    /// The one that takes most of eight, by turns: to look at all would cost more than a flood should.
+    fn largest(&mut self, among: impl Fn(&Self) -> &BTreeSet<u32>, size: impl Fn(&Flow<C>) -> usize) -> Option<u32> {
+        let candidates: Vec<u32> = {
+            let all = among(self);
+            all.range(self.cursor..).chain(all.range(..self.cursor)).take(8).copied().collect()
+        };
+        self.cursor = candidates.last()?.wrapping_add(1);
+        candidates.into_iter().max_by_key(|slot| self.slots.get(*slot as usize).and_then(Option::as_ref).map_or(0, &size))
     }
 
     /// Books what a connection holds now, and whether it speaks.
@@ -146,7 +197,18 @@ impl<C: Conversation> Table<C> {
         } else if before > 0 {
             self.waiting.remove(&slot);
         }
-        let began = self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|f| !f.speaking && f.conversation.is_some());
+        let Some(flow) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let (before, now) = (flow.buffered, flow.conversation.as_ref().map_or(0, |c| c.buffered()));
+        flow.buffered = now;
+        let began = !flow.speaking && flow.conversation.is_some();
+        if before != now {
+            self.buffered = (self.buffered + now).saturating_sub(before);
+            if now > LITTLE {
+                self.buffering.insert(slot)
+            } else {
+                self.buffering.remove(&slot)
+            };
+        }
         if began {
             self.unlink(slot);
             self.link(slot, true);
@@ -196,6 +258,7 @@ impl<C: Conversation> Table<C> {
             halves: Both::default(),
             conversation: None,
             last: at,
+            buffered: 0,
             speaking: false,
             older: NONE,
             newer: NONE,
@@ -224,6 +287,8 @@ impl<C: Conversation> Table<C> {
         }
         self.held = self.held.saturating_sub(before);
         self.waiting.remove(&slot);
+        self.buffered = self.buffered.saturating_sub(flow.buffered);
+        self.buffering.remove(&slot);
         self.unlink(slot);
         if let Some(flow) = self.slots.get_mut(slot as usize).and_then(Option::take) {
             self.index.remove(&flow.key);

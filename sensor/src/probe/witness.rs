@@ -108,7 +108,7 @@ fn as_said(evidence: Evidence) -> (Timestamp, Said) {
 
 fn failed() -> (Timestamp, Said) {
     let lost = BTreeMap::from([("failed".to_owned(), 1)]);
-    (Timestamp::now(), Said::Coverage(Coverage { interface: "probe".to_owned(), frames: 0, lost }))
+    (Timestamp::now(), Said::Coverage(Coverage { interface: "probe".to_owned(), frames: 0, lost, ..Coverage::default() }))
 }
 
 #[cfg(test)]

@@ -220,7 +220,7 @@ impl Post {
         let counts = [("spool-torn", losses.torn), ("spool-corrupt", losses.corrupt), ("spool-full", losses.dropped)];
         let lost: BTreeMap<String, u64> = counts.into_iter().filter(|(_, n)| *n > 0).map(|(k, n)| (k.to_owned(), n)).collect();
         if lost != self.told.lost {
-            let coverage = Coverage { interface: "uplink".to_owned(), frames: 0, lost };
+            let coverage = Coverage { interface: "uplink".to_owned(), frames: 0, lost, ..Coverage::default() };
             if self.spool.append(&[(Timestamp::now(), Said::Coverage(coverage.clone()))]).is_ok() {
                 self.told = coverage;
             }

@@ -33,6 +33,8 @@ pub enum Objection {
 const EARLIEST: i64 = 1_577_836_800;
 const MAX_NAME: usize = 64;
 const MAX_TEXT: usize = 256;
+/// Networks in one report of coverage.
+const MAX_NETWORKS: usize = 2048;
 /// An escape takes up to ten characters in the place of one.
 const ESCAPED: usize = 10;
 
@@ -151,7 +153,8 @@ fn coverage(c: Coverage) -> Coverage {
         let sum = lost.entry(why).or_default();
         *sum = sum.saturating_add(n);
     }
-    Coverage { interface: cut(&c.interface, MAX_NAME), frames: c.frames, lost }
+    let heard = c.heard.into_iter().take(MAX_NETWORKS).map(|n| n.trunc()).collect();
+    Coverage { interface: cut(&c.interface, MAX_NAME), frames: c.frames, lost, heard }
 }
 
 fn implementation(i: Implementation) -> Implementation {

@@ -62,7 +62,7 @@ fn a_batch_with_everything_a_sensor_can_say() {
         reason: String::new(),
         standing: Default::default(),
     };
-    let coverage = Coverage { interface: "eth0".into(), frames: 9, lost: [("kernel-drop".to_owned(), 1)].into() };
+    let coverage = Coverage { interface: "eth0".into(), frames: 9, lost: [("kernel-drop".to_owned(), 1)].into(), ..Coverage::default() };
     let said = [
         Said::Evidence(Box::new(evidence)),
         Said::Evidence(Box::new(bare)),

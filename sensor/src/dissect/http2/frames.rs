@@ -63,6 +63,10 @@ impl Reader {
         Reader { preface, ..Reader::default() }
     }
 
+    pub(super) fn buffered(&self) -> usize {
+        self.partial.capacity() + self.block.as_ref().map_or(0, |(_, block, _)| block.capacity())
+    }
+
     /// The next piece, taking its bytes off `input`; `None` when more is needed.
     pub(super) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
         loop {

@@ -66,6 +66,11 @@ impl Decoder {
         Err(Broken)
     }
 
+    /// Bytes of the table, as the peer counts them.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     fn entry(&self, index: usize) -> Option<(&[u8], &[u8])> {
         if let Some((name, value)) = STATIC.get(index.checked_sub(1)?) {
             return Some((name.as_bytes(), value.as_bytes()));

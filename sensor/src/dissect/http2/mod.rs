@@ -50,6 +50,11 @@ impl Connection {
         connection
     }
 
+    pub(super) fn buffered(&self) -> usize {
+        let readers = self.readers.low.buffered() + self.readers.high.buffered();
+        readers + self.headers.low.size() + self.headers.high.size()
+    }
+
     /// A connection that began as HTTP/1.1 with `exchange`.
     pub(super) fn upgraded(client: End, exchange: Exchange) -> Connection {
         let mut connection = Connection::new(client);

@@ -43,6 +43,10 @@ pub struct Handshakes {
 }
 
 impl Handshakes {
+    pub fn buffered(&self) -> usize {
+        self.record.capacity() + self.messages.capacity()
+    }
+
     /// Takes the next bytes of this end.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Over> {
         while !bytes.is_empty() {

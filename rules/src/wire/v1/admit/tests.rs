@@ -97,7 +97,7 @@ proptest! {
         prop_assert_eq!(&again, &once);
 
         let lost = (0..n).map(|n| (format!("{interface}{n}"), 1)).collect();
-        let record = Record { seq: 1, at: now(), said: Said::Coverage(Coverage { interface, frames: 1, lost }) };
+        let record = Record { seq: 1, at: now(), said: Said::Coverage(Coverage { interface, frames: 1, lost, ..Coverage::default() }) };
         let Said::Coverage(c) = Observation::admit("s1", 1, record, now()).unwrap().said else { unreachable!() };
         prop_assert_eq!(c.lost.values().sum::<u64>(), n as u64);
         prop_assert!(c.lost.len() <= MAX_NAME && is_printable(&c.interface));
