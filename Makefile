@@ -12,7 +12,7 @@ GNOMON := $(CARGO_TARGET_DIR)/release/gnomon
 SKIPPED := $(CARGO_TARGET_DIR)/skipped
 ROOT := $(filter 0,$(shell id -u))
 
-.PHONY: help up demo bench test build fmt lint unit netns deny needs-% tools
+.PHONY: help up demo bench test build fmt lint unit netns deny fuzz needs-% tools
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 9
@@ -53,6 +53,9 @@ unit: ## Tests of all tiers that can run here
 	@test -n "$(ROOT)" || echo "network namespaces: not root (run make test as root)" >> $(SKIPPED)
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --locked --workspace --no-fail-fast; \
 	else echo "cargo-nextest is not installed (make tools): using cargo test"; $(CARGO) test --locked --workspace --no-fail-fast; fi
+
+fuzz: ## Search for inputs that break a parser, each for a while (nightly, cargo-fuzz): make fuzz SECONDS_EACH=60 TARGETS='dns tls'
+	@exec fuzz/run
 
 deny: ## Licences, advisories, duplicates and sources of dependencies
 	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \

@@ -9,6 +9,8 @@ pub mod config;
 pub mod decode;
 pub mod dissect;
 pub mod flow;
+#[doc(hidden)]
+pub mod fuzz;
 mod heard;
 pub mod host;
 pub mod moment;

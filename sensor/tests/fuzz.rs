@@ -202,3 +202,144 @@ fn spoiled_messages() {
         assert!(given <= 64 << 20);
     }
 }
+
+/// Every entry with its committed seeds, as they are and spoiled. The number of rounds is bounded, not the time.
+#[test]
+fn spoiled_seeds_through_every_entry() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
+    let rounds = std::env::var("FUZZ_ROUNDS").ok().and_then(|v| v.parse().ok()).unwrap_or(3_000);
+    for (name, entry) in sensor::fuzz::TARGETS {
+        let mut files: Vec<_> = std::fs::read_dir(folder.join(name)).unwrap().map(|f| f.unwrap().path()).collect();
+        files.sort();
+        let seeds: Vec<Vec<u8>> = files.iter().map(|f| std::fs::read(f).unwrap()).collect();
+        assert!(!seeds.is_empty(), "{name} has no seeds");
+        seeds.iter().for_each(|seed| entry(seed));
+        let mut chance = run(0.0).chance;
+        for _ in 0..rounds {
+            let mut bytes = seeds[chance.below(seeds.len())].clone();
+            chance.spoil(&mut bytes);
+            if chance.below(8) == 0 {
+                bytes.extend_from_slice(&seeds[chance.below(seeds.len())]);
+            }
+            entry(&bytes);
+        }
+    }
+}
+
+/// Makes the seeds anew out of the captures: `cargo test -p sensor --test fuzz -- --ignored write_seeds`.
+#[test]
+#[ignore = "writes to fuzz/seeds"]
+fn write_seeds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
+    let traces = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/traces");
+    let write = |target: &str, name: &str, bytes: &[u8]| {
+        std::fs::create_dir_all(folder.join(target)).unwrap();
+        std::fs::write(folder.join(target).join(name), bytes).unwrap();
+    };
+    let number = |link: Link| match link {
+        Link::Ethernet => 0u8,
+        Link::LinuxCooked => 1,
+        Link::LinuxCooked2 => 2,
+        Link::Raw => 3,
+        Link::Null => 4,
+    };
+    let record = |kind: u8, bytes: &[u8]| [&[kind][..], &(bytes.len() as u16).to_le_bytes(), bytes].concat();
+    let mut files: Vec<_> = std::fs::read_dir(traces).unwrap().map(|f| f.unwrap().path()).collect();
+    files.sort();
+    for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "pcap" || e == "pcapng")) {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let whole = std::fs::read(file).unwrap();
+        if whole.len() < 8192 {
+            write("capture", name, &whole);
+        }
+        let mut reader = sensor::capture::file::Reader::new(whole.as_slice()).unwrap();
+        let (mut all, mut said, mut pair) = (Vec::new(), vec![1u8], None);
+        while let Ok(Some(r)) = reader.next_record() {
+            let Some(link) = Link::from_number(i32::from(r.link)) else { continue };
+            if all.len() + r.bytes.len() < 12 << 10 {
+                all.extend(record(number(link), r.bytes));
+            }
+            let Ok(packet) = decode(link, r.bytes, r.wire_length) else { continue };
+            match packet.transport {
+                Transport::Tcp(s) if !s.payload.bytes.is_empty() => {
+                    let bytes = s.payload.bytes;
+                    let ends = (s.source_port, s.destination_port);
+                    let (client, _) = *pair.get_or_insert(ends);
+                    if said.len() + bytes.len() < 12 << 10 {
+                        said.extend(record(u8::from(s.source_port != client), bytes));
+                    }
+                    let with = |first: &[u8]| [first, &bytes[..bytes.len().min(2000)]].concat();
+                    match bytes {
+                        [b'P' | b'G', b'O' | b'E', ..] => write("http1", &format!("{name}-request"), &with(&[0, 0])),
+                        [b'H', b'T', b'T', b'P', ..] => {
+                            write("http1", &format!("{name}-response"), &with(&[1, 9]));
+                            write("probe-http1", name, &with(&[0]));
+                        }
+                        [0x16, 3, ..] => write("tls", name, &with(&[0])),
+                        [b'{', ..] => {
+                            write("jsonrpc", name, &with(&[]));
+                            write("probe-rpc", name, &with(&[]));
+                            write("lines", name, &with(&[0]));
+                        }
+                        [b'e', b'v', ..] => {
+                            write("sse", name, &with(&[5]));
+                            write("probe-sse", name, &with(&[5]));
+                        }
+                        _ => {}
+                    }
+                    if !write_link(&folder, name) {
+                        write("frame", name, &[&[number(link)][..], r.bytes].concat());
+                    }
+                }
+                Transport::Udp(d) if matches!(d.source_port, 53 | dns::MDNS) => {
+                    let port = u8::from(d.source_port != 53);
+                    write("dns", name, &[&[port][..], d.payload.bytes].concat());
+                    write("frame", &format!("{name}-udp"), &[&[number(link)][..], r.bytes].concat());
+                }
+                _ => {}
+            }
+        }
+        write("frames", name, &all);
+        if said.len() > 1 {
+            write("stream", name, &said);
+        }
+    }
+    let rpc = br#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"n","version":"1"}}}"#;
+    let event = [b"event: message\r\ndata: ", &rpc[..], b"\r\n\r\n"].concat();
+    write("sse", "initialize", &[&[9][..], &event].concat());
+    write("probe-sse", "initialize", &[&[9][..], &event].concat());
+    write("probe-rpc", "initialize", rpc);
+    write("websocket", "text", &[&[0, 0x81, 126, 0, rpc.len() as u8][..], rpc].concat());
+    write("websocket", "masked", &[&[3, 0x81, 0x85, 1, 2, 3, 4][..], &[b'h' ^ 1, b'e' ^ 2, b'l' ^ 3, b'l' ^ 4, b'o' ^ 1]].concat());
+    write("http1", "chunked", b"\x01\x00HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\nWiki\r\n0\r\nA: b\r\n\r\n");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, &event).unwrap();
+    write("body", "gzip", &[&[0, 0][..], &gzip.finish().unwrap()].concat());
+    let mut deflate = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut deflate, &event).unwrap();
+    write("body", "deflate", &[&[1, 7][..], &deflate.finish().unwrap()].concat());
+    write("body", "brotli", &[&[2, 0][..], &[0x0b, 2, 0x80, b'h', b'e', b'l', b'l', b'o', 3]].concat());
+    write("body", "zstd", &[&[3, 0][..], &[0x28, 0xb5, 0x2f, 0xfd, 0x20, 5, 0x29, 0, 0, b'h', b'e', b'l', b'l', b'o']].concat());
+    let mut segments = Vec::new();
+    for (kind, sequence, acknowledgment, payload) in [
+        (24u8, 0u16, 0u16, &b""[..]),
+        (20, 0, 1, b""),
+        (0, 1, 1, b"POST / HT"),
+        (0, 20, 1, b"late"),
+        (0, 10, 1, b"TP/1.1\r\n\r\n"),
+        (32, 20, 1, b""),
+    ] {
+        segments.extend(record(kind, &[&sequence.to_le_bytes()[..], &acknowledgment.to_le_bytes(), payload].concat()));
+    }
+    write("segments", "open-and-close", &segments);
+    let batch = br#"{"sensor":"s1","epoch":1,"records":[{"seq":1,"at":"2026-11-20T12:00:00Z","said":{"kind":"coverage","interface":"eth0","frames":9,"lost":{"kernel-drop":1},"heard":["10.0.0.0/24"]}},{"seq":2,"at":"2026-11-20T12:00:00Z","said":{"kind":"evidence","place":{"endpoint":"10.0.0.5:3001","path":"/mcp","host":"a.example"},"witness":"wire","mark":"wire.server.initialize-result","detail":"x","at":"2026-11-20T12:00:00Z","facts":{}}},{"seq":3,"at":"2026-11-20T12:00:00Z","said":{"kind":"gap","from_seq":3,"to_seq":3,"reason":"full"}}]}"#;
+    write("wire", "batch", batch);
+    write("spool", "torn", &[7, 0, 0, 0, 1, 2, 3, 4, 1, 0, 0, 0, 0, 0, 0, 0, b'{', b'}']);
+    write("pack", "small", b"version: \"1\"\nsource: here\nmarks:\n  - id: wire.server.x\n    strength: weak\n    side: server\n    meaning: m\n    source: s\n");
+    write("printable", "escapes", "a\u{1b}[31mred\u{202e}\n\u{7f}".as_bytes());
+}
+
+/// Whether this capture gave a frame already.
+fn write_link(folder: &Path, name: &str) -> bool {
+    folder.join("frame").join(name).exists()
+}

@@ -10,7 +10,7 @@ mod courier;
 mod enroll;
 mod https;
 mod pin;
-mod record;
+pub(crate) mod record;
 mod renew;
 pub mod spool;
 mod thin;

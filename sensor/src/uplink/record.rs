@@ -17,7 +17,7 @@ pub(super) fn encode(seq: u64, payload: &[u8], out: &mut Vec<u8>) {
 
 /// What stands at the front of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Front<'a> {
+pub(crate) enum Front<'a> {
     /// A sound record, and how long it is.
     Record {
         seq: u64,
@@ -33,7 +33,7 @@ pub(super) enum Front<'a> {
     End,
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Front<'_> {
+pub(crate) fn decode(bytes: &[u8]) -> Front<'_> {
     match sound(bytes) {
         Sound::End => Front::End,
         Sound::Yes { seq, payload, size } => Front::Record { seq, payload, size },
