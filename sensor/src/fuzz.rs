@@ -10,7 +10,7 @@ use crate::{
         http1::{self, Body, Piece},
         jsonrpc, lines,
         mcp::World,
-        sse, tls, websocket,
+        quic, sse, tls, websocket,
     },
     flow::{Both, Bounds, Conversation, End, Peers, Table},
     moment::Moment,
@@ -23,7 +23,7 @@ use rules::{Timestamp, endpoint::Endpoint, observation::Observation, pack::Pack,
 pub type Entry = fn(&[u8]);
 
 /// By name; the seeds of each are in `fuzz/seeds/NAME`.
-pub const TARGETS: [(&str, Entry); 20] = [
+pub const TARGETS: [(&str, Entry); 21] = [
     ("frame", frame),
     ("frames", frames),
     ("segments", segments),
@@ -35,7 +35,8 @@ pub const TARGETS: [(&str, Entry); 20] = [
     ("lines", line_splitter),
     ("websocket", websocket_reader),
     ("dns", dns_message),
-    ("tls", |bytes| in_pieces(bytes, &mut tls::Reader::default(), |reader, piece| drop(reader.feed(piece)))),
+    ("tls", tls_handshakes),
+    ("quic", quic_datagrams),
     ("capture", capture_file),
     ("probe-http1", probe_http1),
     ("probe-sse", probe_sse),
@@ -203,10 +204,29 @@ fn websocket_reader(bytes: &[u8]) {
     });
 }
 
+fn tls_handshakes(bytes: &[u8]) {
+    in_pieces(bytes, &mut tls::Handshakes::default(), |handshakes, piece| {
+        _ = handshakes.feed(piece);
+        while let Some((_, message)) = handshakes.take() {
+            drop((tls::Hello::parse(&message, tls::Carrier::Tcp), tls::certificate(&message)));
+        }
+        assert!(handshakes.buffered() <= 1 << 20);
+    });
+    drop((tls::Hello::parse(bytes, tls::Carrier::Quic), tls::certificate(bytes)));
+}
+
+fn quic_datagrams(mut bytes: &[u8]) {
+    let (client, server) = (Endpoint::new([10, 0, 0, 1].into(), 4000), Endpoint::new([10, 0, 0, 2].into(), 443));
+    let mut listener = quic::Listener::default();
+    while let Some((_, datagram)) = take(&mut bytes) {
+        drop(listener.datagram(client, server, datagram));
+    }
+}
+
 fn dns_message(bytes: &[u8]) {
     let Some((port, message)) = bytes.split_first() else { return };
     let port = [53, dns::MDNS, 5355].get(usize::from(port % 3)).copied().unwrap_or(53);
-    dns::message(message, port, at(0), &mut World::default());
+    dns::message(message, port, [10, 0, 0, 1].into(), at(0), &mut World::default());
 }
 
 fn capture_file(bytes: &[u8]) {
