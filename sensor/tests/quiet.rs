@@ -154,7 +154,7 @@ fn response(chance: &mut Chance, id: usize) -> Vec<u8> {
 #[test]
 fn nothing_that_only_resembles_mcp_is_more_than_a_candidate() {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<usize>().ok());
-    let (count, seed) = (number("QUIET").unwrap_or(20_000), number("QUIET_SEED").unwrap_or(1));
+    let (count, seed) = (number("QUIET").unwrap_or(50_000), number("QUIET_SEED").unwrap_or(1));
     let mut chance = Chance((seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let (pack, mut world) = (Pack::shipped(), World::default());
     let mut servers: BTreeMap<Place, Server> = BTreeMap::new();
