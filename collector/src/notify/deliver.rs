@@ -64,7 +64,7 @@ impl Config {
         let channel = match Channel::parse(&one.channel) {
             Some(Channel::Log) => self.log.counts,
             Some(Channel::Webhook | Channel::Security) => true,
-            None => false,
+            Some(Channel::Syslog) | None => false,
         };
         channel && one.letter.is_proof && one.letter.step == "notice"
     }
@@ -122,6 +122,8 @@ pub(crate) struct Post {
     config: Config,
     /// Made when there is a webhook at all.
     client: Option<reqwest::Client>,
+    /// This machine, as syslog has it.
+    host: String,
     webhook: Option<Keyed>,
     security: Option<Keyed>,
 }
@@ -139,7 +141,8 @@ impl Post {
                 .build()
                 .map_err(|e| format!("webhooks cannot be used: {e}; are the system's CA certificates installed?"))
         });
-        Ok(Post { config: config.clone(), client: client.transpose()?, webhook, security })
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+        Ok(Post { config: config.clone(), client: client.transpose()?, host, webhook, security })
     }
 
     async fn send(&self, one: &Waiting, now: Timestamp) -> Result<(), String> {
@@ -149,6 +152,10 @@ impl Post {
                 tracing::warn!(finding = %letter.finding, to = %letter.to, subject = %letter.subject, "{}", letter.text);
                 return Ok(());
             }
+            Some(Channel::Syslog) => {
+                let Some(syslog) = &self.config.syslog else { return Err("the channel is no longer configured".to_owned()) };
+                return syslog.send(&one.letter, &self.host, now).await;
+            }
             Some(Channel::Webhook) => &self.webhook,
             Some(Channel::Security) => &self.security,
             None => return Err("no such channel in this version".to_owned()),
@@ -156,7 +163,7 @@ impl Post {
         let (Some((hook, key)), Some(client)) = (hook, &self.client) else {
             return Err("the channel is no longer configured".to_owned());
         };
-        let body = serde_json::to_string(&one.letter).map_err(|e| e.to_string())?;
+        let body = hook.format.body(&one.letter)?;
         let stamp = now.as_second().to_string();
         let mut request = client
             .post(hook.url.clone())

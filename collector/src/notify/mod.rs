@@ -7,6 +7,8 @@
 //! Owners get one message per step; a daily digest per owner is not made yet.
 
 mod deliver;
+mod shape;
+mod syslog;
 
 use crate::store::{Outcome, Turn, rows};
 pub(crate) use deliver::{Post, run};
@@ -18,6 +20,8 @@ use rules::{
 };
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
+pub use shape::Format;
+pub use syslog::Syslog;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -28,13 +32,15 @@ pub struct Config {
     /// Unset: `webhook`.
     pub security: Option<Webhook>,
     pub log: Log,
+    /// A syslog server that gets every letter as well. It proves nothing: syslog does not answer.
+    pub syslog: Option<Syslog>,
     /// Whether a notice delivered to the security queue starts the clock: somebody who answers for the site was told.
     pub security_counts: bool,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { webhook: None, security: None, log: Log::default(), security_counts: true }
+        Config { webhook: None, security: None, log: Log::default(), syslog: None, security_counts: true }
     }
 }
 
@@ -46,6 +52,9 @@ pub struct Webhook {
     /// `X-Gnomon-Timestamp`, a full stop and the body.
     #[serde(default)]
     pub secret_file: Option<std::path::PathBuf>,
+    /// `gnomon`: the letter itself; `slack`, `teams`: as their webhooks want it.
+    #[serde(default)]
+    pub format: Format,
 }
 
 impl std::fmt::Debug for Webhook {
@@ -80,7 +89,7 @@ impl Config {
                 return Err(format!("`notify.{name}.url` must be an http or https URL with a host"));
             }
         }
-        Ok(())
+        self.syslog.as_ref().map_or(Ok(()), Syslog::check)
     }
 }
 
@@ -89,6 +98,7 @@ pub(crate) enum Channel {
     Webhook,
     Security,
     Log,
+    Syslog,
 }
 
 impl Channel {
@@ -97,11 +107,12 @@ impl Channel {
             Channel::Webhook => "webhook",
             Channel::Security => "security",
             Channel::Log => "log",
+            Channel::Syslog => "syslog",
         }
     }
 
     pub(crate) fn parse(text: &str) -> Option<Channel> {
-        [Channel::Webhook, Channel::Security, Channel::Log].into_iter().find(|c| c.as_str() == text)
+        [Channel::Webhook, Channel::Security, Channel::Log, Channel::Syslog].into_iter().find(|c| c.as_str() == text)
     }
 }
 
@@ -141,7 +152,8 @@ pub(crate) fn enqueue(turn: &mut Turn<'_>, matter: &Matter, to: Audience, messag
         _ if config.security.is_some() => Some(Channel::Security),
         _ => config.webhook.is_some().then_some(Channel::Webhook),
     };
-    for channel in hook.into_iter().chain(config.log.enabled.then_some(Channel::Log)) {
+    let beside = [config.log.enabled.then_some(Channel::Log), config.syslog.is_some().then_some(Channel::Syslog)];
+    for channel in hook.into_iter().chain(beside.into_iter().flatten()) {
         put(turn, &letter, &step, channel)?;
     }
     Ok(())

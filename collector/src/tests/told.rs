@@ -59,7 +59,7 @@ async fn a_failing_webhook_starts_no_clock_and_is_tried_until_it_takes_the_notic
     let (hook, url) = Hook::start(3).await;
     let secret = data.path().join("hook.secret");
     std::fs::write(&secret, "s3cret\n").unwrap();
-    config.notify.webhook = Some(Webhook { url, secret_file: Some(secret) });
+    config.notify.webhook = Some(Webhook { url, secret_file: Some(secret), format: Default::default() });
     config.notify.log.counts = false;
     let (running, stop) = run(&config).await;
     running.handle().accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
@@ -83,12 +83,51 @@ async fn a_failing_webhook_starts_no_clock_and_is_tried_until_it_takes_the_notic
 }
 
 #[tokio::test]
+async fn slack_is_told_in_its_shape_and_its_answer_starts_the_clock_while_syslog_starts_none() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = config(data.path());
+    let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let syslog = serde_json::json!({"address": server.local_addr().unwrap().to_string()});
+    config.notify.syslog = Some(serde_json::from_value(syslog).unwrap());
+    config.notify.log.enabled = false;
+    let (running, stop) = run(&config).await;
+    running.handle().accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
+    let mut buffer = vec![0; 65_536];
+    let (n, _) = server.recv_from(&mut buffer).await.unwrap();
+    assert!(String::from_utf8_lossy(&buffer[..n]).contains("is not registered"));
+    let delivered = |db: &rusqlite::Connection| {
+        db.query_row("SELECT count(*) FROM outbox WHERE channel = 'syslog' AND state = 'delivered'", [], |r| r.get::<_, i64>(0)).unwrap()
+    };
+    let db = rusqlite::Connection::open(crate::run::database(data.path())).unwrap();
+    while delivered(&db) == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    look(&running.handle()).await;
+    let handle = running.handle();
+    let told = handle.inner.writer.read(|s| s.sites["default"].matters.values().any(|m| m.case.notified_at.is_some()));
+    assert!(!told.await.unwrap(), "nobody is known to have read it");
+    end(running, stop).await;
+
+    let data = tempfile::tempdir().unwrap();
+    let (hook, url) = Hook::start(1).await;
+    config.data = data.path().to_owned();
+    config.notify.syslog = None;
+    config.notify.webhook = Some(Webhook { url, secret_file: None, format: crate::notify::Format::Slack });
+    let (running, stop) = run(&config).await;
+    running.handle().accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
+    notified(&running.handle(), &config).await;
+    end(running, stop).await;
+    let letters = hook.letters();
+    assert_eq!((letters.len(), letters[0]["blocks"][0]["type"].as_str()), (1, Some("header")), "{letters:?}");
+}
+
+#[tokio::test]
 async fn a_notice_of_an_open_case_is_never_given_up() {
     let data = tempfile::tempdir().unwrap();
     let mut config = config(data.path());
     config.policy.gone_after = Period::days(400);
     let (hook, url) = Hook::start(u32::MAX).await;
-    config.notify.webhook = Some(Webhook { url, secret_file: None });
+    config.notify.webhook = Some(Webhook { url, secret_file: None, format: Default::default() });
     config.notify.log.enabled = false;
     let (running, stop) = run(&config).await;
     let handle = running.handle();

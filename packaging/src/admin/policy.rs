@@ -91,9 +91,8 @@ fn changed(policy: &Policy, keys: &[String]) -> Result<Policy, Failure> {
         };
         *old = match old {
             Value::Array(_) if value == "none" => Value::Array(Vec::new()),
-            Value::Array(_) if value.starts_with('[') => {
-                serde_json::from_str(value).map_err(|why| wrong(format!("`{key}` is no list in JSON: {why}"), "a,b and [\"a\", \"b\"] are the same"))?
-            }
+            Value::Array(_) if value.starts_with('[') => serde_json::from_str(value)
+                .map_err(|why| wrong(format!("`{key}` is no list in JSON: {why}"), "a,b and [\"a\", \"b\"] are the same"))?,
             Value::Array(_) => value.split(',').map(str::trim).map(|v| v.parse::<u64>().map_or_else(|_| v.into(), Value::from)).collect(),
             Value::Number(_) => value.parse::<u64>().map_or_else(|_| Value::from(value), Value::from),
             _ if value == "none" => Value::Null,
