@@ -5,6 +5,7 @@
 //! commit), `judge` (runs the rules inside the writer's transactions), `dispatch` (signed sets), `notify`, then `api`.
 
 mod api;
+pub mod ca_log;
 pub mod clock;
 pub mod config;
 mod console;

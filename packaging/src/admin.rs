@@ -6,6 +6,7 @@ pub mod import;
 pub mod keys;
 pub mod policy;
 pub mod registry;
+pub mod report;
 pub mod sensors;
 pub mod servers;
 

@@ -1,7 +1,7 @@
 //! The command line: what can be said, and which module does it.
 
 use crate::{
-    admin::{explain, findings, keys, policy, registry, sensors, servers},
+    admin::{explain, findings, keys, policy, registry, report, sensors, servers},
     async_main, config, data, demo, doctor, enforce,
     failure::{Exit, Failure, Side},
     inventory, out, role, scan, up, watch,
@@ -88,6 +88,8 @@ pub enum Command {
     Policy(policy::Options),
     /// From the bytes that were seen to the nftables element, and why
     Explain(explain::Options),
+    /// What a month looked like, for those who must show it
+    Report(report::Options),
     /// Who may call registered servers through the gateway
     Keys(keys::Options),
     /// Who reports to the collector
@@ -170,6 +172,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Registry(options) => registry::run(&options, global),
         Command::Policy(options) => policy::run(&options, global),
         Command::Explain(options) => explain::run(&options, global),
+        Command::Report(options) => report::run(&options, global),
         Command::Keys(options) => keys::run(&options, global),
         Command::Sensors(options) => sensors::run(&options, global),
         Command::Tokens(options) => sensors::tokens(&options, global),

@@ -14,7 +14,7 @@ use crate::{
 };
 use clap::Args;
 use ipnet::IpNet;
-use sensor::probe::{self, ScanConfig, ScanReport, Window};
+use sensor::probe::{self, ScanConfig, ScanReport, TargetHint, Window};
 use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ Examples:
   gnomon scan @hosts.txt --window 'Mon-Fri 20:00-06:00' --csv > servers.csv
   gnomon scan 10.0.0.0/16 --exclude 10.0.9.0/24 --rate 50 --contact https://wiki.corp.example/scanning
   gnomon scan 10.0.0.0/16 --resume /var/tmp/lab.position    goes on after a crash or Ctrl-C
+  gnomon scan 10.0.0.5 --hint http://10.0.0.5:6274/finance/mcp --evidence kept
   gnomon scan 10.0.0.0/24 --dry-run          what would be asked
   gnomon scan --stop                         ends every scan on this machine, until --go
 
@@ -88,6 +89,18 @@ pub struct Options {
     /// Where those asked may ask back: a URL or an address, sent along
     #[arg(long, value_name = "TEXT", env = "GNOMON_CONTACT", hide_env_values = true)]
     pub contact: Option<String>,
+    /// Open no event stream (transport of 2024-11-05): a very old server may not survive one that hangs up
+    #[arg(long)]
+    pub no_legacy_get: bool,
+    /// Do not learn whether servers take requests for any Host
+    #[arg(long)]
+    pub no_foreign_host: bool,
+    /// A server that is known to be there: its URL with the address, and before an @ the name it goes by
+    #[arg(long = "hint", value_name = "URL", value_parser = hint)]
+    pub hints: Vec<TargetHint>,
+    /// Keep what was said and heard, redacted, one file per server
+    #[arg(long, value_name = "DIR")]
+    pub evidence: Option<PathBuf>,
     /// Say what would be asked and how long it takes, and ask nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -121,6 +134,21 @@ impl FromStr for Ports {
     }
 }
 
+/// `http://10.0.0.5:6274/finance/mcp`, `https://tools.corp.example@10.0.0.5/mcp`.
+fn hint(text: &str) -> Result<TargetHint, String> {
+    let wrong = |_| "a hint is http[s]://[NAME@]ADDRESS[:PORT]/PATH".to_owned();
+    let url = url::Url::parse(text).map_err(|e| wrong(e.to_string()))?;
+    let tls = match url.scheme() {
+        "http" => false,
+        "https" => true,
+        other => return Err(wrong(other.to_owned())),
+    };
+    let address = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    address.parse::<std::net::IpAddr>().map_err(|e| wrong(e.to_string()))?;
+    let host = (!url.username().is_empty()).then(|| url.username().to_owned());
+    Ok(TargetHint { address, port: url.port_or_known_default(), host, paths: vec![url.path().to_owned()], tls: Some(tls) })
+}
+
 impl Options {
     fn config(&self, global: &Global) -> ScanConfig {
         let usual = ScanConfig::default();
@@ -146,6 +174,10 @@ impl Options {
             allow_public: self.allow_public,
             contact: self.contact.clone().unwrap_or(usual.contact),
             dry_run: self.dry_run,
+            legacy_get: !self.no_legacy_get,
+            foreign_host: !self.no_foreign_host,
+            hints: self.hints.clone(),
+            evidence: self.evidence.clone(),
             ..usual
         }
     }
@@ -203,5 +235,21 @@ async fn ask(config: ScanConfig, tally: &mut Tally) -> Result<ScanReport, Failur
     match scan.await {
         Ok(done) => done.map_err(|why| Failure::new(Side::CommandLine, why, "`gnomon scan --help` shows how targets are written")),
         Err(why) => Err(Failure::new(Side::Gnomon, format!("the scan stopped: {why}"), "please report this")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hint;
+
+    #[test]
+    fn a_hint_is_an_address_a_path_and_perhaps_a_name() {
+        let known = hint("https://tools.corp.example@10.0.0.5/finance/mcp").unwrap();
+        assert_eq!((known.address.as_str(), known.port, known.tls), ("10.0.0.5", Some(443), Some(true)));
+        assert_eq!((known.host.as_deref(), known.paths), (Some("tools.corp.example"), vec!["/finance/mcp".to_owned()]));
+        assert_eq!(hint("http://[fd00::5]:6274/mcp").unwrap().address, "fd00::5");
+        for wrong in ["10.0.0.5/mcp", "http://tools.corp.example/mcp", "ftp://10.0.0.5/"] {
+            assert!(hint(wrong).is_err(), "{wrong}");
+        }
     }
 }

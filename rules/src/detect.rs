@@ -3,10 +3,12 @@
 use crate::{
     Timestamp,
     admission::Closure,
+    certificates::Asking,
     confidence::{Confidence, Judgement},
     evidence::{Exposure, Owner, OwnerSource},
     finding::{Finding, FindingId, FindingKind, Severity},
     pack::Pack,
+    policy::Policy,
     registry::{Registration, Registry},
     server::Server,
 };
@@ -19,7 +21,7 @@ pub use silence::{Sight, blind, dead, unheard};
 
 /// All findings about one server. Only a Confirmed server has any. Whether it is still there is for the case to say, which
 /// knows how much of the silence somebody listened to.
-pub fn detect(server: &Server, registry: &Registry, pack: &Pack, now: Timestamp) -> Vec<Finding> {
+pub fn detect(server: &Server, registry: &Registry, policy: &Policy, pack: &Pack, now: Timestamp) -> Vec<Finding> {
     let judgement = server.judgement(pack);
     if judgement.confidence < Confidence::Confirmed {
         return Vec::new();
@@ -31,6 +33,7 @@ pub fn detect(server: &Server, registry: &Registry, pack: &Pack, now: Timestamp)
         Some(r) => about.registered(r),
     };
     findings.extend(about.exposed(registration));
+    findings.extend(about.uncertified(registration).filter(|_| policy.client_certificates));
     findings
 }
 
@@ -88,6 +91,17 @@ impl About<'_> {
             _ => return None,
         };
         Some(self.finding(FindingKind::Exposed, Severity::Medium, registration, why.to_owned()))
+    }
+
+    /// Only a server that a probe saw serve somebody without a certificate; not one nobody asked.
+    fn uncertified(&self, registration: Option<&Registration>) -> Option<Finding> {
+        let (asking, shown) = Asking::newest(&self.server.testimonies)?;
+        let why = match asking {
+            Asking::NotAsked => "serves callers without asking for a certificate",
+            Asking::Optional => "asks for a certificate and serves callers without one",
+            Asking::Required => return None,
+        };
+        Some(self.finding(FindingKind::NoClientCertificate, Severity::Medium, registration, format!("{why}: {}", shown.detail)))
     }
 
     fn finding(&self, kind: FindingKind, severity: Severity, registration: Option<&Registration>, why: String) -> Finding {

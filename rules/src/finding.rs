@@ -24,6 +24,8 @@ pub enum FindingKind {
     Blind,
     /// An enforcement point does not hold what was decided.
     Unenforced,
+    /// Serves callers that show no certificate, where the policy wants one.
+    NoClientCertificate,
 }
 
 impl FindingKind {
@@ -37,6 +39,7 @@ impl FindingKind {
             FindingKind::Dead => "dead",
             FindingKind::Blind => "blind",
             FindingKind::Unenforced => "unenforced",
+            FindingKind::NoClientCertificate => "no-client-certificate",
         }
     }
 

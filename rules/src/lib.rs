@@ -6,10 +6,11 @@
 //! Read in this order: [`endpoint`] and [`evidence`] (what a sensor says), [`server`] and [`confidence`] (what that adds up
 //! to), [`registry`] and [`detect`] (what is wrong with it), [`admission`] and [`decision`] (may it be on the network?),
 //! [`round`] (all of that for a whole site at one moment), [`explain`] (and why), [`access`] (may this principal call this
-//! tool?), [`wire`] (the shapes between processes).
+//! tool?), [`certificates`] (who insists on them), [`wire`] (the shapes between processes).
 
 pub mod access;
 pub mod admission;
+pub mod certificates;
 pub mod confidence;
 pub mod decision;
 pub mod detect;

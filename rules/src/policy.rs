@@ -56,6 +56,8 @@ pub struct Policy {
     pub max_loss_percent: u8,
     /// Networks the sensors are there to hear. One that none of them heard in the last hour is a blind spot, and said to be one.
     pub expected: Vec<IpNet>,
+    /// Every tool server has to ask its callers for a certificate, and to refuse those without.
+    pub client_certificates: bool,
     /// Agent identity ranges: traffic from here is what a block stops.
     pub agents: Vec<IpNet>,
     /// How names of sanctioned tool servers look.
@@ -98,6 +100,7 @@ impl Default for Policy {
             blind_after: Period::seconds(15 * 60),
             max_loss_percent: 1,
             expected: Vec::new(),
+            client_certificates: false,
             agents: Vec::new(),
             naming: Naming::default(),
             protected: Vec::new(),

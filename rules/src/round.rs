@@ -118,7 +118,7 @@ fn findings(site: &Site<'_>, servers: &[&Server], sights: &[Sight<'_>], now: Tim
     let Site { name, policy, registry, pack, ours, fleet, .. } = *site;
     // Our own gateway speaks MCP too: it is the registered door, not a find.
     let foreign = servers.iter().filter(|s| !ours.contains(&s.place.endpoint));
-    let shown = foreign.flat_map(|s| detect(s, registry, pack, now));
+    let shown = foreign.flat_map(|s| detect(s, registry, policy, pack, now));
     let silent = registry.registrations.values().filter_map(|r| dead(name, r, servers.iter().copied(), policy, now));
     let unseeing = sights.iter().filter_map(|s| blind(name, s, policy, now));
     let short = fleet.points.iter().filter_map(|p| unenforced(name, p, policy, now));

@@ -200,6 +200,11 @@ fn words(kind: FindingKind, what: &str, message: Message, deadline: Option<Times
             format!("MCP server at {what} is not registered"),
             format!("An MCP server answers at {what} and is not registered. Register it, shut it down, or ask for an exemption."),
         ),
+        (Message::Notice, FindingKind::NoClientCertificate) => (
+            "notice",
+            format!("MCP server at {what} serves callers without a certificate"),
+            format!("{what} answers callers that show no client certificate. Let it ask for one, and refuse those without."),
+        ),
         (Message::Notice, kind) => ("notice", format!("{kind}: {what}"), format!("{what} is {kind}. Please look at it.")),
         (Message::Reminder(before), _) => (
             "reminder",

@@ -75,7 +75,7 @@ pub struct Filter {
     /// Closed ones too
     #[arg(long)]
     pub all: bool,
-    /// Only this kind: shadow, drifted, retired, lookalike, exposed, dead, blind
+    /// Only this kind: shadow, drifted, retired, lookalike, exposed, dead, blind, unenforced, no-client-certificate
     #[arg(long, value_parser = kind)]
     pub kind: Option<FindingKind>,
 }
@@ -85,7 +85,8 @@ fn finding_id(text: &str) -> Result<FindingPrefix, String> {
 }
 
 fn kind(text: &str) -> Result<FindingKind, String> {
-    serde_json::from_value(text.into()).map_err(|_| "shadow, drifted, retired, lookalike, exposed, dead or blind".to_owned())
+    serde_json::from_value(text.into())
+        .map_err(|_| "shadow, drifted, retired, lookalike, exposed, dead, blind, unenforced or no-client-certificate".to_owned())
 }
 
 pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {

@@ -86,6 +86,9 @@ pub(super) fn remark(r: &ScanReport) {
     if r.sessions_minted > 0 {
         out::note(format!("{} sessions were opened by servers, {} ended again", r.sessions_minted, r.sessions_ended));
     }
+    if r.transcripts > 0 || r.transcripts_lost > 0 {
+        out::note(format!("{} transcripts written; {} exchanges did not fit or could not be written", r.transcripts, r.transcripts_lost));
+    }
     if !r.unresolved.is_empty() {
         out::note(format!("not resolved: {}", printable(&r.unresolved.join(", "), 300)));
     }

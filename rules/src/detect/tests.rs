@@ -28,7 +28,7 @@ fn named(name: &str) -> Facts {
 }
 
 fn found(server: &Server, registrations: Vec<Registration>) -> Vec<String> {
-    let findings = detect(server, &registry(registrations), &Pack::shipped(), at(2));
+    let findings = detect(server, &registry(registrations), &Policy::default(), &Pack::shipped(), at(2));
     findings.iter().map(|f| format!("{} {}: {}", f.kind, f.slug.as_deref().unwrap_or("-"), f.reasons[0])).collect()
 }
 
@@ -73,7 +73,7 @@ fn nothing_less_than_confirmed_is_a_finding() {
 #[test]
 fn a_shadow_beside_a_registered_path_shares_its_door() {
     let beside = registration("files", "http://10.0.0.5:3001/other");
-    let findings = detect(&server(Facts::default()), &registry([beside]), &Pack::shipped(), at(2));
+    let findings = detect(&server(Facts::default()), &registry([beside]), &Policy::default(), &Pack::shipped(), at(2));
     assert_eq!(findings[0].shared_with, ["the registered server `files`"]);
 }
 
@@ -145,4 +145,28 @@ fn coverage_is_judged_by_what_came_in_between() {
     };
     assert_eq!(coverage(1500, 12).since(&coverage(1000, 10)), coverage(500, 2));
     assert_eq!(coverage(50, 1).since(&coverage(1000, 10)), coverage(50, 1), "the capture began anew");
+}
+
+#[test]
+fn who_serves_callers_without_a_certificate_is_a_finding_where_the_policy_wants_one() {
+    let wants = Policy { client_certificates: true, ..Policy::default() };
+    let found = |said: &[(&str, u64)], policy: &Policy| {
+        let mut server = server(Facts::default());
+        for (mark, day) in said {
+            let mark = format!("probe.context.certificate-{mark}");
+            let said = Evidence::new(server.place.clone(), Witness::Probe, &mark, at(*day)).detail("TLS 1.3");
+            server.absorb("s1", &said, &Pack::shipped());
+        }
+        let findings = detect(&server, &registry([registration("files", "http://10.0.0.5:3001/mcp")]), policy, &Pack::shipped(), at(2));
+        findings.iter().map(|f| format!("{}: {}", f.kind, f.reasons[0])).collect::<Vec<_>>()
+    };
+    let serves = ["no-client-certificate: serves callers without asking for a certificate: TLS 1.3"];
+    let optional = ["no-client-certificate: asks for a certificate and serves callers without one: TLS 1.3"];
+    assert_eq!(found(&[("not-asked", 1)], &wants), serves);
+    assert_eq!(found(&[("required", 1), ("optional", 2)], &wants), optional);
+    for (said, policy) in
+        [(&[("not-asked", 1), ("required", 2)][..], &wants), (&[][..], &wants), (&[("not-asked", 1)][..], &Policy::default())]
+    {
+        assert_eq!(found(said, policy), [""; 0]);
+    }
 }

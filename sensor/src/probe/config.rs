@@ -10,7 +10,7 @@ use super::{
 use ipnet::IpNet;
 use rules::period::Period;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
 
 /// `[probe]` of the sensor's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,8 @@ pub struct ScanConfig {
     /// Order of asking. `None`: another one each time.
     pub seed: Option<u64>,
     pub hints: Vec<TargetHint>,
+    /// A directory for transcripts of what was said and heard, one file per server.
+    pub evidence: Option<PathBuf>,
 }
 
 /// What is known about a target beforehand.
@@ -130,6 +132,7 @@ impl Default for ScanConfig {
             contact: String::new(),
             seed: None,
             hints: Vec::new(),
+            evidence: None,
         }
     }
 }
@@ -198,6 +201,9 @@ pub struct ScanReport {
     pub knocking: bool,
     /// Names that did not resolve.
     pub unresolved: Vec<String>,
+    /// Transcripts written, and exchanges that did not fit or could not be.
+    pub transcripts: u64,
+    pub transcripts_lost: u64,
 }
 
 impl ScanReport {
@@ -233,4 +239,6 @@ pub enum ScanError {
     Vendor(String),
     #[error("the hint for `{0}` names no address")]
     Hint(String),
+    #[error("cannot write transcripts to {}: {}", .0.display(), .1)]
+    Evidence(PathBuf, io::Error),
 }

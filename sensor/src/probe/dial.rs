@@ -7,6 +7,7 @@ use super::{
     question::{Ask, Identity, Question, safe_target},
     sse::{Event, Events},
     tls,
+    transcript::Exchange,
 };
 use rules::printable::printable;
 use rustls::pki_types::ServerName;
@@ -45,10 +46,12 @@ pub struct Dialer {
     pub caps: Caps,
     /// Where our questions are noted, so that the wire does not take us for a client.
     pub echoes: Arc<Echoes>,
+    /// Keep what was said and heard, for [`Cost::exchanges`].
+    pub keep: bool,
 }
 
 /// What a question cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     pub connections: u32,
     pub requests: u32,
@@ -56,6 +59,8 @@ pub struct Cost {
     pub received: u64,
     /// Our address on the last connection.
     pub from: Option<IpAddr>,
+    /// What was said and heard, if it is kept.
+    pub exchanges: Vec<Exchange>,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -81,11 +86,31 @@ impl Dialer {
         let wait = if matches!(question.ask, Ask::Initialize) { self.patience.slow_answer } else { self.patience.answer };
         let deadline = Instant::now() + wait;
         write(&mut stream, &question.bytes(&self.identity), deadline, cost).await?;
-        let mut conversation = Conversation::new(self.caps);
+        let mut conversation = Conversation::new(self.caps, self.keep);
         let ended = conversation.read(&mut stream, deadline, cost, |events| pick(events.iter(), &question.nonce).is_some()).await;
+        self.note(question, &mut conversation, &ended, tls.as_ref(), cost);
         // A polite end, not a reset; whether it arrives does not matter.
         let _ = timeout(Duration::from_millis(200), stream.shutdown()).await;
         conversation.finish(ended, tls)
+    }
+
+    fn note(&self, question: &Question, conversation: &mut Conversation, ended: &Ended, tls: Option<&TlsFacts>, cost: &mut Cost) {
+        if !self.keep {
+            return;
+        }
+        let over = match tls {
+            None => "tcp".to_owned(),
+            Some(t) => format!(
+                "{}, certificate {} by {} until {}{}",
+                t.version,
+                t.subject,
+                t.issuer,
+                t.expires,
+                if t.wants_certificate { ", asks for a client certificate" } else { "" }
+            ),
+        };
+        let received = std::mem::take(&mut conversation.raw);
+        cost.exchanges.push(Exchange { over, sent: question.bytes(&self.identity), received, ended: ended.words() });
     }
 
     async fn connect(&self, question: &Question, cost: &mut Cost) -> Result<Connection, Outcome> {
@@ -126,7 +151,7 @@ impl Dialer {
         let (mut stream, tls) = self.connect(question, cost).await?;
         let first = Instant::now() + self.patience.answer;
         write(&mut stream, &question.bytes(&self.identity), first, cost).await?;
-        let mut conversation = Conversation::new(self.caps);
+        let mut conversation = Conversation::new(self.caps, self.keep);
         let mut ended = conversation.read(&mut stream, first, cost, |events| !events.is_empty()).await;
         let mut posted = None;
         let announced = conversation.events.iter().find(|e| e.name == "endpoint").map(|e| e.data.clone());
@@ -144,6 +169,7 @@ impl Dialer {
             posted = Some((nonce, status));
         }
         let _ = timeout(Duration::from_millis(200), stream.shutdown()).await;
+        self.note(question, &mut conversation, &ended, tls.as_ref(), cost);
         let events = std::mem::take(&mut conversation.events);
         match conversation.finish(ended, tls)? {
             Outcome::Answer(answer) => Ok(Outcome::Answer(Box::new(Answer { stream: events, posted, ..*answer }))),
@@ -196,6 +222,18 @@ enum Ended {
     Alert(String),
 }
 
+impl Ended {
+    fn words(&self) -> &'static str {
+        match self {
+            Ended::Enough => "",
+            Ended::Closed => "closed by the server",
+            Ended::Late => "our patience ended",
+            Ended::Broken(_) => "no answer that can be read on",
+            Ended::Alert(_) => "TLS: refused after the handshake",
+        }
+    }
+}
+
 /// What one peer says on one connection.
 struct Conversation {
     reader: Reader,
@@ -203,14 +241,18 @@ struct Conversation {
     events: Vec<Event>,
     seen: usize,
     first: Vec<u8>,
+    /// As it came, if it is kept; at most [`Exchange::MAX`].
+    raw: Vec<u8>,
+    keep: bool,
 }
 
 /// Events kept of one stream.
 const MAX_EVENTS: usize = 64;
 
 impl Conversation {
-    fn new(caps: Caps) -> Conversation {
-        Conversation { reader: Reader::new(caps), parser: Events::new(caps.body), events: Vec::new(), seen: 0, first: Vec::new() }
+    fn new(caps: Caps, keep: bool) -> Conversation {
+        let (reader, parser) = (Reader::new(caps), Events::new(caps.body));
+        Conversation { reader, parser, events: Vec::new(), seen: 0, first: Vec::new(), raw: Vec::new(), keep }
     }
 
     /// Reads until the response is whole, an event stream satisfies `enough`, or the deadline.
@@ -231,6 +273,9 @@ impl Conversation {
             let bytes = buffer.get(..count).unwrap_or_default();
             if self.first.len() < 64 {
                 self.first.extend(bytes.iter().take(64));
+            }
+            if self.keep {
+                self.raw.extend(bytes.iter().take(Exchange::MAX.saturating_sub(self.raw.len())));
             }
             match self.reader.push(bytes) {
                 Err(broken) => return Ended::Broken(broken),
@@ -264,6 +309,10 @@ impl Conversation {
             (None, Ended::Alert(why)) => {
                 let wants_certificate = tls.is_some_and(|t| t.wants_certificate);
                 Err(Outcome::TlsFailed { why: printable(&why, 120), wants_certificate })
+            }
+            // TLS 1.3 without the courtesy of an alert.
+            (None, Ended::Closed) if self.first.is_empty() && tls.is_some_and(|t| t.wants_certificate) => {
+                Err(Outcome::TlsFailed { why: "closed after the handshake".to_owned(), wants_certificate: true })
             }
             (None, Ended::Broken(Broken::HeadTooBig)) => Err(Outcome::Abusive("a head without end")),
             (None, Ended::Broken(_)) => Err(Outcome::NotHttp(self.first)),

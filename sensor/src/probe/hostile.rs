@@ -53,6 +53,7 @@ fn dialer() -> Dialer {
         patience: Patience { connect: quick, answer: quick, slow_answer: quick },
         caps: CAPS,
         echoes: Default::default(),
+        keep: false,
     }
 }
 

@@ -19,6 +19,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 mod elsewhere;
 mod manner;
+mod posture;
 mod stream;
 mod told;
 
@@ -87,6 +88,8 @@ pub struct Interrogation {
     get_only: Option<String>,
     signs: Vec<(String, Sign)>,
     certificate: Option<TlsFacts>,
+    /// How it refused us for having no certificate.
+    refused_without: Option<String>,
     reached: bool,
     absent: bool,
     waited: bool,
@@ -128,6 +131,7 @@ impl Interrogation {
             get_only: None,
             signs: Vec::new(),
             certificate: None,
+            refused_without: None,
             reached: false,
             absent: false,
             waited: false,
@@ -215,7 +219,13 @@ impl Interrogation {
             Kind::Good => self.good(todo),
             Kind::TryInitialize => {}
             Kind::Legacy => self.legacy(&todo.path),
-            Kind::Nonsense | Kind::Busy | Kind::Abusive | Kind::NotHttp | Kind::WantsCertificate => self.drop_rest(),
+            Kind::WantsCertificate => {
+                if let Outcome::Answer(answer) = outcome {
+                    self.refused_without = Some(format!("{} {}", answer.head.status, rules::printable::printable(&answer.text(), 80)));
+                }
+                self.drop_rest();
+            }
+            Kind::Nonsense | Kind::Busy | Kind::Abusive | Kind::NotHttp => self.drop_rest(),
             Kind::ParsesJson => self.stream_after_routes(),
             Kind::OtherRpc => self.other_rpc(),
             Kind::Gate(metadata) => self.gate(todo, metadata.as_deref()),
@@ -269,8 +279,9 @@ impl Interrogation {
                     self.certificate.get_or_insert_with(|| tls.clone());
                 }
             }
-            Outcome::TlsFailed { wants_certificate: true, .. } => {
+            Outcome::TlsFailed { wants_certificate: true, why } => {
                 self.reached = true;
+                self.refused_without = Some(why.clone());
                 self.certificate.get_or_insert_with(|| TlsFacts { wants_certificate: true, ..TlsFacts::default() });
             }
             _ => {}

@@ -26,6 +26,7 @@ pub mod schedule;
 pub mod sse;
 pub mod targets;
 mod tls;
+mod transcript;
 pub mod windows;
 mod witness;
 pub mod words;

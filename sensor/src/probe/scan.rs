@@ -13,6 +13,7 @@ use super::{
     question::{Ask, Identity, Question},
     schedule::{Effect, Event, SECOND_LOOK, SECOND_LOOK_AFTER, STOP_GRACE, Sweep},
     targets::Space,
+    transcript::Transcripts,
     windows,
 };
 use rules::{Timestamp, endpoint::Endpoint, evidence::Evidence};
@@ -56,6 +57,10 @@ pub async fn scan_with(
         report.would_ask = would_ask(&config, &space, seed);
         return Ok(report);
     }
+    let transcripts = match &config.evidence {
+        Some(dir) => Some(Transcripts::open(dir).map_err(|why| ScanError::Evidence(dir.clone(), why))?),
+        None => None,
+    };
     let (checkpoint, position) = match &config.resume {
         None => (None, None),
         Some(path) => {
@@ -90,7 +95,8 @@ pub async fn scan_with(
         sweep.resume(&position);
     }
     let dialer = dialer(&config, echoes);
-    let mut running = Running { config: &config, dialer, knocker, checkpoint, out: &out, seen: &seen, report: &mut report, begun };
+    let mut running =
+        Running { config: &config, dialer, knocker, checkpoint, transcripts, out: &out, seen: &seen, report: &mut report, begun };
     running.run(sweep, shutdown).await;
     report.elapsed_ms = millis(begun.elapsed());
     seen.send_replace(report.clone());
@@ -139,7 +145,7 @@ pub(super) async fn probe_one_with(target: Endpoint, hint: Hint, config: &ScanCo
 
 fn dialer(config: &ScanConfig, echoes: Arc<Echoes>) -> Arc<Dialer> {
     let identity = Identity { contact: config.contact.clone() };
-    Arc::new(Dialer { identity, patience: config.patience(), caps: Caps::default(), echoes })
+    Arc::new(Dialer { identity, patience: config.patience(), caps: Caps::default(), echoes, keep: config.evidence.is_some() })
 }
 
 fn fresh_seed() -> u64 {
@@ -152,6 +158,7 @@ struct Running<'a> {
     dialer: Arc<Dialer>,
     knocker: Option<(Knocker, mpsc::Receiver<Told>)>,
     checkpoint: Option<Checkpoint>,
+    transcripts: Option<Transcripts>,
     out: &'a mpsc::Sender<Evidence>,
     seen: &'a watch::Sender<ScanReport>,
     report: &'a mut ScanReport,
@@ -198,7 +205,10 @@ impl Running<'_> {
                     Told::Sent { sent, failed } => Event::Knocked { sent, failed },
                 },
                 Some(done) = asking.join_next() => match done {
-                    Ok((question, outcome, cost)) => {
+                    Ok((question, outcome, mut cost)) => {
+                        if let Some(transcripts) = &mut self.transcripts {
+                            transcripts.add(question.endpoint, std::mem::take(&mut cost.exchanges), Timestamp::now());
+                        }
                         count(self.report, &question, &outcome, cost);
                         Event::Answered(Box::new((question, outcome)))
                     }
@@ -233,6 +243,10 @@ impl Running<'_> {
                 }
             }
             Effect::Found(found) => {
+                if let (Some(transcripts), Some(first)) = (&mut self.transcripts, found.first()) {
+                    transcripts.write(first.place.endpoint);
+                    (self.report.transcripts, self.report.transcripts_lost) = (u64::from(transcripts.written), transcripts.lost);
+                }
                 for evidence in found {
                     match self.out.send(evidence).await {
                         Ok(()) => self.report.evidence += 1,

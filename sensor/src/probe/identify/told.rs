@@ -20,10 +20,10 @@ impl Interrogation {
                 out.push(Evidence::new(place, Witness::Probe, sign.mark, at).detail(&sign.detail).facts(sign.facts.clone()));
             }
         }
-        if let (Some(tls), Some(first)) = (&self.certificate, out.first().map(|e| e.place.clone())) {
-            out.push(certificate(tls, first, at));
-        } else if let (Some(tls), true) = (&self.certificate, out.is_empty() && self.hint.nominated) {
-            out.push(certificate(tls, self.place(self.known_path()), at));
+        let first = out.first().map(|e| e.place.clone());
+        if let Some(place) = first.or_else(|| self.hint.nominated.then(|| self.place(self.known_path()))) {
+            out.extend(self.certificate.as_ref().map(|tls| certificate(tls, place.clone(), at)));
+            out.extend(self.posture(&place, at));
         }
         let silent_here = self.absent || (self.reached && out.is_empty());
         if self.hint.nominated && silent_here {
@@ -75,4 +75,9 @@ fn certificate(tls: &TlsFacts, place: Place, at: Timestamp) -> Evidence {
     let auth = tls.wants_certificate.then_some(Auth::Mtls);
     let facts = Facts { tls: Some(true), auth, ..Facts::default() };
     Evidence::new(place, Witness::Probe, "probe.context.certificate", at).detail(&detail).facts(facts)
+}
+
+/// Something beside the point of whether this is a server.
+pub(super) fn note(place: &Place, mark: &str, detail: &str, at: Timestamp) -> Evidence {
+    Evidence::new(place.clone(), Witness::Probe, mark, at).detail(detail)
 }
