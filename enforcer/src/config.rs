@@ -16,7 +16,8 @@ pub struct Config {
     /// A set for another site is refused.
     pub site: String,
     pub mode: Mode,
-    /// Where packets are judged: `output` on a host with agents, `input` on a host with servers, `forward` on a router.
+    /// Where packets are judged: `output` on a host with agents, `input` on a host with servers, `forward` on a router (and
+    /// `prerouting` on one with virtual addresses).
     pub hooks: BTreeSet<Hook>,
     /// Base64 Ed25519 public keys (32 bytes) that may sign decision sets. Empty: nothing can be applied.
     pub trusted_keys: Vec<String>,
@@ -74,6 +75,8 @@ pub enum Hook {
     Output,
     Input,
     Forward,
+    /// Beside `forward`, on a router that translates destinations: virtual addresses are judged as clients know them.
+    Prerouting,
 }
 
 impl Hook {
@@ -82,6 +85,7 @@ impl Hook {
             Hook::Output => "output",
             Hook::Input => "input",
             Hook::Forward => "forward",
+            Hook::Prerouting => "prerouting",
         }
     }
 }

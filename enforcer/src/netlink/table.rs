@@ -87,6 +87,7 @@ fn chain(a: Attributes<'_>) -> String {
     let name = a.text(3);
     let hook = a.get(4).map(Attributes).map(|hook| {
         let place = match hook.number32(1) {
+            Some(0) => "prerouting",
             Some(1) => "input",
             Some(2) => "forward",
             Some(3) => "output",

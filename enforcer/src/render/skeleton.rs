@@ -9,7 +9,18 @@ use std::collections::BTreeSet;
 /// Before the filter hooks of most others (0), after destination NAT: what is matched is where the packet really goes.
 const PRIORITY: i32 = -10;
 
-const HOOKS: [Hook; 3] = [Hook::Output, Hook::Input, Hook::Forward];
+/// After connection tracking (-200), before destination NAT (-100).
+const UNTRANSLATED: i32 = -110;
+
+const PORTLESS: &str = "meta l4proto != tcp meta l4proto != udp meta l4proto != udplite meta l4proto != sctp meta l4proto != dccp accept";
+
+/// Where the kernel calls us: hook, priority, rules. None asks connection tracking, which would begin where it was not.
+const BASES: [(Hook, &str, i32, &[&str]); 4] = [
+    (Hook::Output, "output", PRIORITY, &["jump judge"]),
+    (Hook::Input, "input", PRIORITY, &["jump judge"]),
+    (Hook::Forward, "forward", PRIORITY, &["jump judge"]),
+    (Hook::Prerouting, "prerouting", UNTRANSLATED, &[PORTLESS, "goto aimed"]),
+];
 
 const SETS: [&str; 12] = [
     "set {t} agents4 { type ipv4_addr; flags interval, timeout; }",
@@ -29,7 +40,7 @@ const SETS: [&str; 12] = [
 ];
 
 /// Chains that packets are sent to, and their rules in order.
-const CHAINS: [(&str, &[&str]); 5] = [
+const CHAINS: [(&str, &[&str]); 6] = [
     (
         "shadow",
         &["counter name shadowed", "limit rate 10/second burst 20 packets log prefix \"gnomon-shadow \" group 5 snaplen 128", "accept"],
@@ -69,17 +80,21 @@ const CHAINS: [(&str, &[&str]); 5] = [
             "ip6 daddr @agents6 ip6 saddr != @never6 ip6 saddr . th sport != @open6 ip6 saddr . th sport vmap @blk6",
         ],
     ),
+    // Before a router translates destinations: a virtual address is what a client aims at. Real ones are judged here as well, and
+    // answers where they have their real source, in `judge`.
+    (
+        "aimed",
+        &[
+            "tcp flags & rst == rst accept",
+            "ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport vmap @blk4",
+            "ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport vmap @blk6",
+        ],
+    ),
     (
         "judge",
-        // What has no ports has something else where ports would be. No set in braces: its name would change with each repair, and the
-        // rule with it.
-        &[
-            "meta l4proto tcp goto ports",
-            "meta l4proto udp goto ports",
-            "meta l4proto udplite goto ports",
-            "meta l4proto sctp goto ports",
-            "meta l4proto dccp goto ports",
-        ],
+        // What has no ports has something else where ports would be. One rule each, since adding an element seems to cost the
+        // kernel a walk of its map for each rule that leads there; and no set in braces: its name would change with each repair, and the rule with it.
+        &[PORTLESS, "goto ports"],
     ),
 ];
 
@@ -94,12 +109,11 @@ pub fn text(hooks: &BTreeSet<Hook>) -> String {
         lines.push(format!("flush chain {TABLE} {chain}"));
         lines.extend(rules.iter().map(|rule| format!("add rule {TABLE} {chain} {rule}")));
     }
-    for hook in HOOKS {
-        let name = hook.as_str();
-        if hooks.contains(&hook) {
-            lines.push(format!("add chain {TABLE} on_{name} {{ type filter hook {name} priority {PRIORITY}; policy accept; }}"));
+    for (role, name, priority, rules) in BASES {
+        if hooks.contains(&role) {
+            lines.push(format!("add chain {TABLE} on_{name} {{ type filter hook {name} priority {priority}; policy accept; }}"));
             lines.push(format!("flush chain {TABLE} on_{name}"));
-            lines.push(format!("add rule {TABLE} on_{name} jump judge"));
+            lines.extend(rules.iter().map(|rule| format!("add rule {TABLE} on_{name} {rule}")));
         } else {
             // Left by a time when this point had another role.
             lines.push(format!("add chain {TABLE} on_{name}"));
@@ -119,10 +133,9 @@ pub fn is_whole(present: &Present, hooks: &BTreeSet<Hook>) -> bool {
         expected.push(format!("chain {chain}"));
         expected.extend(rules.iter().map(|_| format!("rule {chain}")));
     }
-    for hook in HOOKS.into_iter().filter(|h| hooks.contains(h)) {
-        let name = hook.as_str();
-        expected.push(format!("chain on_{name} {name} {PRIORITY} accept"));
-        expected.push(format!("rule on_{name}"));
+    for (_, name, priority, rules) in BASES.into_iter().filter(|(role, ..)| hooks.contains(role)) {
+        expected.push(format!("chain on_{name} {name} {priority} accept"));
+        expected.extend(rules.iter().map(|_| format!("rule on_{name}")));
     }
     let mut found: Vec<String> = present.skeleton.lines().map(heading).collect();
     expected.sort();

@@ -81,13 +81,15 @@ fn the_first_transaction_is_the_whole_table() {
         add rule inet gnomon ports ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport vmap @blk6
         add rule inet gnomon ports ip daddr @agents4 ip saddr != @never4 ip saddr . th sport != @open4 ip saddr . th sport vmap @blk4
         add rule inet gnomon ports ip6 daddr @agents6 ip6 saddr != @never6 ip6 saddr . th sport != @open6 ip6 saddr . th sport vmap @blk6
+        add chain inet gnomon aimed
+        flush chain inet gnomon aimed
+        add rule inet gnomon aimed tcp flags & rst == rst accept
+        add rule inet gnomon aimed ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport vmap @blk4
+        add rule inet gnomon aimed ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport vmap @blk6
         add chain inet gnomon judge
         flush chain inet gnomon judge
-        add rule inet gnomon judge meta l4proto tcp goto ports
-        add rule inet gnomon judge meta l4proto udp goto ports
-        add rule inet gnomon judge meta l4proto udplite goto ports
-        add rule inet gnomon judge meta l4proto sctp goto ports
-        add rule inet gnomon judge meta l4proto dccp goto ports
+        add rule inet gnomon judge meta l4proto != tcp meta l4proto != udp meta l4proto != udplite meta l4proto != sctp meta l4proto != dccp accept
+        add rule inet gnomon judge goto ports
         add chain inet gnomon on_output { type filter hook output priority -10; policy accept; }
         flush chain inet gnomon on_output
         add rule inet gnomon on_output jump judge
@@ -97,6 +99,9 @@ fn the_first_transaction_is_the_whole_table() {
         add chain inet gnomon on_forward
         flush chain inet gnomon on_forward
         delete chain inet gnomon on_forward
+        add chain inet gnomon on_prerouting
+        flush chain inet gnomon on_prerouting
+        delete chain inet gnomon on_prerouting
         flush set inet gnomon never4
         add element inet gnomon never4 { 127.0.0.0/8 }
         flush set inet gnomon never6

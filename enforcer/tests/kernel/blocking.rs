@@ -64,7 +64,7 @@ fn blocks_at(role: &str) {
 }
 
 #[test]
-fn a_router_cuts_what_is_open_refuses_what_is_new_and_lets_go_by_itself() {
+fn fault_24_a_router_cuts_what_is_open_refuses_what_is_new_and_lets_go_by_itself() {
     blocks_at("router");
 }
 
@@ -133,7 +133,7 @@ fn what_netlink_reads_is_what_nft_lists() {
 
 /// The last line: even an element that slipped past planner and checker cannot cut what is protected.
 #[test]
-fn the_kernel_itself_keeps_what_is_protected() {
+fn fault_27_the_kernel_itself_keeps_what_is_protected() {
     let Some(lab) = lab() else { return };
     let _ends = serve(&lab);
     let [v4, v6] = crate::lab::INNOCENT;

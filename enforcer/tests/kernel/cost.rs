@@ -228,12 +228,14 @@ fn cost_to_others() {
         Command::new("ip").args(["netns", "exec", &lab.ns("server"), "iperf3", "-s", "-p", "5201"]).stdout(Stdio::null()).spawn().unwrap();
     let to = crate::talk::addresses()[2];
     crate::talk::within(Duration::from_secs(5), || connect(&lab, SocketAddr::new(to.ip(), 5201)).is_ok());
+    let hooks = lab.data.path().join("hooks.nft");
     let mut got: [Vec<(f64, f64)>; 2] = Default::default();
     for turn in 0..8 {
         let with = turn % 2 == 1;
         // Without: no hook of ours, so no packet meets the table.
         if with {
-            lab.nft("router", "'add chain inet gnomon on_forward { type filter hook forward priority -10; policy accept; }; add rule inet gnomon on_forward jump judge'");
+            std::fs::write(&hooks, enforcer::render::skeleton::text(&[enforcer::Hook::Forward].into())).unwrap();
+            lab.nft("router", &format!("-f {}", hooks.display()));
         } else {
             lab.nft("router", "'flush chain inet gnomon on_forward; delete chain inet gnomon on_forward'");
         }

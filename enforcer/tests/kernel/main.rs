@@ -4,7 +4,9 @@
 
 mod blocking;
 mod cost;
+mod faults;
 mod lab;
+mod paths;
 mod reload;
 mod talk;
 mod upkeep;

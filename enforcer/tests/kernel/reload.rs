@@ -54,7 +54,7 @@ fn flow(lab: &crate::lab::Lab, to: &str, answered: bool, stop: &Arc<AtomicBool>)
 }
 
 #[test]
-fn a_hundred_updates_leak_nothing_and_hurt_nobody() {
+fn fault_23_a_hundred_updates_leak_nothing_and_hurt_nobody() {
     let Some(lab) = lab() else { return };
     let mut set = blocking(1, 600);
     set.decisions.extend((0..2000).map(|n| decision(&format!("10.204.{}.{}", n / 250, n % 250), PORT, Action::Block)));

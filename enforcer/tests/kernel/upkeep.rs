@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// The loop in the router's namespace.
-struct Running {
+pub struct Running {
     sets: watch::Sender<Option<Arc<Signed>>>,
     reports: mpsc::Receiver<Applied>,
     shutdown: CancellationToken,
@@ -30,7 +30,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(lab: &Lab, config: enforcer::Config) -> Running {
+    pub fn start(lab: &Lab, config: enforcer::Config) -> Running {
         let (sets, arriving) = watch::channel(None);
         let (say, reports) = mpsc::channel(64);
         let shutdown = CancellationToken::new();
@@ -42,12 +42,12 @@ impl Running {
         Running { sets, reports, shutdown, thread: Some(thread) }
     }
 
-    fn send(&self, signed: Signed) {
+    pub fn send(&self, signed: Signed) {
         self.sets.send_replace(Some(Arc::new(signed)));
     }
 
     /// The next report; every word of it is awaited, none is slept for.
-    fn report(&mut self) -> Applied {
+    pub fn report(&mut self) -> Applied {
         let begin = std::time::Instant::now();
         loop {
             match self.reports.try_recv() {
@@ -58,18 +58,18 @@ impl Running {
         }
     }
 
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         self.shutdown.cancel();
         self.thread.take().unwrap().join().unwrap().unwrap();
     }
 }
 
-fn is_blocked(lab: &Lab) -> bool {
+pub fn is_blocked(lab: &Lab) -> bool {
     shadow().into_iter().all(|to| connect(lab, to).is_err())
 }
 
 #[test]
-fn drift_is_mended_within_a_second_and_a_fight_is_given_up() {
+fn fault_16_17_drift_is_mended_within_a_second_and_a_fight_is_given_up() {
     let Some(lab) = lab() else { return };
     let _ends = serve(&lab);
     let mut running = Running::start(&lab, lab.config("router"));
@@ -156,7 +156,7 @@ fn leases_are_kept_up_while_the_loop_lives_and_lapse_when_it_ends() {
 }
 
 #[test]
-fn a_refused_set_leaves_the_last_good_one() {
+fn fault_28_29_a_refused_set_leaves_the_last_good_one() {
     let Some(lab) = lab() else { return };
     let _ends = serve(&lab);
     let mut running = Running::start(&lab, lab.config("router"));
@@ -194,7 +194,7 @@ fn a_refused_set_leaves_the_last_good_one() {
 }
 
 #[test]
-fn too_many_new_blocks_are_held_back_set_after_set_while_lifts_are_done() {
+fn fault_30_too_many_new_blocks_are_held_back_set_after_set_while_lifts_are_done() {
     let Some(lab) = lab() else { return };
     let _ends = serve(&lab);
     let mut config = lab.config("router");
@@ -246,7 +246,7 @@ fn dry_run_changes_nothing() {
 }
 
 #[test]
-fn an_unconfirmed_trial_lapses_to_what_was_before_with_nobody_there() {
+fn fault_02_an_unconfirmed_trial_lapses_to_what_was_before_with_nobody_there() {
     let Some(lab) = lab() else { return };
     let _ends = serve(&lab);
     let mut first = empty(1, 60);
@@ -361,7 +361,7 @@ fn process(lab: &Lab, config: &enforcer::Config) -> Process {
 }
 
 #[test]
-fn killed_with_blocks_in_force_they_hold_a_restart_takes_them_over_and_without_one_they_lapse() {
+fn fault_01_killed_with_blocks_in_force_they_hold_a_restart_takes_them_over_and_without_one_they_lapse() {
     let Some(lab) = lab() else { return };
     let _ends = serve(&lab);
     let file = lab.data.path().join("set.json");
@@ -411,7 +411,7 @@ fn removal_leaves_the_ruleset_as_it_was_found() {
 }
 
 #[test]
-fn without_nft_it_says_so_and_catches_up_when_it_is_there() {
+fn fault_13_without_nft_it_says_so_and_catches_up_when_it_is_there() {
     let Some(lab) = lab() else { return };
     let _ends = serve(&lab);
     let nft = lab.data.path().join("nft");
