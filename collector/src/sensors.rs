@@ -85,7 +85,7 @@ impl Sensor {
     pub(crate) fn may_say(&self, said: &Said) -> bool {
         match (self.role, said) {
             _ if self.enrolled.is_none() => true,
-            (Role::Sensor, Said::Evidence(_) | Said::Coverage(_) | Said::Gap { .. }) => true,
+            (Role::Sensor, Said::Evidence(_) | Said::Coverage(_) | Said::Probed(_) | Said::Gap { .. }) => true,
             (Role::Enforcer, Said::Applied(_)) => true,
             (Role::Sensor | Role::Enforcer | Role::Gateway, _) => false,
         }

@@ -54,6 +54,7 @@ impl Config {
     pub fn sensor_at(&self, data: &Path) -> sensor::Config {
         let mut config = self.sensor.clone();
         config.uplink.spool.get_or_insert_with(|| data.join("spool"));
+        config.probe.memory.get_or_insert_with(|| data.join("probe.memory"));
         config.probe.scan.stop_file.get_or_insert_with(|| crate::scan::halt::file(data));
         config
     }

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 Examples:
   sudo gnomon up                              all of it
   gnomon up                                   what runs without privileges; it says what is off and why
-  sudo gnomon up --probe 10.0.0.0/24          also ask these addresses, once an hour
+  sudo gnomon up --probe 10.0.0.0/24          also ask these addresses: now, then weekly
   gnomon up --config gnomon.toml --data ./state
 
 The first Ctrl-C ends it and loses nothing, the second ends it at once.

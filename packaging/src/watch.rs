@@ -75,7 +75,7 @@ async fn live(options: &Options, tally: &mut Tally, json: bool) -> Result<(), Fa
                 seen.retain(|c| c.interface != now.interface);
                 seen.push(now);
             }
-            Said::Applied(_) | Said::Gap { .. } => {}
+            Said::Applied(_) | Said::Probed(_) | Said::Gap { .. } => {}
         }
     }
     seen.iter().for_each(remark);

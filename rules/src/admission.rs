@@ -77,9 +77,10 @@ pub fn step(case: &Case, now: Timestamp, c: &Circumstances<'_>) -> (Case, Vec<Ef
     (next.case, next.effects)
 }
 
-/// Not seen for long enough, or for a while after a probe found nothing: a restart is not a departure.
+/// Not seen for long enough, or for a while after a probe found nothing: a restart is not a departure, nor is silence that a
+/// block may have made.
 fn is_gone(case: &Case, c: &Circumstances<'_>) -> bool {
-    case.unseen >= c.policy.gone_after || (c.missed && case.unseen >= c.policy.gone_confirmed_after)
+    (case.unseen >= c.policy.gone_after && !case.hushed) || (c.missed && case.unseen >= c.policy.gone_confirmed_after)
 }
 
 /// Why a due finding must not be blocked now.
@@ -246,6 +247,7 @@ impl Step {
         } else if self.case.rung == Rung::Due && c.hold.is_none() {
             self.move_to(Rung::Blocked, "due, corroborated, and the site is in hard mode");
             self.case.blocked_at = Some(now);
+            self.case.hushed = true;
             self.effects.push(Effect::Tell { to: self.audience, message: Message::Blocked, deadline: Some(deadline) });
         }
         self.note(why_not.or(c.hold.filter(|_| self.case.rung == Rung::Due)));

@@ -117,6 +117,17 @@ pub struct Implementation {
     pub version: Option<String>,
 }
 
+impl Implementation {
+    /// What our own probes call themselves.
+    pub const PROBE: &'static str = "gnomon-probe";
+
+    /// Whether it calls itself our probe. Anybody can, so only this follows from it: it is no client that a block would break, and
+    /// asks for no second look. What a server answers to it counts like any answer.
+    pub fn is_probe(&self) -> bool {
+        self.name == Implementation::PROBE
+    }
+}
+
 /// Somebody who talks to a server: whom a block would break.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Client {

@@ -27,6 +27,8 @@ pub enum Said {
     Coverage(Coverage),
     /// An enforcer's word on a decision set.
     Applied(Applied),
+    /// A probe began or ended: the account of everything it sent.
+    Probed(Box<Account>),
     /// The spool dropped these; the numbers are gone for good.
     Gap {
         from_seq: u64,
@@ -83,6 +85,55 @@ impl Coverage {
         }
         let lost = self.lost.iter().map(|(why, n)| (why.clone(), n.saturating_sub(earlier.lost.get(why).copied().unwrap_or(0))));
         Coverage { frames: self.frames.saturating_sub(earlier.frames), lost: lost.collect(), ..self.clone() }
+    }
+}
+
+/// What a probe was told to do, and what it sent, to the last packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// `sweep`, `recheck`.
+    pub what: String,
+    /// Who made it happen: a schedule, a person.
+    pub by: String,
+    pub phase: Phase,
+    /// As they were named, at most [`Account::MAX_TARGETS`].
+    pub targets: Vec<String>,
+    pub endpoints: u64,
+    /// SYNs of the port stage; connections opened; requests written.
+    pub packets: u64,
+    pub connections: u64,
+    pub requests: u64,
+    pub bytes_sent: u64,
+    /// Sessions that servers opened for it, and that it ended.
+    pub sessions_minted: u64,
+    pub sessions_ended: u64,
+    pub elapsed_ms: u64,
+}
+
+impl Account {
+    pub const MAX_TARGETS: usize = 64;
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    #[default]
+    Began,
+    Ended,
+    /// Before its end, by a person or a shutdown.
+    Stopped,
+    /// It did not begin.
+    Refused,
+}
+
+impl Phase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Began => "began",
+            Phase::Ended => "ended",
+            Phase::Stopped => "stopped",
+            Phase::Refused => "refused",
+        }
     }
 }
 

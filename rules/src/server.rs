@@ -39,6 +39,13 @@ pub struct Caller {
     pub last: Timestamp,
 }
 
+impl Caller {
+    /// Never called itself anything but our probe: see [`Implementation::is_probe`].
+    pub fn is_probe(&self) -> bool {
+        self.software.as_ref().is_some_and(Implementation::is_probe)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     pub site: String,
@@ -201,7 +208,8 @@ impl Server {
                 caller.names.extend(names.iter().take(room).cloned());
                 caller.first = caller.first.min(at);
                 caller.last = caller.last.max(at);
-                if let Some(software) = software {
+                // Who was once something else stays a client, whatever name it takes on.
+                if let Some(software) = software.filter(|s| !s.is_probe() || caller.software.as_ref().is_none_or(|c| c.is_probe())) {
                     caller.software = Some(software.clone());
                 }
             }

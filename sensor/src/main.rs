@@ -40,6 +40,7 @@ fn start(data: PathBuf, config: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
         Enrolled::load(&data)?.ok_or_else(|| format!("{} holds no identity: enrol with `gnomon sensor` first", data.display()))?;
     config.name.clone_from(&enrolled.sensor);
     config.uplink.spool.get_or_insert_with(|| data.join("spool"));
+    config.probe.memory.get_or_insert_with(|| data.join("probe.memory"));
     config.probe.scan.stop_file.get_or_insert_with(|| data.join("probe.stop"));
     let uplink = Uplink::Https(Box::new(HttpsUplink::new(&enrolled)?));
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {

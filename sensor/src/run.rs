@@ -38,7 +38,7 @@ pub async fn run(config: Config, uplink: Uplink, shutdown: CancellationToken) ->
     } else {
         // What the others say passes by the probe, which asks at once where they point.
         let (tell, all) = mpsc::channel(WAITING);
-        witnesses.spawn(probe::run(config.probe, said, tell, shutdown.clone()));
+        witnesses.spawn(probe::run(config.name.clone(), config.probe, said, tell, shutdown.clone()));
         all
     };
     drop(voice);

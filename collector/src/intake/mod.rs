@@ -16,7 +16,7 @@ use crate::{
     store::{Outcome, Turn, Unavailable, rows},
 };
 use rules::{
-    observation::{Applied, Observation, Said},
+    observation::{Applied, Observation, Phase, Said},
     printable::printable,
     wire::v1::{Ack, Batch, Record},
 };
@@ -201,6 +201,19 @@ fn take_record(turn: &mut Turn<'_>, name: &str, sensor: &mut Sensor, record: &Re
             }
         }
         Said::Applied(applied) => report_applied(turn, name, sensor, applied)?,
+        Said::Probed(account) => {
+            let a = &*account;
+            let targets = a.targets.join(" ");
+            let why = match a.phase {
+                Phase::Began | Phase::Refused => format!("{} by {} of {targets}", a.what, a.by),
+                Phase::Ended | Phase::Stopped => format!(
+                    "{} by {} of {targets}: {} packets, {} connections, {} requests; {} sessions opened, {} ended",
+                    a.what, a.by, a.packets, a.connections, a.requests, a.sessions_minted, a.sessions_ended
+                ),
+            };
+            let detail = serde_json::to_value(a).unwrap_or_default();
+            journal::write(turn, &format!("sensor:{name}"), &format!("probe-{}", a.phase.as_str()), name, &why, detail)?;
+        }
         Said::Gap { from_seq, to_seq, reason } => {
             let lost = to_seq.saturating_sub(from_seq).saturating_add(1);
             sensor.gaps = sensor.gaps.saturating_add(lost);

@@ -93,6 +93,10 @@ pub struct Case {
     /// Reminders already sent, by how long before the block they were to go out.
     pub reminded: Vec<Period>,
     pub blocked_at: Option<Timestamp>,
+    /// Blocked, and not seen since the block was taken back: it may be silent because of it, so that its silence alone is no
+    /// departure; a probe must miss it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hushed: bool,
     pub closed: Option<Closure>,
     pub closed_at: Option<Timestamp>,
     pub exemption: Option<Exemption>,
@@ -136,6 +140,7 @@ impl Case {
             why_not: None,
             reminded: Vec::new(),
             blocked_at: None,
+            hushed: false,
             closed: None,
             closed_at: None,
             exemption: None,
@@ -234,6 +239,7 @@ impl Case {
         } else {
             self.seen = sightings;
             self.unseen = Period::default();
+            self.hushed &= self.rung == Rung::Blocked;
         }
     }
 }

@@ -62,7 +62,7 @@ pub fn blast_radius<'a>(
 
 fn callers(servers: &[&Server], since: Timestamp) -> Vec<Caller> {
     let mut latest: BTreeMap<IpAddr, Caller> = BTreeMap::new();
-    for (address, seen) in servers.iter().flat_map(|s| &s.clients).filter(|(_, c)| c.last >= since) {
+    for (address, seen) in servers.iter().flat_map(|s| &s.clients).filter(|(_, c)| c.last >= since && !c.is_probe()) {
         let caller = Caller { address: *address, software: seen.software.clone(), last: seen.last };
         let known = latest.entry(*address).or_insert_with(|| caller.clone());
         if known.last < caller.last {

@@ -81,3 +81,16 @@ fn the_most_believable_owner_answers() {
     let s = server(&[owner("dev1.corp", ReverseDns), owner("eve", ProcessUser)]);
     assert_eq!(s.owner().map(|o| o.name.as_str()), Some("eve"));
 }
+
+#[test]
+fn who_calls_itself_our_probe_is_no_client_until_it_is_called_something_else() {
+    let heard = |name: &str, day| {
+        let software = Some(crate::evidence::Implementation { name: name.into(), version: None });
+        let client = Some(crate::evidence::Client { address: "10.0.9.2".parse().unwrap(), software });
+        evidence(ANSWER, day).facts(Facts { client, ..Facts::default() })
+    };
+    let clients = |heard: &[Evidence]| crate::wire::v1::ServerReport::new(&server(heard), &Pack::shipped()).clients.len();
+    let (probe, other, again) = (heard("gnomon-probe", 1), heard("claude-code", 2), heard("gnomon-probe", 3));
+    assert_eq!(clients(std::slice::from_ref(&probe)), 0);
+    assert_eq!(clients(&[probe, other, again]), 1);
+}

@@ -16,14 +16,18 @@ use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// From the end of one scan to the start of the next.
+    /// From one sweep of the targets to the next, and up to an eighth longer.
     pub every: Period,
+    /// Known servers are asked again so often, each by the question it answered.
+    pub recheck: Period,
+    /// Where known servers and the time of the last sweep are kept over restarts.
+    pub memory: Option<PathBuf>,
     pub scan: ScanConfig,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { every: Period::seconds(3600), scan: ScanConfig::default() }
+        Config { every: Period::days(7), recheck: Period::seconds(3600), memory: None, scan: ScanConfig::default() }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 use ipnet::IpNet;
 use rules::{
     endpoint::Endpoint,
-    evidence::{Evidence, Witness},
+    evidence::{Evidence, Implementation, Witness},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -22,6 +22,8 @@ const AGAIN: Duration = Duration::from_secs(3600);
 const MAX_WAITING: usize = 256;
 const MAX_KNOWN: usize = 4096;
 const MAX_PATHS: usize = 8;
+/// A known server that was missed so often in a row is forgotten.
+const MAX_MISSES: u8 = 72;
 
 /// Addresses that were named by the operator, less those excluded. Names are not resolved here: they allow nothing.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,10 @@ pub(super) struct Nominations {
     waiting: VecDeque<(Endpoint, Hint)>,
     /// Where a server is or was, and how to ask for it.
     known: BTreeMap<Endpoint, Hint>,
+    /// How often in a row a probe found nothing there.
+    misses: BTreeMap<Endpoint, u8>,
+    /// Known ones whose turn it is to be asked again.
+    due: VecDeque<Endpoint>,
     /// Nominations and places that did not fit.
     pub(super) lost: u64,
 }
@@ -62,15 +68,32 @@ impl Nominations {
             exclude: config.exclude.clone(),
             exclude_ports: config.exclude_ports.clone(),
         };
-        Nominations { allowed, asked: BTreeMap::new(), waiting: VecDeque::new(), known: BTreeMap::new(), lost: 0 }
+        Nominations {
+            allowed,
+            asked: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            known: BTreeMap::new(),
+            misses: BTreeMap::new(),
+            due: VecDeque::new(),
+            lost: 0,
+        }
     }
 
     /// Somebody said something about a place.
     pub(super) fn hear(&mut self, evidence: &Evidence, now: Instant) {
         let place = &evidence.place;
-        if !self.allowed.contains(place.endpoint) || evidence.mark == "probe.context.gone" {
+        // Another process or sensor of ours asked there: its business. What is answered to it is everybody's.
+        let probe = evidence.facts.client.as_ref().and_then(|c| c.software.as_ref()).is_some_and(Implementation::is_probe);
+        if probe && evidence.mark.starts_with("wire.client.") {
             return;
         }
+        if !self.allowed.contains(place.endpoint) {
+            return;
+        }
+        if evidence.mark == "probe.context.gone" {
+            return self.miss(place.endpoint);
+        }
+        self.misses.remove(&place.endpoint);
         let path = place.path.as_deref().and_then(safe_target);
         self.remember(place.endpoint, path.as_deref(), evidence);
         if evidence.witness == Witness::Probe {
@@ -106,9 +129,48 @@ impl Nominations {
         hint.tls = evidence.facts.tls.or(hint.tls);
     }
 
-    /// The next endpoint to ask.
+    /// A server that is gone is asked for some time yet: it may be back tomorrow.
+    fn miss(&mut self, endpoint: Endpoint) {
+        if !self.known.contains_key(&endpoint) {
+            return;
+        }
+        let misses = self.misses.entry(endpoint).or_default();
+        *misses = misses.saturating_add(1);
+        if *misses >= MAX_MISSES {
+            self.misses.remove(&endpoint);
+            self.known.remove(&endpoint);
+        }
+    }
+
+    /// The next endpoint to ask: nominated ones first, then known ones whose turn it is.
     pub(super) fn next(&mut self) -> Option<(Endpoint, Hint)> {
-        self.waiting.pop_front()
+        if let Some(nominated) = self.waiting.pop_front() {
+            return Some(nominated);
+        }
+        loop {
+            let endpoint = self.due.pop_front()?;
+            if let Some(hint) = self.known.get(&endpoint) {
+                return Some((endpoint, hint.clone()));
+            }
+        }
+    }
+
+    /// Every known server is to be asked again, unless the last turn is not over.
+    pub(super) fn recheck(&mut self) {
+        if self.due.is_empty() {
+            self.due = self.known.keys().copied().collect();
+        }
+    }
+
+    /// What was known when this sensor last ran, as far as it may still be asked.
+    pub(super) fn recall(&mut self, hints: &[TargetHint]) {
+        for hint in hints.iter().take(MAX_KNOWN) {
+            let endpoint = hint.address.parse().ok().zip(hint.port).map(|(address, port)| Endpoint::new(address, port));
+            if let Some(endpoint) = endpoint.filter(|e| self.allowed.contains(*e)) {
+                let paths = hint.paths.iter().filter_map(|p| safe_target(p)).take(MAX_PATHS).collect();
+                self.known.insert(endpoint, Hint { paths, ..hint.hint() });
+            }
+        }
     }
 
     /// What the next sweep should know: a known server that does not answer there any more is then said to be gone.
@@ -161,6 +223,35 @@ mod tests {
         n.hear(&heard("10.0.0.5:3001", "/mcp", Witness::Probe), Instant::now());
         assert!(n.next().is_none());
         assert_eq!(n.hints().iter().map(|h| (h.port, h.paths.len())).collect::<Vec<_>>(), [(Some(3001), 1)]);
+    }
+
+    #[test]
+    fn another_probe_starts_nothing_and_what_it_is_answered_does() {
+        let mut n = nominations();
+        let mut evidence = heard("10.0.0.5:6274", "/mcp", Witness::Wire);
+        let software = Some(Implementation { name: Implementation::PROBE.into(), version: None });
+        evidence.facts.client = Some(rules::evidence::Client { address: "10.0.0.77".parse().unwrap(), software });
+        n.hear(&Evidence { mark: "wire.client.initialize".into(), ..evidence.clone() }, Instant::now());
+        assert!(n.next().is_none() && n.hints().is_empty());
+        n.hear(&evidence, Instant::now());
+        assert!(n.next().is_some());
+    }
+
+    #[test]
+    fn known_servers_are_asked_again_and_over_a_restart_and_forgotten_when_they_stay_away() {
+        let mut n = nominations();
+        n.hear(&heard("10.0.0.5:3001", "/mcp", Witness::Probe), Instant::now());
+        let mut later = nominations();
+        later.recall(&n.hints());
+        later.recall(&[TargetHint { address: "10.0.1.5".into(), port: Some(80), ..TargetHint::default() }]);
+        let gone = Evidence { mark: "probe.context.gone".into(), ..heard("10.0.0.5:3001", "/mcp", Witness::Probe) };
+        for _ in 0..MAX_MISSES {
+            later.recheck();
+            assert_eq!(std::iter::from_fn(|| later.next()).map(|(e, h)| (e.port, h.paths.len())).collect::<Vec<_>>(), [(3001, 1)]);
+            later.hear(&gone, Instant::now());
+        }
+        later.recheck();
+        assert!(later.next().is_none());
     }
 
     #[test]

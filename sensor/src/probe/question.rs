@@ -60,7 +60,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub const NAME: &'static str = "gnomon-probe";
+    pub const NAME: &'static str = rules::evidence::Implementation::PROBE;
     pub const VERSION: &'static str = env!("CARGO_PKG_VERSION");
 
     pub fn user_agent(&self) -> String {

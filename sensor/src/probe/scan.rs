@@ -125,22 +125,38 @@ fn at_least_ms(config: &ScanConfig, space: &Space) -> u64 {
 
 /// Asks one endpoint: to confirm a passive nomination, to check a known server again, or that it is gone.
 pub async fn probe_one(target: Endpoint, hint: Hint, config: &ScanConfig) -> Vec<Evidence> {
-    probe_one_with(target, hint, config, Arc::default()).await
+    probe_one_with(target, hint, config, Arc::default()).await.0
 }
 
-pub(super) async fn probe_one_with(target: Endpoint, hint: Hint, config: &ScanConfig, echoes: Arc<Echoes>) -> Vec<Evidence> {
+pub(super) async fn probe_one_with(target: Endpoint, hint: Hint, config: &ScanConfig, echoes: Arc<Echoes>) -> (Vec<Evidence>, Spent) {
     let dialer = dialer(config, echoes);
+    let mut spent = Spent::default();
     if stopped_by_file(config).is_err() {
-        return Vec::new();
+        return (Vec::new(), spent);
     }
     let mut interrogation = Interrogation::new(target, hint, config.manner(), config.seed.unwrap_or_else(fresh_seed));
     let pause = std::time::Duration::from_secs(1) / config.per_host_rate.max(1);
     while let Some(question) = interrogation.next_question() {
-        let (outcome, _) = dialer.ask(&question).await;
+        let (outcome, cost) = dialer.ask(&question).await;
+        spent.connections += u64::from(cost.connections);
+        spent.requests += u64::from(cost.requests);
+        spent.bytes_sent += cost.sent;
         interrogation.absorb(&question, &outcome);
         tokio::time::sleep(if interrogation.take_pause() { SECOND_LOOK_AFTER } else { pause }).await;
     }
-    interrogation.evidence(Timestamp::now())
+    let (minted, ended) = interrogation.sessions();
+    (spent.minted, spent.ended) = (u64::from(minted), u64::from(ended));
+    (interrogation.evidence(Timestamp::now()), spent)
+}
+
+/// What asking one endpoint cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    pub(super) connections: u64,
+    pub(super) requests: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) minted: u64,
+    pub(super) ended: u64,
 }
 
 fn dialer(config: &ScanConfig, echoes: Arc<Echoes>) -> Arc<Dialer> {

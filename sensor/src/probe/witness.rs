@@ -1,33 +1,55 @@
 //! The probe as a witness of the sensor: sweeps the named targets now and then, and asks at once where another witness points.
 
 use super::{
-    Config,
+    Config, ScanConfig, ScanReport,
+    agenda::{Memory, until_sweep},
     echo::Echoes,
     nominate::Nominations,
-    scan::{probe_one_with, scan_with},
+    scan::{Spent, probe_one_with, scan_with},
 };
 use rules::{
     Timestamp,
     evidence::Evidence,
-    observation::{Coverage, Said},
+    observation::{Account, Coverage, Phase, Said},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
-use tokio::{sync::mpsc, task::JoinHandle, time};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time,
+};
 use tokio_util::sync::CancellationToken;
 
-/// Passes on what the other witnesses say (`heard` to `tell`), and adds what asking brings. Ends after
-/// `shutdown` when `heard` is closed, or when nobody listens any more.
+/// After a sweep that did not happen, the next try.
+const TRY_AGAIN: Duration = Duration::from_secs(600);
+/// So often what is known is kept on disk, and what single questions cost is told.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Passes on what the other witnesses say (`heard` to `tell`), and adds what asking brings, and the account of it. Ends after
+/// `shutdown` when `heard` is closed, or when nobody listens any more. `sensor` is this sensor's name.
 pub async fn run(
+    sensor: String,
     config: Config,
     mut heard: mpsc::Receiver<(Timestamp, Said)>,
     tell: mpsc::Sender<(Timestamp, Said)>,
     shutdown: CancellationToken,
 ) {
+    let mut memory = config.memory.as_deref().map(Memory::load).unwrap_or_default();
     let mut nominations = Nominations::new(&config.scan);
+    nominations.recall(&memory.known);
     let (out, mut found) = mpsc::channel::<Evidence>(64);
-    let mut confirming: Option<JoinHandle<Vec<Evidence>>> = None;
-    let mut sweeping: Option<JoinHandle<bool>> = None;
-    let mut sweep_at = time::Instant::now();
+    let mut confirming: Option<JoinHandle<(Vec<Evidence>, Spent)>> = None;
+    let mut sweeping: Option<JoinHandle<Option<ScanReport>>> = None;
+    let mut sweep_at = time::Instant::now() + until_sweep(&sensor, config.every, memory.swept_at, Timestamp::now());
+    let recheck = config.recheck.0.max(Duration::from_secs(1));
+    let mut recheck_at = time::Instant::now() + recheck;
+    let mut keep = time::interval(KEEP_EVERY);
+    keep.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    let mut single = account(&config.scan, "single questions", "nominations and re-checks");
     let mut open = true;
     let echoes = Arc::<Echoes>::default();
     loop {
@@ -49,50 +71,126 @@ pub async fn run(
                 }
                 None => open = false,
             },
-            () = shutdown.cancelled(), if !open => return,
+            () = shutdown.cancelled(), if !open => break,
             Some(evidence) = found.recv() => {
                 nominations.hear(&evidence, Instant::now());
                 say.push(as_said(evidence));
             }
             confirmed = finished(&mut confirming) => {
                 confirming = None;
-                let confirmed = confirmed.unwrap_or_default();
+                let (confirmed, spent) = confirmed.unwrap_or_default();
+                add(&mut single, spent);
                 confirmed.iter().for_each(|e| nominations.hear(e, Instant::now()));
                 say.extend(confirmed.into_iter().map(as_said));
             }
             swept = finished(&mut sweeping) => {
                 sweeping = None;
-                sweep_at = time::Instant::now() + config.every.0.max(time::Duration::from_secs(1));
-                if swept != Some(true) {
+                let swept = swept.flatten();
+                say.push(account_of(&config.scan, swept.as_ref()));
+                if swept.as_ref().is_some_and(|r| !r.stopped) {
+                    memory.swept_at = Some(Timestamp::now());
+                    remember(&config, &mut memory, &nominations, true);
+                    sweep_at = time::Instant::now() + until_sweep(&sensor, config.every, memory.swept_at, Timestamp::now());
+                } else {
+                    sweep_at = time::Instant::now() + TRY_AGAIN.min(config.every.0.max(Duration::from_secs(1)));
+                }
+                if swept.is_none() {
                     say.push(failed());
                 }
             }
             () = time::sleep_until(sweep_at), if sweeping.is_none() && !shutdown.is_cancelled() => {
                 let mut sweep = config.scan.clone();
                 sweep.hints.extend(nominations.hints());
+                say.push(now(account(&config.scan, "sweep", "schedule")));
                 sweeping = Some(tokio::spawn(one_sweep(sweep, echoes.clone(), out.clone(), shutdown.clone())));
+            }
+            () = time::sleep_until(recheck_at), if !shutdown.is_cancelled() => {
+                recheck_at = time::Instant::now() + recheck;
+                nominations.recheck();
+            }
+            _ = keep.tick() => {
+                remember(&config, &mut memory, &nominations, false);
+                if single.connections > 0 {
+                    let spent = std::mem::replace(&mut single, account(&config.scan, "single questions", "nominations and re-checks"));
+                    say.push(now(Account { phase: Phase::Ended, ..spent }));
+                }
             }
         }
         for one in say {
             if tell.send(one).await.is_err() {
-                return;
+                return remember(&config, &mut memory, &nominations, false);
             }
+        }
+    }
+    remember(&config, &mut memory, &nominations, false);
+    if single.connections > 0 {
+        // When nobody listens any more, there is nobody to tell.
+        drop(tell.try_send(now(Account { phase: Phase::Stopped, ..single })));
+    }
+}
+
+/// Keeps what is known, if it is other than what is kept, or something else is news.
+fn remember(config: &Config, memory: &mut Memory, nominations: &Nominations, news: bool) {
+    let Some(path) = &config.memory else { return };
+    let known = nominations.hints();
+    if known == memory.known && !news {
+        return;
+    }
+    memory.known = known;
+    if let Err(why) = memory.keep(path) {
+        tracing::warn!(%why, path = %path.display(), "what the probe knows could not be kept");
+    }
+}
+
+/// `None`: it did not happen.
+async fn one_sweep(sweep: ScanConfig, echoes: Arc<Echoes>, out: mpsc::Sender<Evidence>, shutdown: CancellationToken) -> Option<ScanReport> {
+    match scan_with(sweep, echoes, out, watch::Sender::default(), shutdown).await {
+        Ok(report) => {
+            tracing::info!(endpoints = report.endpoints, requests = report.requests, found = report.evidence, "the sweep is over");
+            Some(report)
+        }
+        Err(why) => {
+            tracing::warn!(%why, "the scan did not happen");
+            None
         }
     }
 }
 
-/// False when it did not happen.
-async fn one_sweep(sweep: super::ScanConfig, echoes: Arc<Echoes>, out: mpsc::Sender<Evidence>, shutdown: CancellationToken) -> bool {
-    match scan_with(sweep, echoes, out, tokio::sync::watch::Sender::default(), shutdown).await {
-        Ok(report) => {
-            tracing::info!(endpoints = report.endpoints, requests = report.requests, found = report.evidence, "the sweep is over");
-            true
-        }
-        Err(why) => {
-            tracing::warn!(%why, "the scan did not happen");
-            false
-        }
-    }
+fn account(scan: &ScanConfig, what: &str, by: &str) -> Account {
+    let targets = scan.targets.iter().take(Account::MAX_TARGETS).cloned().collect();
+    Account { what: what.to_owned(), by: by.to_owned(), targets, ..Account::default() }
+}
+
+fn account_of(scan: &ScanConfig, swept: Option<&ScanReport>) -> (Timestamp, Said) {
+    let begun = account(scan, "sweep", "schedule");
+    now(match swept {
+        None => Account { phase: Phase::Refused, ..begun },
+        Some(r) => Account {
+            phase: if r.stopped { Phase::Stopped } else { Phase::Ended },
+            endpoints: r.endpoints,
+            packets: r.packets,
+            connections: r.connections,
+            requests: r.requests,
+            bytes_sent: r.bytes_sent,
+            sessions_minted: r.sessions_minted,
+            sessions_ended: r.sessions_ended,
+            elapsed_ms: r.elapsed_ms,
+            ..begun
+        },
+    })
+}
+
+fn add(sum: &mut Account, spent: Spent) {
+    sum.endpoints += 1;
+    sum.connections += spent.connections;
+    sum.requests += spent.requests;
+    sum.bytes_sent += spent.bytes_sent;
+    sum.sessions_minted += spent.minted;
+    sum.sessions_ended += spent.ended;
+}
+
+fn now(account: Account) -> (Timestamp, Said) {
+    (Timestamp::now(), Said::Probed(Box::new(account)))
 }
 
 async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Option<T> {
@@ -146,7 +244,7 @@ mod tests {
         let (wire, heard) = mpsc::channel(4);
         let (tell, mut said) = mpsc::channel(64);
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(run(Config { scan, ..Config::default() }, heard, tell, shutdown.clone()));
+        let running = tokio::spawn(run("s1".into(), Config { scan, ..Config::default() }, heard, tell, shutdown.clone()));
         let place = Place::new(format!("127.0.0.1:{port}").parse().unwrap()).with_target("/finance/tools");
         wire.send(as_said(Evidence::new(place, Witness::Wire, "wire.client.initialize", Timestamp::UNIX_EPOCH))).await.unwrap();
         let mut marks = Vec::new();

@@ -10,7 +10,7 @@ use crate::{
     Timestamp,
     endpoint::Place,
     evidence::{Evidence, Facts, Implementation, Transport, Witness},
-    observation::{Applied, Coverage, Observation, Said, Standing},
+    observation::{Account, Applied, Coverage, Observation, Said, Standing},
     printable::{is_printable, printable},
     server::Server,
 };
@@ -50,6 +50,11 @@ impl Observation {
             Said::Evidence(e) => Said::Evidence(Box::new(evidence(*e, seq, now)?)),
             Said::Coverage(c) => Said::Coverage(coverage(c)),
             Said::Applied(a) => Said::Applied(applied(a)),
+            Said::Probed(a) => {
+                let targets = a.targets.iter().take(Account::MAX_TARGETS).map(|t| printable(t, MAX_TEXT)).collect();
+                let (what, by) = (printable(&a.what, MAX_NAME), printable(&a.by, MAX_TEXT));
+                Said::Probed(Box::new(Account { what, by, targets, ..*a }))
+            }
             Said::Gap { from_seq, to_seq, .. } if from_seq > to_seq => return Err(Objection::Gap { seq, from: from_seq, to: to_seq }),
             Said::Gap { from_seq, to_seq, reason } => Said::Gap { from_seq, to_seq, reason: printable(&reason, MAX_TEXT) },
         };

@@ -39,7 +39,7 @@ pub struct ServerReport {
     /// Names its address was looked up by.
     #[serde(default)]
     pub names: Vec<String>,
-    /// Whom a block would break.
+    /// Whom a block would break; not those that call themselves our probe.
     pub clients: Vec<IpAddr>,
     pub owner: Option<Owner>,
     /// Slug of the registration that covers it; `null` also where no registry was at hand.
@@ -105,7 +105,7 @@ impl ServerReport {
             server_info: server.server_info.clone(),
             tools: server.tools.iter().cloned().collect(),
             names: server.names.iter().cloned().collect(),
-            clients: server.clients.keys().copied().collect(),
+            clients: server.clients.iter().filter(|(_, caller)| !caller.is_probe()).map(|(address, _)| *address).collect(),
             owner: server.owner().cloned(),
             registered_as: None,
             exposures: server.exposures.iter().copied().collect(),
