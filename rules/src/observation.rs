@@ -53,7 +53,7 @@ pub struct Coverage {
 impl Coverage {
     /// Losses that are counted in messages and conversations, not in frames: their frames were seen, and their heads understood as
     /// far as they go. They are reported, and make nobody blind.
-    const OF_MESSAGES: [&'static str; 14] = [
+    const OF_MESSAGES: [&'static str; 15] = [
         "answer-without-question",
         "body-too-large",
         "dns-over-https",
@@ -68,6 +68,7 @@ impl Coverage {
         "requests-unanswered",
         "undecodable-body",
         "undecodable-dns",
+        "urgent",
     ];
 
     /// Frames that came by and were not seen, or not seen whole, by reason. A reason nobody knows counts.

@@ -108,6 +108,7 @@ fn segments(mut bytes: &[u8]) {
         let server = Endpoint::new([10, 0, 0, 2].into(), 80);
         let (source, destination) = if kind & 4 == 0 { (client, server) } else { (server, client) };
         let segment = Segment {
+            urgent: false,
             source_port: source.port,
             destination_port: destination.port,
             // About to wrap.

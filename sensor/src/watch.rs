@@ -122,6 +122,7 @@ impl Watch {
             ("gap", flow.gaps),
             ("out-of-window", flow.strays),
             ("ambiguous", flow.ambiguous + self.fragments.ambiguous),
+            ("urgent", flow.urgent),
             ("fragment", self.fragments.lost),
             ("names-forgotten", self.world.names.forgotten),
             ("quic-hello", self.quic.lost),

@@ -127,6 +127,7 @@ fn tcp(bytes: Cut<'_>) -> Result<Segment<'_>, GiveUp> {
         syn: header.syn(),
         fin: header.fin(),
         rst: header.rst(),
+        urgent: header.urg() && header.urgent_pointer() > 0,
         payload: bytes.skip(header.slice().len()).ok_or(GiveUp::Truncated)?,
     })
 }

@@ -68,6 +68,8 @@ pub struct Segment<'a> {
     pub syn: bool,
     pub fin: bool,
     pub rst: bool,
+    /// Some of the payload is urgent (RFC 6093): whether its reader finds that in the stream is for the reader to choose.
+    pub urgent: bool,
     pub payload: Cut<'a>,
 }
 

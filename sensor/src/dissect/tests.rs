@@ -497,6 +497,7 @@ fn heads_and_lines_that_never_end_fill_no_more_than_their_room() {
             let payload = Cut { bytes, missing: 0 };
             let at = Moment::new(1_700_000_000, 0);
             let segment = Segment {
+                urgent: false,
                 source_port: client.port,
                 destination_port: 80,
                 sequence,

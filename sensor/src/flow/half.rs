@@ -161,9 +161,11 @@ impl Half {
         self.turn = self.turn.wrapping_add(1);
     }
 
-    /// Whether a copy of a segment that was handed on says something else.
+    /// Whether a copy of a segment that was handed on says something else. Copies that begin elsewhere, or are cut otherwise
+    /// before the digest ends, cannot be compared: the bytes themselves are gone.
     pub(super) fn contradicts(&self, sequence: u32, bytes: &[u8]) -> bool {
-        let same = |(s, length, _): &&(u32, u32, u32)| *s == sequence && *length == bytes.len() as u32;
+        let alike = |length: u32| length == bytes.len() as u32 || (length as usize).min(bytes.len()) >= COMPARED;
+        let same = |(s, length, _): &&(u32, u32, u32)| *s == sequence && alike(*length);
         !bytes.is_empty() && self.handed.iter().find(same).is_some_and(|(_, _, known)| *known != digest(bytes))
     }
 
@@ -175,9 +177,12 @@ impl Half {
     }
 }
 
+/// Bytes of a segment that are compared with a later copy.
+const COMPARED: usize = 64;
+
 /// Of the first bytes only: enough to notice, cheap enough for every segment.
 fn digest(bytes: &[u8]) -> u32 {
-    let start = bytes.get(..64).unwrap_or(bytes);
+    let start = bytes.get(..COMPARED).unwrap_or(bytes);
     start.chunks(8).fold(0x9e37_79b9, |state: u32, chunk| {
         let word = chunk.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
         let mixed = (word ^ u64::from(state)).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -31,6 +31,8 @@ pub struct Lost {
     pub strays: u64,
     /// Segments that said other bytes than an earlier copy. The first copy counts.
     pub ambiguous: u64,
+    /// Segments with urgent data, which a reader may take out of the stream.
+    pub urgent: u64,
 }
 
 const NONE: u32 = u32::MAX;
@@ -367,6 +369,10 @@ impl<C: Conversation> Flow<C> {
             self.halves.at_mut(from.other()).acknowledge(number);
         }
         let length = segment.payload.bytes.len() + segment.payload.missing;
+        if length > 0 && segment.urgent {
+            lost.urgent += 1;
+            self.conversation.get_or_insert_default().ambiguous(&self.peers, at, world);
+        }
         if length > 0 {
             self.payload(from, &Segment { sequence, ..*segment }, at, world, lost);
         }
@@ -417,9 +423,13 @@ impl<C: Conversation> Flow<C> {
             }
             Place::Stray => lost.strays += 1,
             Place::Now(skip) if ready => {
+                let differs = skip > 0 && half.contradicts(segment.sequence, bytes);
                 half.advance(bytes.len() + missing - skip);
                 if !indifferent {
                     half.remember(segment.sequence, bytes);
+                }
+                if differs {
+                    self.contradicted(at, world, lost);
                 }
                 let new = bytes.get(skip..).unwrap_or_default();
                 self.hand_on(from, new, missing, at, world, lost);

@@ -50,6 +50,7 @@ impl Wire {
             acknowledgment,
             syn: flags.contains('S'),
             fin: flags.contains('F'),
+            urgent: false,
             rst: flags.contains('R'),
             payload: Cut { bytes: payload.as_bytes(), missing: 0 },
         };
@@ -230,6 +231,7 @@ fn a_million_half_open_connections_take_no_more_room_than_few() {
     let bounds = Bounds::default();
     let (mut table, mut said) = (Table::<Scribe>::new(bounds), String::new());
     let segment = |syn| Segment {
+        urgent: false,
         source_port: 0,
         destination_port: 80,
         sequence: 7,
