@@ -31,6 +31,9 @@ pub(crate) struct Sensor {
     /// Since when its word is that not all is enforced there.
     #[serde(default)]
     pub(crate) short_since: Option<Timestamp>,
+    /// The last act of a person there that is in the journal.
+    #[serde(default)]
+    pub(crate) acts_upto: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,6 +113,7 @@ impl Sensor {
             eyes: BTreeMap::new(),
             applied: None,
             short_since: None,
+            acts_upto: None,
         }
     }
 }

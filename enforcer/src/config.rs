@@ -16,6 +16,8 @@ pub struct Config {
     /// A set for another site is refused.
     pub site: String,
     pub mode: Mode,
+    /// What a policy's groups go by: `dc1`, `router`.
+    pub labels: BTreeSet<String>,
     /// Where packets are judged: `output` on a host with agents, `input` on a host with servers, `forward` on a router (and
     /// `prerouting` on one with virtual addresses).
     pub hooks: BTreeSet<Hook>,
@@ -23,6 +25,9 @@ pub struct Config {
     pub trusted_keys: Vec<String>,
     /// Only for the standalone binary: a file holding one signed set (JSON), replaced by rename whenever there is a newer one.
     pub sets: Option<PathBuf>,
+    /// Only for the standalone binary: a file in which somebody without privileges says whether what this host needs still answers. Set:
+    /// new blocks have a short lease until it says so.
+    pub health: Option<PathBuf>,
     /// Never cut, whatever a set says: management networks.
     pub protected: Vec<IpNet>,
     /// Never cut, whatever a set says: the collector, the gateway.
@@ -45,9 +50,11 @@ impl Default for Config {
             point: String::new(),
             site: "default".to_owned(),
             mode: Mode::DryRun,
+            labels: BTreeSet::new(),
             hooks: BTreeSet::from([Hook::Output]),
             trusted_keys: Vec::new(),
             sets: None,
+            health: None,
             protected: Vec::new(),
             protected_endpoints: Vec::new(),
             ssh_ports: vec![22],

@@ -2,6 +2,7 @@
 
 use crate::{
     config::Mode,
+    health::{self, Health},
     intake::SKEW,
     netlink::Commit,
     point::{Enacted, Error},
@@ -14,7 +15,7 @@ use rules::{
     wire::v1::Signed,
 };
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -74,6 +75,15 @@ pub enum Event {
     },
     /// The state directory cannot be used.
     Trouble(String),
+    /// Somebody asked what this host needs.
+    Health(Health),
+    /// New blocks were taken out again.
+    Withdrawn {
+        generation: u64,
+        why: String,
+        result: Result<Enacted, Error>,
+        kernel: Option<u32>,
+    },
     RolledBack {
         from: u64,
         result: Result<u64, Error>,
@@ -90,7 +100,11 @@ pub enum Effect {
     Uphold(Arc<DecisionSet>, Cause),
     Rehearse(Arc<DecisionSet>),
     RollBack,
-    Report(Applied),
+    /// What this host needs still answers: the full lease for what is new.
+    Pass(Arc<DecisionSet>),
+    /// What is new is taken out again, for this reason; the rest stays, and lifts are done.
+    Withdraw(Arc<DecisionSet>, String),
+    Report(Box<Applied>),
 }
 
 #[derive(Debug)]
@@ -114,6 +128,16 @@ pub struct Core {
     complaint: Option<(u64, String)>,
     /// What the last good report said: a renewal is told when that changes.
     said: Option<String>,
+    /// Somebody tells us about this host's health.
+    gated: bool,
+    /// The generation whose new blocks wait for that, and until when.
+    gate: Option<(u64, Instant)>,
+    /// What failed without new blocks.
+    usual: Health,
+    /// The checks for which new blocks were taken out.
+    blamed: BTreeSet<String>,
+    /// The last word was that something failed; that it no longer does is worth one, too.
+    unwell: bool,
     /// Set once the state was read for the first time.
     started: bool,
 }
@@ -135,8 +159,18 @@ impl Core {
             term: None,
             complaint: None,
             said: None,
+            gated: false,
+            gate: None,
+            usual: Health::default(),
+            blamed: BTreeSet::new(),
+            unwell: false,
             started: false,
         }
+    }
+
+    /// New blocks wait until somebody says that this host is well.
+    pub fn gated(self) -> Core {
+        Core { gated: true, ..self }
     }
 
     /// The oldest generation that may still come.
@@ -196,7 +230,12 @@ impl Core {
         match event {
             Event::Set(Ok(candidate)) => self.on_set(candidate, now),
             Event::Set(Err((generation, why))) => vec![self.report(generation, Outcome::Refused, 0, why)],
-            Event::State(state, current) => self.on_state(state, current),
+            Event::State(state, current) => self.on_state(state, current, now),
+            Event::Health(health) => self.on_health(health),
+            Event::Withdrawn { generation, why, result, kernel } => {
+                self.kernel = kernel.or(self.kernel);
+                self.on_withdrawn(generation, &why, result, now)
+            }
             Event::Tick => self.on_tick(now),
             Event::Commit(commit) => self.on_commit(commit, now),
             Event::Enacted { generation, cause, result, kernel } => {
@@ -220,6 +259,11 @@ impl Core {
             self.pending = Some((candidate, now.mono));
             return vec![keep, report];
         }
+        if self.gate.is_some() {
+            // First the answer about the last one: what is new must not become old unseen.
+            self.pending = Some((candidate, now.mono));
+            return vec![keep];
+        }
         self.pending = None;
         vec![keep, Effect::Adopt(candidate)]
     }
@@ -235,9 +279,10 @@ impl Core {
         self.state.confirm_by.filter(|_| self.state.trial(now.wall)).map(|by| format!("a trial is running on this host until {by}"))
     }
 
-    fn on_state(&mut self, state: State, current: Option<Arc<DecisionSet>>) -> Vec<Effect> {
+    fn on_state(&mut self, state: State, current: Option<Arc<DecisionSet>>, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if self.started && state.stopped.is_some() && self.state.stopped != state.stopped {
+        // Also at the start: it may have happened while nobody ran.
+        if state.stopped.is_some() && self.state.stopped != state.stopped {
             let why = format!("stopped by a person: {}", state.stopped.as_deref().unwrap_or_default());
             effects.push(self.report(state.current.unwrap_or(0), Outcome::RolledBack, 0, why));
         }
@@ -247,6 +292,13 @@ impl Core {
         self.current = current;
         let cause = if self.started { Cause::Look { actor: String::new() } } else { Cause::Start };
         self.started = true;
+        let waits = self.state.gate.as_ref().filter(|g| self.gated && g.failed.is_none() && self.state.stopped.is_none());
+        self.gate = waits.map(|g| (g.generation, now.mono + health::PATIENCE));
+        if let Some((generation, _)) = self.gate {
+            // The process before us died in between: ask again. What lapsed meanwhile comes back when all is well.
+            effects.push(self.report(generation, Outcome::Applied, 0, "waits for health checks".to_owned()));
+            return effects;
+        }
         if !trial {
             effects.extend(self.uphold(cause));
         }
@@ -261,6 +313,11 @@ impl Core {
     fn on_tick(&mut self, now: Now) -> Vec<Effect> {
         if self.state.stopped.is_some() {
             return Vec::new();
+        }
+        if let Some((generation, by)) = self.gate {
+            let late = by <= now.mono;
+            let why = format!("nobody said within {} s whether this host is well", health::PATIENCE.as_secs());
+            return if late { self.withdraw(generation, why) } else { Vec::new() };
         }
         if self.state.confirm_by.is_some() {
             // On trial the kernel's own clock decides; afterwards we tidy up.
@@ -309,7 +366,7 @@ impl Core {
             Some(c) => c.actor,
             None => String::new(),
         };
-        if self.truce_until.is_some() || self.state.confirm_by.is_some() || self.void(now).is_some() {
+        if self.gate.is_some() || self.truce_until.is_some() || self.state.confirm_by.is_some() || self.void(now).is_some() {
             return Vec::new();
         }
         self.uphold(Cause::Look { actor }).into_iter().collect()
@@ -321,12 +378,15 @@ impl Core {
                 self.renew_at = Some(now.mono + enacted.renew_in);
                 self.said_expired = None;
                 self.complaint = None;
+                let waits = self.state.gate.as_ref().filter(|g| self.gated && g.generation == generation && g.failed.is_none());
+                self.gate = waits.map(|_| (generation, now.mono + health::PATIENCE));
+                let well_again = std::mem::take(&mut self.unwell);
                 let report = crate::operator::applied(&self.point, generation, &enacted);
                 let changed = self.said.replace(report.reason.clone()).is_some_and(|said| said != report.reason);
                 match cause {
-                    Cause::New | Cause::Start => vec![Effect::Report(report)],
+                    Cause::New | Cause::Start => vec![Effect::Report(Box::new(report))],
                     Cause::Look { actor } if enacted.drifted => self.on_repair(report, actor, now),
-                    Cause::Look { .. } | Cause::Renewal if changed => vec![Effect::Report(report)],
+                    Cause::Look { .. } | Cause::Renewal if changed || well_again => vec![Effect::Report(Box::new(report))],
                     Cause::Look { .. } | Cause::Renewal => Vec::new(),
                 }
             }
@@ -342,6 +402,57 @@ impl Core {
                 self.complain(generation, outcome, why.to_string()).into_iter().collect()
             }
         }
+    }
+
+    fn on_health(&mut self, health: Health) -> Vec<Effect> {
+        let Some((generation, _)) = self.gate.filter(|(g, _)| *g == health.generation) else {
+            self.usual = health;
+            return self.exonerate();
+        };
+        match (health.worse_than(&self.usual), self.current.clone()) {
+            (Some(why), _) => {
+                self.blamed = health.failed.into_keys().filter(|name| !self.usual.failed.contains_key(name)).collect();
+                self.withdraw(generation, why)
+            }
+            (None, Some(set)) => {
+                self.gate = None;
+                vec![Effect::Pass(set)]
+            }
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// The blocks are out, and the same checks fail all the same: it was not the blocks' doing.
+    fn exonerate(&mut self) -> Vec<Effect> {
+        let still = !self.blamed.is_empty() && self.blamed.iter().all(|name| self.usual.failed.contains_key(name));
+        let failed = self.state.gate.as_ref().is_some_and(|g| g.failed.is_some());
+        let Some(set) = self.current.clone().filter(|_| still && failed) else { return Vec::new() };
+        self.blamed.clear();
+        vec![Effect::Pass(set)]
+    }
+
+    fn withdraw(&mut self, generation: u64, why: String) -> Vec<Effect> {
+        self.gate = None;
+        let set = self.current.clone().filter(|s| s.generation == generation);
+        set.map(|set| Effect::Withdraw(set, why)).into_iter().collect()
+    }
+
+    fn on_withdrawn(&mut self, generation: u64, why: &str, result: Result<Enacted, Error>, now: Now) -> Vec<Effect> {
+        let done = match result {
+            Ok(enacted) => {
+                self.renew_at = Some(now.mono + enacted.renew_in);
+                "they were taken out again".to_owned()
+            }
+            Err(error) => {
+                self.renew_at = Some(now.mono + RETRY);
+                format!("they lapse within {} s (taking them out at once failed: {error})", health::SHORT_LEASE.as_secs())
+            }
+        };
+        let why = format!("after new blocks were applied a health check failed ({why}): {done}");
+        let said = self.complain(generation, Outcome::Failed, why);
+        // That stays the last word: what is held back is not well again when it is renewed without it.
+        self.unwell = false;
+        said.into_iter().collect()
     }
 
     fn on_rolled_back(&mut self, from: u64, result: Result<u64, Error>, now: Now) -> Vec<Effect> {
@@ -370,7 +481,7 @@ impl Core {
         }
         self.repairs.push_back(now.mono);
         report.reason = format!("restored after {who} changed table inet gnomon");
-        let mut effects = vec![Effect::Report(report)];
+        let mut effects = vec![Effect::Report(Box::new(report))];
         if self.repairs.len() >= REPAIRS {
             self.truce_until = Some(now.mono + TRUCE);
             let why = format!(
@@ -386,9 +497,10 @@ impl Core {
 
     fn on_rehearsed(&self, generation: u64, result: Result<Enacted, Error>) -> Effect {
         match result {
-            Ok(enacted) => {
-                Effect::Report(Applied { outcome: Outcome::DryRun, ..crate::operator::applied(&self.point, generation, &enacted) })
-            }
+            Ok(enacted) => Effect::Report(Box::new(Applied {
+                outcome: Outcome::DryRun,
+                ..crate::operator::applied(&self.point, generation, &enacted)
+            })),
             Err(why @ (Error::Objected(_) | Error::Refused(_))) => self.report(generation, Outcome::Refused, 0, why.to_string()),
             Err(why) => self.report(generation, Outcome::Failed, 0, why.to_string()),
         }
@@ -400,18 +512,19 @@ impl Core {
             return None;
         }
         self.complaint = complaint;
+        self.unwell = true;
         Some(self.report(generation, outcome, 0, why))
     }
 
     fn report(&self, generation: u64, outcome: Outcome, elements: usize, reason: String) -> Effect {
-        Effect::Report(Applied {
+        Effect::Report(Box::new(Applied {
             point: self.point.clone(),
             generation,
             outcome,
             elements: elements as u64,
             reason,
             standing: Standing::default(),
-        })
+        }))
     }
 }
 

@@ -1,7 +1,9 @@
 //! A file that holds the newest signed set, followed by polling: how the standalone process is told, without a network.
 
+use crate::health::Health;
 use nix::fcntl::OFlag;
 use rules::{printable::printable, wire::v1::Signed};
+use serde::de::DeserializeOwned;
 use std::{
     io::Read,
     path::{Path, PathBuf},
@@ -16,6 +18,22 @@ const MAX_FILE: u64 = (crate::intake::MAX_PAYLOAD as u64) / 3 * 4 + (64 << 10);
 /// Gives each new content of `path` to `sets`, forever. Whoever writes the file replaces it by rename; one that cannot be read is
 /// said once and looked at again when it changes.
 pub async fn follow(path: PathBuf, sets: watch::Sender<Option<Arc<Signed>>>, every: Duration, complain: impl Fn(&str)) {
+    follow_file(
+        path,
+        every,
+        |signed: Signed| drop(sets.send_replace(Some(Arc::new(signed)))),
+        "no signed set, the last good one stays",
+        complain,
+    )
+    .await;
+}
+
+/// The same for what the courier found out about this host's health.
+pub async fn follow_health(path: PathBuf, told: watch::Sender<Option<Health>>, every: Duration, complain: impl Fn(&str)) {
+    follow_file(path, every, |health: Health| drop(told.send_replace(Some(health))), "no word on this host's health", complain).await;
+}
+
+async fn follow_file<T: DeserializeOwned>(path: PathBuf, every: Duration, tell: impl Fn(T), what: &str, complain: impl Fn(&str)) {
     let mut seen = None;
     let mut tick = tokio::time::interval(every);
     loop {
@@ -26,10 +44,10 @@ pub async fn follow(path: PathBuf, sets: watch::Sender<Option<Arc<Signed>>>, eve
         }
         seen = stamp;
         match read(&path) {
-            Ok(signed) => drop(sets.send_replace(Some(Arc::new(signed)))),
+            Ok(content) => tell(content),
             // It is not there yet, or was taken away: nothing newer to tell.
             Err(_) if stamp.is_none() => {}
-            Err(why) => complain(&format!("{} holds no signed set, the last good one stays: {}", path.display(), printable(&why, 200))),
+            Err(why) => complain(&format!("{} holds {what}: {}", path.display(), printable(&why, 200))),
         }
     }
 }
@@ -41,7 +59,7 @@ fn stamp(path: &Path) -> Option<(u64, u64, Option<SystemTime>)> {
     Some((meta.ino(), meta.len(), meta.modified().ok()))
 }
 
-fn read(path: &Path) -> Result<Signed, String> {
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
     use std::os::unix::fs::OpenOptionsExt;
     // Whoever may write the directory is not to make us wait at a pipe, open a device, or read another file in our name.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
@@ -103,9 +121,9 @@ mod tests {
         std::os::unix::fs::symlink(at("real"), at("link")).unwrap();
         std::fs::File::create(at("large")).unwrap().set_len(MAX_FILE + 1).unwrap();
         std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
-        let said: Vec<String> = ["pipe", "link", "large", "."].iter().map(|name| read(&at(name)).unwrap_err()).collect();
+        let said: Vec<String> = ["pipe", "link", "large", "."].iter().map(|name| read::<Signed>(&at(name)).unwrap_err()).collect();
         let large = format!("more than {MAX_FILE} bytes");
         assert_eq!(said, ["not a regular file", "a symbolic link; put the file itself there", &large, "not a regular file"]);
-        assert!(read(&at("socket")).is_err());
+        assert!(read::<Signed>(&at("socket")).is_err());
     }
 }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod core;
 pub mod facts;
 pub mod follow;
+pub mod health;
 pub mod intake;
 pub mod netlink;
 pub mod nft;
@@ -27,4 +28,4 @@ mod fixtures;
 
 pub use config::{Config, Hook, Limits, Mode};
 pub use operator::{Approval, Error, Plan, Planned, Status, apply, confirm, latest, panic, plan, remove, resume, rollback, status};
-pub use run::run;
+pub use run::{run, run_gated};

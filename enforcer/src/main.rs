@@ -24,7 +24,13 @@ async fn main() -> ExitCode {
         eprintln!("enforcer: {}: `sets` must name the file in which signed sets arrive", path.display());
         return ExitCode::from(2);
     };
-    tokio::spawn(enforcer::follow::follow(file, sets, Duration::from_millis(200), |why| eprintln!("enforcer: {why}")));
+    let complain = |why: &str| eprintln!("enforcer: {why}");
+    tokio::spawn(enforcer::follow::follow(file, sets, Duration::from_millis(200), complain));
+    let health = config.health.clone().map(|file| {
+        let (told, health) = tokio::sync::watch::channel(None);
+        tokio::spawn(enforcer::follow::follow_health(file, told, Duration::from_millis(200), complain));
+        health
+    });
     tokio::spawn(async move {
         // One JSON object per line: whoever runs us carries them to the collector.
         while let Some(applied) = said.recv().await {
@@ -32,7 +38,7 @@ async fn main() -> ExitCode {
         }
     });
     tokio::spawn(end_on_signal(shutdown.clone()));
-    match enforcer::run(config, arriving, reports, shutdown).await {
+    match enforcer::run_gated(config, arriving, health, reports, shutdown).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("enforcer: {why}");

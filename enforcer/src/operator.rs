@@ -15,7 +15,7 @@ use rules::{
     decision::{Action, Decision, DecisionSet},
     endpoint::Endpoint,
     finding::FindingId,
-    observation::{Applied, Outcome, Standing},
+    observation::{Act, Applied, Outcome, Standing},
     period::Period,
     wire::v1::Signed,
 };
@@ -87,6 +87,16 @@ pub struct Status {
     pub desired: usize,
     /// Of these, how many are.
     pub enforced: usize,
+    /// Why new blocks are held back here.
+    pub held_back: Option<String>,
+    /// New blocks are on a short lease until the health checks are answered.
+    pub waits_for_health: bool,
+    /// Blocks in the kernel may be so many, and so many new ones come within an hour without a person.
+    pub max_blocks: usize,
+    pub max_new_per_hour: usize,
+    pub new_this_hour: usize,
+    /// What people did here lately.
+    pub acts: Vec<Act>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +175,8 @@ pub async fn apply(config: &Config, signed: &Signed, approval: Approval) -> Resu
     point.store.save(&held, &State { latest: state.latest.max(Some(set.generation)), ..state.clone() })?;
     let enacted = point.enact(&held, &set, how, &mut None).await?;
     state.adopt(&set, enacted.new, approval.confirm_within.map(|p| p.after(now)), now);
+    let trial = approval.confirm_within.map(|p| format!(", on trial for {p}")).unwrap_or_default();
+    state.note(format!("applied generation {}{trial}{}", set.generation, by()), now);
     point.store.save(&held, &state)?;
     Ok(applied(&point.name, set.generation, &enacted))
 }
@@ -180,6 +192,7 @@ pub async fn confirm(config: &Config) -> Result<Applied, Error> {
     let how = Manner { now, trial: None, many_new: true, hold_back: false, before: Some(&set), new_this_hour: 0, left: Duration::MAX };
     let enacted = point.enact(&held, &set, how, &mut None).await?;
     state.confirm_by = None;
+    state.note(format!("confirmed generation {generation}{}", by()), now);
     point.store.save(&held, &state)?;
     Ok(applied(&point.name, generation, &enacted))
 }
@@ -190,6 +203,8 @@ pub async fn rollback(config: &Config) -> Result<Applied, Error> {
     let held = point.store.lock().await?;
     let mut state = point.store.load()?;
     let from = state.current.ok_or(Error::NothingApplied)?;
+    state.gate = None;
+    state.note(format!("rolled generation {from} back{}", by()), Timestamp::now());
     let generation = point.roll_back(&held, &mut state, Timestamp::now(), &mut None).await?;
     let reason = match generation {
         0 => format!("generation {from} rolled back; nothing was applied before it, so nothing is enforced"),
@@ -217,6 +232,12 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
         highest: state.highest,
         set_not_after: set.map(|s| s.not_after),
         confirm_by: state.confirm_by.filter(|by| *by > now),
+        held_back: held_back(&state),
+        waits_for_health: state.gate.as_ref().is_some_and(|g| g.failed.is_none()),
+        max_blocks: config.limits.max_blocks,
+        max_new_per_hour: config.limits.max_new_per_hour,
+        new_this_hour: state.new_this_hour(now),
+        acts: state.acts.clone(),
         stopped: state.stopped,
         unavailable,
         desired: ruleset.blocks.len(),
@@ -238,7 +259,10 @@ pub async fn panic(config: &Config, reason: &str) -> Result<(), Error> {
     };
     let reason = rules::printable::printable(reason, 200);
     // First the word, then the deed: a loop beside us must not put the table back in between.
-    point.store.save(&held, &State { stopped: Some(format!("{reason}, {}", Timestamp::now())), confirm_by: None, ..state })?;
+    let now = Timestamp::now();
+    let mut state = State { stopped: Some(format!("{reason}, {now}")), confirm_by: None, gate: None, ..state };
+    state.note(format!("stopped enforcement: {reason}{}", by()), now);
+    point.store.save(&held, &state)?;
     point.remove(&held).await
 }
 
@@ -246,8 +270,9 @@ pub async fn panic(config: &Config, reason: &str) -> Result<(), Error> {
 pub async fn resume(config: &Config) -> Result<(), Error> {
     let point = Point::open(config.clone())?;
     let held = point.store.lock().await?;
-    let state = point.store.load()?;
-    Ok(point.store.save(&held, &State { stopped: None, ..state })?)
+    let mut state = State { stopped: None, ..point.store.load()? };
+    state.note(format!("resumed enforcement{}", by()), Timestamp::now());
+    Ok(point.store.save(&held, &state)?)
 }
 
 /// For uninstalling: takes the table away and forgets the last set. The generation is remembered until the directory goes.
@@ -255,8 +280,16 @@ pub async fn remove(config: &Config) -> Result<(), Error> {
     let mut point = Point::open(config.clone())?;
     let held = point.store.lock().await?;
     let state = point.store.load()?;
-    point.store.save(&held, &State { highest: state.highest, latest: state.latest, rolled_back: state.current, ..State::default() })?;
+    let mut gone = State { highest: state.highest, latest: state.latest, rolled_back: state.current, acts: state.acts, ..State::default() };
+    gone.note(format!("removed enforcement{}", by()), Timestamp::now());
+    point.store.save(&held, &gone)?;
     point.remove(&held).await
+}
+
+/// Who it was, as far as `sudo` or `doas` says so.
+fn by() -> String {
+    let name = ["SUDO_USER", "DOAS_USER"].into_iter().find_map(|key| std::env::var(key).ok());
+    name.map(|name| format!(", by {}", rules::printable::printable(&name, 64))).unwrap_or_default()
 }
 
 /// The set in force. One that expired, or whose key is trusted no longer, is none.
@@ -267,6 +300,13 @@ fn before(point: &Point, state: &State, now: Timestamp) -> Option<DecisionSet> {
 /// What is not new: the set in force or, while new blocks are held back, the one they are new against.
 fn known(point: &Point, state: &State, now: Timestamp) -> Option<DecisionSet> {
     state.base.map_or_else(|| before(point, state, now), |generation| point.remembered(generation))
+}
+
+/// Why new blocks are not there.
+pub(crate) fn held_back(state: &State) -> Option<String> {
+    let failed = state.gate.as_ref().and_then(|g| g.failed.as_ref()).map(|why| format!("a health check failed: {why}"));
+    let limit = || "a limit of this host (max_new_per_hour, max_blocks), or facts of it that cannot be read".to_owned();
+    failed.or_else(|| state.base.is_some().then(limit))
 }
 
 fn describe(point: &Point, set: &DecisionSet, outline: Outline, present: Option<Present>) -> Plan {

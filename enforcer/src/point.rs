@@ -204,7 +204,7 @@ impl Point {
     }
 
     pub fn verify(&self, signed: &Signed, generation: u64, now: Timestamp) -> Result<DecisionSet, Refused> {
-        intake::verify(signed, Expect { keys: &self.keys, site: &self.config.site, generation, now })
+        Ok(self.here(intake::verify(signed, Expect { keys: &self.keys, site: &self.config.site, generation, now })?))
     }
 
     /// A set that was applied here, checked anew: files can be changed, and sets expire.
@@ -214,7 +214,12 @@ impl Point {
 
     /// What was in force here once: for comparing, whether or not it still may be applied.
     pub fn remembered(&self, generation: u64) -> Option<DecisionSet> {
-        intake::open(&self.store.set(generation).ok()?, &self.keys).ok()
+        Some(self.here(intake::open(&self.store.set(generation).ok()?, &self.keys).ok()?))
+    }
+
+    /// A site's set, as it is at this point: policy groups and waves leave some of it to others.
+    fn here(&self, set: DecisionSet) -> DecisionSet {
+        set.at(&self.name, &self.config.labels)
     }
 
     pub fn facts(&self) -> Facts {

@@ -3,12 +3,20 @@
 use crate::{
     config::{Config, Mode},
     core::{Candidate, Cause, Core, Effect, Event, Now},
+    health::{self, Gate, Health},
     intake::Refused,
     netlink::Commit,
+    operator,
     point::{Enacted, Error, Manner, Point, lease},
+    ruleset,
     state::State,
 };
-use rules::{Timestamp, decision::DecisionSet, observation::Applied, wire::v1::Signed};
+use rules::{
+    Timestamp,
+    decision::{Action, DecisionSet},
+    observation::{Applied, Standing},
+    wire::v1::Signed,
+};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -26,7 +34,19 @@ const TICK: Duration = Duration::from_millis(500);
 /// through `reports` and tried again.
 pub async fn run(
     config: Config,
+    sets: watch::Receiver<Option<Arc<Signed>>>,
+    reports: mpsc::Sender<Applied>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    run_gated(config, sets, None, reports, shutdown).await
+}
+
+/// As [`run()`]; with `health`, new blocks have a short lease until it says that what this host needs still answers. Whoever says so
+/// sees in the reports when it is asked ([`rules::observation::Standing::on_trial`]).
+pub async fn run_gated(
+    config: Config,
     mut sets: watch::Receiver<Option<Arc<Signed>>>,
+    health: Option<watch::Receiver<Option<Health>>>,
     reports: mpsc::Sender<Applied>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
@@ -35,7 +55,12 @@ pub async fn run(
         Some(Ok(told)) => told,
         _ => mpsc::channel(1).1,
     };
-    let mut hands = Hands { core: Core::new(&point.name, point.config.mode), seen: None, polled: None, trusted: None, reports, point };
+    let core = Core::new(&point.name, point.config.mode);
+    let gated = health.is_some();
+    let core = if gated { core.gated() } else { core };
+    let (_never, nobody) = watch::channel(None);
+    let (mut health, mut health_open) = (health.unwrap_or(nobody), true);
+    let mut hands = Hands { core, gated, seen: None, polled: None, trusted: None, counts: None, last: None, reports, point };
     // A damaged state is an error of the installation: better not to start than to forget what was applied.
     hands.point.store.load()?;
     hands.look_at_state().await;
@@ -61,7 +86,13 @@ pub async fn run(
                 Ok(()) => match hands.arrived(sets.borrow_and_update().clone()) { Some(event) => event, None => continue },
                 Err(_) => { sets_open = false; continue }
             },
+            changed = health.changed(), if health_open => match (changed, health.borrow_and_update().clone()) {
+                (Ok(()), Some(health)) => Event::Health(health),
+                (Ok(()), None) => continue,
+                (Err(_), _) => { health_open = false; continue }
+            },
             _ = tick.tick() => {
+                hands.say_again().await;
                 hands.look_at_state().await;
                 hands.look_at_kernel().await;
                 Event::Tick
@@ -92,6 +123,12 @@ struct Hands {
     polled: Option<u32>,
     /// The skeleton as we last wrote and read it.
     trusted: Option<String>,
+    /// Somebody tells us about this host's health.
+    gated: bool,
+    /// Blocks wanted here, and held, as of the last time the kernel was made to match; `None`: it has to be looked at.
+    counts: Option<(u64, u64)>,
+    /// The last word, and when it was said.
+    last: Option<(Applied, Instant)>,
     reports: mpsc::Sender<Applied>,
 }
 
@@ -116,20 +153,107 @@ impl Hands {
             }
             Effect::Rehearse(set) => Some(Event::Rehearsed { generation: set.generation, result: self.rehearse(&set).await }),
             Effect::RollBack => Some(self.roll_back().await),
+            Effect::Pass(set) => {
+                let result = match self.settle_gate(None).await {
+                    Ok(()) => self.uphold(&set).await,
+                    Err(why) => Err(why),
+                };
+                Some(Event::Enacted { generation: set.generation, cause: Cause::New, result, kernel: self.point.generation() })
+            }
+            Effect::Withdraw(set, why) => {
+                let result = match self.settle_gate(Some(why.clone())).await {
+                    Ok(()) => self.uphold(&set).await,
+                    Err(why) => Err(why),
+                };
+                Some(Event::Withdrawn { generation: set.generation, why, result, kernel: self.point.generation() })
+            }
             Effect::Report(applied) => {
-                self.report(applied);
+                self.report(*applied).await;
                 None
             }
         }
     }
 
-    fn report(&self, applied: Applied) {
+    async fn report(&mut self, applied: Applied) {
+        let applied = Applied { standing: self.standing().await, ..applied };
         let Applied { point, generation, outcome, elements, reason, .. } = &applied;
         tracing::info!(point, generation, ?outcome, elements, reason, "enforcement");
+        self.say(applied);
+    }
+
+    fn say(&mut self, applied: Applied) {
+        self.last = Some((applied.clone(), Instant::now()));
         // A collector that is away must not stop the enforcer.
         if self.reports.try_send(applied).is_err() {
             tracing::warn!("nobody takes reports; one was lost");
         }
+    }
+
+    /// A sign of life, with what the kernel holds now.
+    async fn say_again(&mut self) {
+        let due = |(_, at): &&(Applied, Instant)| at.elapsed() >= Standing::EVERY.0;
+        if let Some((applied, _)) = self.last.as_ref().filter(due).cloned() {
+            self.counts = None;
+            let standing = self.standing().await;
+            self.say(Applied { standing, ..applied });
+        }
+    }
+
+    async fn standing(&mut self) -> Standing {
+        let state = self.seen.clone().unwrap_or_default();
+        let enforces = self.point.config.mode == Mode::Enforce;
+        let (desired, enforced) = if enforces { self.count().await } else { (0, 0) };
+        Standing {
+            in_force: state.current.unwrap_or(0),
+            enforces,
+            desired,
+            enforced,
+            on_trial: self.gated && state.gate.as_ref().is_some_and(|g| g.failed.is_none()),
+            held_back: operator::held_back(&state),
+            stopped: state.stopped,
+            acts: state.acts,
+            labels: self.point.config.labels.iter().take(Standing::MAX_LABELS).cloned().collect(),
+            ..Standing::default()
+        }
+    }
+
+    /// Blocks that the set in force wants here, and how many of them the kernel holds.
+    async fn count(&mut self) -> (u64, u64) {
+        if let Some(counts) = self.counts {
+            return counts;
+        }
+        let Some(set) = self.core.current() else { return (0, 0) };
+        let wanted = ruleset::plan(&set, &self.point.facts(), &self.point.config).0.blocks;
+        let present = self.point.present().await.ok().flatten().map(|p| p.blocks).unwrap_or_default();
+        let blocks = || wanted.iter().filter(|(_, b)| b.action == Action::Block);
+        let held = blocks().filter(|(e, b)| present.get(e).is_some_and(|h| h.action == b.action)).count();
+        (blocks().count() as u64, held as u64)
+    }
+
+    /// What was just read back need not be read again for the report about it.
+    fn note(&mut self, set: &DecisionSet, enacted: &Enacted) {
+        let plain = !enacted.held_back && enacted.withheld.is_empty();
+        let blocks = set.decisions.iter().filter(|d| d.action == Action::Block).count() as u64;
+        self.counts = plain.then_some((blocks, blocks));
+    }
+
+    /// The health check was answered: what is new stays (`None`), or is held back from now on.
+    async fn settle_gate(&mut self, failed: Option<String>) -> Result<(), Error> {
+        let held = self.point.store.lock().await?;
+        let mut state = self.point.store.load()?;
+        state.gate = failed.and_then(|why| state.gate.take().map(|gate| Gate { failed: Some(why), ..gate }));
+        self.point.store.save(&held, &state)?;
+        if let Some(set) = self.core.current() {
+            self.core.handle_state(&state, set);
+        }
+        self.forget_difference(|seen| seen.gate = state.gate);
+        Ok(())
+    }
+
+    /// The set without the blocks that a health check spoke against.
+    fn passed(&self, set: &Arc<DecisionSet>, gate: Option<&Gate>) -> Arc<DecisionSet> {
+        let Some(gate) = gate.filter(|g| g.failed.is_some() && g.generation == set.generation) else { return set.clone() };
+        Arc::new(health::counted(set, &health::new_blocks(set, self.point.remembered(gate.base).as_ref())))
     }
 
     async fn rehearse(&mut self, set: &DecisionSet) -> Result<Enacted, Error> {
@@ -201,11 +325,13 @@ impl Hands {
         if set.generation < state.highest {
             return Err(Refused::Older { theirs: set.generation, ours: state.highest }.into());
         }
-        let before = match state.base {
+        let known = state.gate.as_ref().map(|g| g.base).or(state.base);
+        let before = match known {
             Some(base) => self.point.remembered(base).map(Arc::new),
             None => self.core.current(),
         };
-        let base = state.base.or(before.as_ref().map(|s| s.generation)).unwrap_or(0);
+        let base = known.or(before.as_ref().map(|s| s.generation)).unwrap_or(0);
+        let gated = self.gated && !health::new_blocks(set, before.as_deref()).is_empty();
         // The same set again is not a longer one.
         let left = self.core.left(set, self::now());
         let how = Manner {
@@ -219,9 +345,17 @@ impl Hands {
         };
         state.highest = set.generation;
         self.point.store.save(&held, &state)?;
+        if gated && health::lifts(set, before.as_deref()) {
+            // On a short lease nothing is lifted, and who is to be free is so at once.
+            let first = Arc::new(health::counted(set, &health::new_blocks(set, before.as_deref())));
+            self.point.enact(&held, &first, how, &mut self.trusted).await?;
+        }
+        let how = Manner { trial: gated.then_some(health::SHORT_LEASE), ..how };
         let enacted = self.point.enact(&held, set, how, &mut self.trusted).await?;
         state.adopt(set, enacted.new, None, now);
         state.base = enacted.held_back.then_some(base);
+        state.gate = (gated && enacted.new > 0).then_some(Gate { generation: set.generation, base, failed: None });
+        self.note(set, &enacted);
         self.point.store.save(&held, &state)?;
         self.core.handle_state(&state, set.clone());
         self.seen = Some(state);
@@ -235,10 +369,16 @@ impl Hands {
             return Err(Error::Stopped(why));
         }
         let (now, left) = (Timestamp::now(), self.core.left(set, now()));
+        let set = &self.passed(set, state.gate.as_ref());
+        self.counts = None;
         let Some(base) = state.base else {
             // Nothing of it is new.
             let how = Manner { now, trial: None, many_new: true, hold_back: false, before: Some(set), new_this_hour: 0, left };
-            return self.point.enact(&held, set, how, &mut self.trusted).await;
+            let enacted = self.point.enact(&held, set, how, &mut self.trusted).await?;
+            if state.gate.is_none() {
+                self.note(set, &enacted);
+            }
+            return Ok(enacted);
         };
         let (before, new_this_hour) = (self.point.remembered(base), state.new_this_hour(now));
         let how = Manner { now, trial: None, many_new: false, hold_back: true, before: before.as_ref(), new_this_hour, left };

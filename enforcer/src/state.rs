@@ -7,7 +7,14 @@
 //! set-42.json  the signed set of generation 42, as it arrived
 //! ```
 
-use rules::{Timestamp, decision::DecisionSet, period::Period, wire::v1::Signed};
+use crate::health::Gate;
+use rules::{
+    Timestamp,
+    decision::DecisionSet,
+    observation::{Act, Standing},
+    period::Period,
+    wire::v1::Signed,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, OpenOptions},
@@ -38,6 +45,11 @@ pub struct State {
     pub base: Option<u64>,
     /// New blocks since the begin of this hour.
     pub hour: Option<(Timestamp, usize)>,
+    /// New blocks that wait for their health check, or failed it.
+    pub gate: Option<Gate>,
+    /// What people did here, oldest first: told to the collector when it is there.
+    #[serde(default)]
+    pub acts: Vec<Act>,
 }
 
 impl State {
@@ -66,7 +78,17 @@ impl State {
         self.confirm_by = confirm_by;
         self.rolled_back = self.rolled_back.filter(|g| *g > set.generation);
         self.base = None;
+        self.gate = None;
         self.count_new(new, now);
+    }
+
+    /// A person did this. The oldest make room.
+    pub fn note(&mut self, what: String, now: Timestamp) {
+        // Two acts have two times, so that each can be told apart.
+        let at = self.acts.last().map_or(now, |last| now.max(last.at.checked_add(Duration::from_millis(1)).unwrap_or(now)));
+        self.acts.push(Act { at, what });
+        let beyond = self.acts.len().saturating_sub(Standing::MAX_ACTS);
+        self.acts.drain(..beyond);
     }
 
     /// On trial right now.
@@ -138,7 +160,7 @@ impl Store {
     /// Durable when it returns. Sets that the state no longer names are removed.
     pub fn save(&self, _held: &Guard, state: &State) -> Result<(), Error> {
         self.replace("state.json", state)?;
-        let kept = [state.current, state.previous, state.latest, state.base];
+        let kept = [state.current, state.previous, state.latest, state.base, state.gate.as_ref().map(|g| g.base)];
         for entry in fs::read_dir(&self.directory).map_err(|why| self.failed(why))?.flatten() {
             let name = entry.file_name();
             let generation = name.to_str().and_then(|n| n.strip_prefix("set-")?.strip_suffix(".json")?.parse::<u64>().ok());

@@ -17,6 +17,8 @@ pub struct Config {
     pub collector: collector::Config,
     pub enforcer: enforcer::Config,
     pub gateway: gateway::Config,
+    /// What must answer for new blocks to stay.
+    pub health: crate::health::Config,
     /// The site's policy, as long as none was set by the API. The collector's own section may hold it as well, but not both.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,

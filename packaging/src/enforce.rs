@@ -1,6 +1,7 @@
 //! `gnomon enforce`: what a person does at one enforcement point. Works on the kernel and the state directory of this
 //! machine, beside a running Gnomon or without one, and without the collector.
 
+mod fleet;
 mod print;
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use enforcer::operator::{self, Approval, Error, Plan};
-use rules::{endpoint::Endpoint, observation::Outcome, period::Period, wire::v1::Signed};
+use rules::{decision::Tried, endpoint::Endpoint, observation::Outcome, period::Period, wire::v1::Signed};
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, path::PathBuf};
 
@@ -25,6 +26,7 @@ Examples:
   gnomon enforce confirm                      keep it
   gnomon enforce rollback                     back to what was before
   gnomon enforce stop 'wrong subnet'          break glass: open everything, apply nothing until `resume`
+  gnomon enforce wave hold 'not on a Friday'  new blocks go to no further enforcement point
 
 Exit codes: plan: 0 nothing would change, 1 something would, or there are objections;
 status: 0 what should be blocked is, 1 it is not; others: 0 done, 1 refused; 2 error.")]
@@ -54,7 +56,7 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         set: Option<PathBuf>,
         /// New blocks lapse after this long unless confirmed
-        #[arg(long, value_name = "TIME", default_value = "5m")]
+        #[arg(long, visible_alias = "confirm", value_name = "TIME", default_value = "5m")]
         confirm_within: Period,
         /// No trial: confirmed at once
         #[arg(long, conflicts_with = "confirm_within")]
@@ -69,6 +71,13 @@ pub enum Command {
     Rollback,
     /// What is in force, as the kernel tells it
     Status,
+    /// New blocks reach the enforcement points in waves: where the one under way is, or a person's word on it
+    Wave {
+        #[command(subcommand)]
+        word: Option<Word>,
+    },
+    /// Every enforcement point of the site, as the collector knows it
+    Points,
     /// Break glass: take our table away, and apply nothing until `resume`
     #[command(visible_alias = "panic")]
     Stop { reason: String },
@@ -78,7 +87,21 @@ pub enum Command {
     Remove,
 }
 
+/// A person's word on the wave under way.
+#[derive(Debug, Subcommand)]
+pub enum Word {
+    /// It stands still: no further point makes the new blocks
+    Hold { reason: String },
+    /// On to the next points at once
+    Go { reason: String },
+}
+
 pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
+    match &options.command {
+        Command::Wave { word } => return fleet::wave(options, global, word.as_ref()).await,
+        Command::Points => return fleet::points(options, global).await,
+        _ => {}
+    }
     let data = global.data();
     let mut config = Config::load(options.config.as_deref())?.enforcer_at(&data);
     if config.trusted_keys.is_empty() {
@@ -110,13 +133,16 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
         Command::Rollback => applied(&operator::rollback(&config).await.map_err(explained)?, global.json, None),
         Command::Status => {
             let status = operator::status(&config).await.map_err(explained)?;
+            let site = fleet::ask(options, global).await.ok();
             if global.json {
-                out::object(&status)?
+                out::object(&fleet::WithSite { status: &status, site: site.as_ref() })?
             } else {
-                print::status(&status)?
+                print::status(&status)?;
+                site.iter().try_for_each(fleet::summary)?
             }
             Ok(Exit::found(status.enforced < status.desired))
         }
+        Command::Wave { .. } | Command::Points => Ok(Exit::Clear),
         Command::Stop { reason } => {
             operator::panic(&config, reason).await.map_err(explained)?;
             said(global.json, "stopped", "our table is gone; nothing is applied until `gnomon enforce resume`")
@@ -148,12 +174,24 @@ struct Broken {
     /// In the agents' ranges: these a block cuts off.
     breaks: Vec<Client>,
     unaffected: Vec<IpAddr>,
+    /// Whom a block stopped, or would have: as the kernels logged it, sampled.
+    #[serde(default)]
+    tried: Vec<Tried>,
+    #[serde(default)]
+    tried_more: usize,
+    /// Labels of the points that enforce it; empty: all.
+    #[serde(default)]
+    at: Vec<String>,
+    /// Why it is to be blocked.
+    #[serde(default)]
+    why: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Client {
     address: IpAddr,
     software: Option<String>,
+    last_seen: rules::Timestamp,
 }
 
 /// What the plan would block, with whom that breaks.

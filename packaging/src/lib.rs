@@ -13,6 +13,7 @@ pub mod demo;
 pub mod doctor;
 pub mod enforce;
 pub mod failure;
+pub mod health;
 pub mod inventory;
 pub mod out;
 mod reports;

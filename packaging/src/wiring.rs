@@ -50,6 +50,17 @@ pub(crate) async fn report(numbers: Numbers, reports: mpsc::Receiver<Applied>, h
     .await;
 }
 
+/// Shows an enforcer's word to two: to whom it is carried, and to whoever asks how the host is.
+pub(crate) async fn tee(mut said: mpsc::Receiver<Applied>, onward: mpsc::Sender<Applied>, shown: mpsc::Sender<Applied>) {
+    while let Some(applied) = said.recv().await {
+        // Whoever asks is busy asking: the next word says the same again.
+        drop(shown.try_send(applied.clone()));
+        if onward.send(applied).await.is_err() {
+            return;
+        }
+    }
+}
+
 const KEY_FILE: &str = "decisions.pub";
 
 /// Keeps the collector's public key where `gnomon enforce` finds it when nothing runs.

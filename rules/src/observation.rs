@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod standing;
 
-pub use standing::{Attempt, Standing};
+pub use standing::{Act, Attempt, Standing};
 
 /// One statement, identified by `(sensor, epoch, seq)`: delivering it twice changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -45,6 +45,8 @@ pub(super) struct Plan {
     coverage: Coverage,
     /// What each enforcement point said last.
     points: BTreeMap<String, Option<Applied>>,
+    /// When each of them was heard last.
+    heard: BTreeMap<String, Timestamp>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -110,6 +112,7 @@ fn make_plan(state: &Known, name: &str, now: Timestamp) -> Option<Plan> {
         waits_for_approval: site.hold.clone(),
         wave: site.kept.wave.clone(),
         coverage,
+        heard: points.clone().filter_map(|(n, s)| Some((n.clone(), s.heard_at?))).collect(),
         points: points.map(|(n, s)| (n.clone(), s.applied.clone())).collect(),
     })
 }

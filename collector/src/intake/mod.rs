@@ -238,6 +238,13 @@ fn observe(turn: &mut Turn<'_>, sensor: &str, site: &str, evidence: &rules::evid
 
 /// An enforcer's word; journalled when it says something new.
 fn report_applied(turn: &mut Turn<'_>, name: &str, sensor: &mut Sensor, applied: Applied) -> Outcome<()> {
+    // What a person did there while we could not be told, each act once.
+    for act in &applied.standing.acts {
+        if sensor.acts_upto.is_none_or(|upto| act.at > upto) {
+            journal::write(turn, &format!("point:{name}"), "person-acted", &act.at.to_string(), &act.what, json!({"at": act.at}))?;
+            sensor.acts_upto = Some(act.at);
+        }
+    }
     if sensor.take_word(applied.clone(), turn.now) {
         let reason = format!("generation {}: {:?}, {} elements {}", applied.generation, applied.outcome, applied.elements, applied.reason);
         let detail = serde_json::to_value(&applied).unwrap_or_default();

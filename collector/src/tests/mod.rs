@@ -4,6 +4,7 @@ mod crash;
 mod disk;
 mod doors;
 mod enrolment;
+mod fleet;
 mod lost;
 mod told;
 

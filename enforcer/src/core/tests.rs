@@ -25,6 +25,8 @@ impl Play {
                 Effect::Uphold(set, cause) => format!("uphold {} {cause:?}", set.generation),
                 Effect::Rehearse(set) => format!("rehearse {}", set.generation),
                 Effect::RollBack => "roll back".to_owned(),
+                Effect::Pass(set) => format!("pass {}", set.generation),
+                Effect::Withdraw(set, why) => format!("withdraw {}: {why}", set.generation),
                 Effect::Report(a) => format!("report {:?} {} {}", a.outcome, a.generation, a.reason),
             };
             self.said += &format!("{} s: {line}\n", self.at.as_secs());
@@ -255,4 +257,116 @@ fn a_set_of_the_future_is_not_renewed_until_the_clock_is_right() {
     assert!(matches!(&said[..], [Effect::Report(a)] if a.reason.contains("no renewal until it is set right")), "{said:?}");
     assert!(play.core.handle(Event::Tick, at(301, Period::seconds(601).before(t0()))).is_empty());
     assert!(matches!(play.core.handle(Event::Tick, at(302, Period::seconds(600).before(t0())))[..], [Effect::Uphold(_, Cause::Renewal)]));
+}
+
+impl Play {
+    fn gated() -> Play {
+        let mut play = Play::new(Mode::Enforce);
+        play.core = Core::new("p", Mode::Enforce).gated();
+        play
+    }
+
+    /// A set with new blocks is in the kernel on a short lease, and recorded as waiting.
+    fn waits(&mut self, generation: u64) -> &mut Self {
+        let gate = Some(crate::health::Gate { generation, base: 0, failed: None });
+        let state = State { current: Some(generation), highest: generation, gate, ..State::default() };
+        self.core.handle_state(&state, candidate(generation).set);
+        self.done(generation, Cause::New, false)
+    }
+
+    /// What `Hands` records when the gate was answered.
+    fn settled(&mut self, generation: u64, failed: Option<&str>) -> &mut Self {
+        let gate = failed.map(|why| crate::health::Gate { generation, base: 0, failed: Some(why.to_owned()) });
+        let state = State { current: Some(generation), highest: generation, gate, ..State::default() };
+        self.core.handle_state(&state, candidate(generation).set);
+        self
+    }
+
+    fn health(&mut self, generation: u64, failed: &[&str]) -> &mut Self {
+        let failed = failed.iter().map(|f| ((*f).to_owned(), "no answer".to_owned())).collect();
+        self.event(Event::Health(Health { generation, failed }))
+    }
+}
+
+#[test]
+fn new_blocks_stay_when_what_answered_before_still_answers() {
+    let mut play = Play::gated();
+    play.holds(1, State::default()).health(0, &["get http://10.0.0.9/"]);
+    play.said.clear();
+    play.arrives(2).waits(2).wait(3).arrives(3).health(2, &["get http://10.0.0.9/"]).settled(2, None).done(2, Cause::New, false).wait(1);
+    expect![[r#"
+        0 s: keep 2
+        0 s: adopt 2
+        0 s: report Applied 2 
+        3 s: keep 3
+        3 s: pass 2
+        3 s: report Applied 2 
+        4 s: adopt 3
+    "#]]
+    .assert_eq(&play.said);
+}
+
+#[test]
+fn new_blocks_are_taken_out_when_something_answers_no_longer_or_nobody_says() {
+    let mut play = Play::gated();
+    play.holds(1, State::default()).health(0, &[]);
+    play.said.clear();
+    play.arrives(2).waits(2).health(2, &["dns 10.1.0.53"]).settled(2, Some("dns"));
+    play.event(Event::Withdrawn {
+        generation: 2,
+        why: "dns 10.1.0.53: no answer".into(),
+        result: Err(Error::Unavailable("nft".into())),
+        kernel: None,
+    });
+    // Another answer comes too late to matter.
+    play.health(2, &[]).wait(2);
+    play.arrives(3).waits(3).wait(31);
+    expect![[r#"
+        0 s: keep 2
+        0 s: adopt 2
+        0 s: report Applied 2 
+        0 s: withdraw 2: dns 10.1.0.53: no answer
+        0 s: report Failed 2 after new blocks were applied a health check failed (dns 10.1.0.53: no answer): they lapse within 120 s (taking them out at once failed: enforcement is unavailable on this host: nft)
+        2 s: keep 3
+        2 s: adopt 3
+        2 s: report Applied 3 
+        32 s: withdraw 3: nobody said within 30 s whether this host is well
+    "#]]
+    .assert_eq(&play.said);
+}
+
+#[test]
+fn blocks_are_cleared_of_blame_when_the_check_fails_without_them_too() {
+    let mut play = Play::gated();
+    play.holds(1, State::default());
+    play.said.clear();
+    play.arrives(2).waits(2).health(2, &["dns 10.1.0.53"]).settled(2, Some("dns"));
+    play.said.clear();
+    play.health(0, &["connect 10.0.0.1:1"]).health(0, &["dns 10.1.0.53", "connect 10.0.0.1:1"]).health(0, &["dns 10.1.0.53"]);
+    expect![[r#"
+        0 s: pass 2
+    "#]]
+    .assert_eq(&play.said);
+}
+
+#[test]
+fn a_restart_between_apply_and_confirm_asks_again_and_renews_nothing_meanwhile() {
+    let mut play = Play::gated();
+    let gate = Some(crate::health::Gate { generation: 2, base: 1, failed: None });
+    play.holds(2, State { gate, ..State::default() }).wait(3).health(2, &[]);
+    expect![[r#"
+        0 s: report Applied 2 waits for health checks
+        3 s: pass 2
+    "#]]
+    .assert_eq(&play.said);
+}
+
+#[test]
+fn a_person_who_stopped_enforcement_while_nobody_ran_is_heard_of_at_the_next_start() {
+    let mut play = Play::new(Mode::Enforce);
+    play.holds(2, State { stopped: Some("wrong subnet".into()), ..State::default() }).wait(3);
+    expect![[r#"
+        0 s: report RolledBack 2 stopped by a person: wrong subnet
+    "#]]
+    .assert_eq(&play.said);
 }

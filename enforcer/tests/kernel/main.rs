@@ -5,6 +5,7 @@
 mod blocking;
 mod cost;
 mod faults;
+mod gate;
 mod lab;
 mod paths;
 mod reload;

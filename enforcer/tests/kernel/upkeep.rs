@@ -334,11 +334,11 @@ fn panic_stops_everything_until_resume() {
 }
 
 /// The standalone process, told by a file.
-struct Process(Child);
+pub struct Process(Child);
 
 impl Process {
     /// SIGKILL: no code of ours runs after this.
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -352,7 +352,7 @@ impl Drop for Process {
     }
 }
 
-fn process(lab: &Lab, config: &enforcer::Config) -> Process {
+pub fn process(lab: &Lab, config: &enforcer::Config) -> Process {
     let path = lab.data.path().join("config.json");
     std::fs::write(&path, serde_json::to_vec(config).unwrap()).unwrap();
     let mut command = Command::new("ip");

@@ -192,6 +192,11 @@ impl Api {
         self.get(&["enforce", "plan"], &[]).await
     }
 
+    /// A person's word on the wave of new blocks under way.
+    pub async fn wave(&self, go: bool, by: &str, reason: &str) -> Result<Value, Failure> {
+        self.post(&["enforce", "wave"], &json!({"go": go, "by": by, "reason": reason})).await
+    }
+
     /// Rows after this one, oldest first, at most as many as the collector gives at once.
     pub async fn journal(&self, after: i64) -> Result<Vec<Row>, Failure> {
         let Journal { rows, .. } = self.get(&["journal"], &[("after", after.to_string())]).await?;

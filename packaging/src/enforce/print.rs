@@ -54,13 +54,25 @@ pub(super) fn blast(radius: &[Broken]) -> Result<(), Failure> {
     out::line(format!("\n{BOLD}Whom it breaks{BOLD:#}"))?;
     for b in radius {
         let whom = b.breaks.iter().map(|c| match &c.software {
-            Some(software) => format!("{} ({})", c.address, printable(software, 40)),
-            None => c.address.to_string(),
+            Some(software) => format!("{} ({}, last {})", c.address, printable(software, 40), day(c.last_seen)),
+            None => format!("{} (last {})", c.address, day(c.last_seen)),
         });
         let whom = some(whom, 8);
         let whom = if whom.is_empty() { "no agent was seen there".to_owned() } else { whom };
         let others = if b.unaffected.is_empty() { String::new() } else { format!("; not bound: {}", some(&b.unaffected, 4)) };
-        out::line(format!("  {:<24} {whom}{others}", b.endpoint.to_string()))?;
+        let at = if b.at.is_empty() { String::new() } else { format!("; only at {}", some(&b.at, 4)) };
+        out::line(format!("  {:<24} {whom}{others}{at}", b.endpoint.to_string()))?;
+        if let Some(why) = b.why.first() {
+            out::line(format!("  {:<24} {DIM}because: {}{DIM:#}", "", printable(why, 200)))?;
+        }
+        for t in b.tried.iter().take(8) {
+            let did = if t.action == rules::decision::Action::Block { "was stopped" } else { "would have been stopped" };
+            out::line(format!("  {:<24} {} {did} at least {} times, last {}", "", t.client, t.count, crate::table::moment(t.last)))?;
+        }
+        let more = b.tried.len().saturating_sub(8) + b.tried_more;
+        if more > 0 {
+            out::line(format!("  {:<24} and {more} more clients tried", ""))?;
+        }
     }
     Ok(())
 }
@@ -77,6 +89,22 @@ pub(super) fn status(s: &Status) -> Result<(), Failure> {
     out::line(format!("{BOLD}{}{BOLD:#}, generation {}: {state}", s.point, s.generation))?;
     if let Some(by) = s.confirm_by {
         out::line(format!("{WARN}on trial{WARN:#}: lapses at {} unless confirmed (gnomon enforce confirm)", crate::table::moment(by)))?;
+    }
+    if s.waits_for_health {
+        out::line(format!("{WARN}new blocks have a short lease{WARN:#} until the health checks are answered"))?;
+    }
+    if let Some(why) = &s.held_back {
+        out::line(format!("{WARN}new blocks are held back{WARN:#}: {}", printable(why, 300)))?;
+    }
+    if s.desired * 10 >= s.max_blocks * 9 || s.new_this_hour * 10 >= s.max_new_per_hour * 9 {
+        let (blocks, new) = (s.max_blocks, s.max_new_per_hour);
+        out::line(format!(
+            "{WARN}near a limit{WARN:#}: {} of max_blocks = {blocks}, {} of max_new_per_hour = {new}",
+            s.desired, s.new_this_hour
+        ))?;
+    }
+    if let Some(act) = s.acts.last() {
+        out::line(format!("{DIM}last by hand: {}, {}{DIM:#}", printable(&act.what, 200), crate::table::moment(act.at)))?;
     }
     if let Some(end) = s.set_not_after {
         out::line(format!("the set is good until {}", crate::table::moment(end)))?;

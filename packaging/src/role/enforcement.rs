@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, watch};
 Examples:
   gnomon enforcer --sets /run/gnomon/set.json --trust KEY             dry run
   gnomon enforcer --sets /run/gnomon/set.json --trust KEY --enforce
-`gnomon courier` keeps the file up to date, without privileges.")]
+`gnomon courier` keeps the file up to date, without privileges, and says in FILE.health whether what this host needs still answers:\nuntil then new blocks have a short lease. `[health] enabled = false` does without.")]
 pub struct Enforcer {
     #[command(flatten)]
     pub common: Common,
@@ -44,12 +44,15 @@ pub struct Enforcer {
     pub enforce: bool,
 }
 
-/// Fetches signed sets from a collector into a file, and carries the enforcer's reports back. Needs no privileges.
+/// Fetches signed sets from a collector into a file, carries the enforcer's reports back, and tells it whether what this host needs
+/// still answers. Needs no privileges.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   gnomon courier --collector https://hq:7412 --token gnomon1.… --sets /run/gnomon/set.json")]
 pub struct CourierOptions {
+    #[command(flatten)]
+    pub common: Common,
     #[command(flatten)]
     pub join: Join,
     /// The file that the enforcer reads
@@ -60,7 +63,8 @@ pub struct CourierOptions {
 pub async fn enforcer(options: &Enforcer, global: &Global) -> Result<Exit, Failure> {
     let held = Held::take(&global.data())?;
     let shutdown = begin()?;
-    let mut config = Config::load(options.common.config.as_deref())?.enforcer_at(held.path());
+    let settings = Config::load(options.common.config.as_deref())?;
+    let (mut config, health_enabled) = (settings.enforcer_at(held.path()), settings.health.enabled);
     config.trusted_keys.extend(options.trust.iter().cloned());
     trusted(&config.trusted_keys, "enforcer")?;
     let Some(file) = options.sets.clone().or_else(|| config.sets.clone()) else {
@@ -75,9 +79,18 @@ pub async fn enforcer(options: &Enforcer, global: &Global) -> Result<Exit, Failu
     let (shown, sets) = watch::channel(None);
     let (reports, said) = mpsc::channel(64);
     let following = tokio::spawn(enforcer::follow::follow(file.clone(), shown, Duration::from_millis(500), |why| tracing::warn!("{why}")));
-    let writing = tokio::spawn(write_reports(said, beside(&file)));
-    let ended = enforcer::run(config, sets, reports, shutdown).await;
+    let writing = tokio::spawn(write_reports(said, beside(&file, ".applied")));
+    let (told, health) = watch::channel(None);
+    let asking = health_enabled.then(|| {
+        let said = config.health.clone().unwrap_or_else(|| beside(&file, ".health"));
+        tokio::spawn(enforcer::follow::follow_health(said, told, Duration::from_millis(200), |why| tracing::warn!("{why}")))
+    });
+    let health = asking.as_ref().map(|_| health);
+    let ended = enforcer::run_gated(config, sets, health, reports, shutdown).await;
     following.abort();
+    if let Some(asking) = asking {
+        asking.abort();
+    }
     drop(writing.await);
     let todo = "`gnomon doctor enforcer` says what this machine lacks";
     ended.map(|()| Exit::Clear).map_err(|why| Failure::new(Side::Machine, why, todo))
@@ -85,6 +98,7 @@ pub async fn enforcer(options: &Enforcer, global: &Global) -> Result<Exit, Failu
 
 pub async fn courier(options: &CourierOptions, global: &Global) -> Result<Exit, Failure> {
     let held = Held::take(&global.data())?;
+    let settings = Config::load(options.common.config.as_deref())?;
     let shutdown = begin()?;
     let enrolled = join(&options.join, held.path()).await?;
     let courier = Courier::new(&enrolled)?;
@@ -95,8 +109,14 @@ pub async fn courier(options: &CourierOptions, global: &Global) -> Result<Exit, 
     let reporting = tokio::spawn(courier.clone().report(numbers, said));
     tokio::spawn(courier.clone().keep_fresh());
     tokio::spawn(courier.fetch(Goods::Decisions, shown, shutdown.clone()));
-    let applied = beside(&options.sets);
-    let mut look = tokio::time::interval(Duration::from_secs(1));
+    let applied = beside(&options.sets, ".applied");
+    let (seen, words) = mpsc::channel(8);
+    let (told, mut health) = watch::channel(None);
+    if settings.health.enabled {
+        tokio::spawn(crate::health::watch(settings.health, host_and_port(&enrolled.url), words, told));
+    }
+    let answers = beside(&options.sets, ".health");
+    let mut look = tokio::time::interval(Duration::from_millis(500));
     let mut told = None;
     loop {
         tokio::select! {
@@ -107,8 +127,16 @@ pub async fn courier(options: &CourierOptions, global: &Global) -> Result<Exit, 
                     replace(&options.sets, &*set).map_err(|why| unwritable(&options.sets, &why))?;
                 }
             }
+            Ok(()) = health.changed() => {
+                let answer = health.borrow_and_update().clone();
+                if let Some(answer) = answer {
+                    replace(&answers, &answer).map_err(|why| unwritable(&answers, &why))?;
+                }
+            }
             _ = look.tick() => {
                 if let Some(news) = read_report(&applied).filter(|r| told.as_ref() != Some(r)) {
+                    // It may be asking, and hears of the next.
+                    drop(seen.try_send(news.clone()));
                     // When there are too many waiting, at the next look.
                     if reports.try_send(news.clone()).is_ok() {
                         told = Some(news);
@@ -122,9 +150,15 @@ pub async fn courier(options: &CourierOptions, global: &Global) -> Result<Exit, 
     Ok(Exit::Clear)
 }
 
-fn beside(sets: &Path) -> PathBuf {
+fn host_and_port(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok()?;
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+}
+
+/// `set.json.applied`: the enforcer's word; `set.json.health`: the courier's.
+fn beside(sets: &Path, what: &str) -> PathBuf {
     let mut name = sets.as_os_str().to_owned();
-    name.push(".applied");
+    name.push(what);
     name.into()
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{Instant, timeout_at},
 };
@@ -93,9 +93,16 @@ impl Roles {
         running.spawn(async move { ended("gateway", gateway.wait().await) });
 
         let (reports, applied) = mpsc::channel(64);
-        let enforcer = enforcer::run(config.enforcer.clone(), handle.decisions(), reports, shutdown.clone());
+        let (onward, carried) = mpsc::channel(64);
+        let (shown, seen_by_health) = mpsc::channel(8);
+        let (told, health) = watch::channel(None);
+        let health = config.health.enabled.then_some(health);
+        let enforcer = enforcer::run_gated(config.enforcer.clone(), handle.decisions(), health, reports, shutdown.clone());
         running.spawn(async move { ended("enforcer", enforcer.await) });
-        tokio::spawn(wiring::report(numbers, applied, handle.clone()));
+        tokio::spawn(wiring::tee(applied, onward, shown));
+        let at = collector.admin_address().to_string();
+        tokio::spawn(crate::health::watch(config.health.clone(), Some(at), seen_by_health, told));
+        tokio::spawn(wiring::report(numbers, carried, handle.clone()));
 
         let (deliveries, batches) = mpsc::channel(4);
         let (seen, news) = mpsc::channel(TO_SCREEN);

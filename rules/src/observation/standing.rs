@@ -22,6 +22,8 @@ pub struct Standing {
     pub held_back: Option<String>,
     /// A person stopped enforcement there, why and when.
     pub stopped: Option<String>,
+    /// What people did there lately, oldest first.
+    pub acts: Vec<Act>,
     /// What a policy's groups go by.
     pub labels: BTreeSet<String>,
     /// What passes by our rules there, such as a flowtable.
@@ -39,11 +41,19 @@ impl Standing {
     pub const MAX_ATTEMPTS: usize = 256;
     pub const MAX_BYPASSES: usize = 16;
     pub const MAX_LABELS: usize = 32;
+    pub const MAX_ACTS: usize = 16;
 
     /// Whether all that is wanted there is there.
     pub fn is_whole(&self) -> bool {
         self.stopped.is_none() && self.held_back.is_none() && self.enforced >= self.desired
     }
+}
+
+/// What a person did at a point, with their own hands: perhaps while nobody could be told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Act {
+    pub at: Timestamp,
+    pub what: String,
 }
 
 /// One client that tried one endpoint, as the kernel logged it (sampled, so `count` is at least so often).

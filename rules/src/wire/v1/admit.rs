@@ -70,6 +70,8 @@ fn applied(a: Applied) -> Applied {
     s.bypasses = cut(s.bypasses, Standing::MAX_BYPASSES, MAX_TEXT);
     (s.held_back, s.stopped) = (short(s.held_back), short(s.stopped));
     s.attempts.truncate(Standing::MAX_ATTEMPTS);
+    s.acts.truncate(Standing::MAX_ACTS);
+    s.acts.iter_mut().for_each(|a| a.what = printable(&a.what, MAX_TEXT));
     Applied { point: printable(&a.point, MAX_NAME), reason: printable(&a.reason, MAX_TEXT), standing: s, ..a }
 }
 

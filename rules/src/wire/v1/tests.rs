@@ -188,6 +188,7 @@ fn a_batch_with_everything_a_sensor_can_say() {
                   "on_trial": false,
                   "held_back": null,
                   "stopped": null,
+                  "acts": [],
                   "labels": [],
                   "bypasses": [],
                   "attempts": [],
