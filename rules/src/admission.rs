@@ -77,10 +77,11 @@ pub fn step(case: &Case, now: Timestamp, c: &Circumstances<'_>) -> (Case, Vec<Ef
     (next.case, next.effects)
 }
 
-/// Not seen for long enough, or for a while after a probe found nothing: a restart is not a departure, nor is silence that a
-/// block may have made.
+/// Not seen for long enough, or for a while after a probe found nothing: a restart is not a departure. Silence that a block may
+/// have made counts only from when the block was taken back, which is after one such while.
 fn is_gone(case: &Case, c: &Circumstances<'_>) -> bool {
-    (case.unseen >= c.policy.gone_after && !case.hushed) || (c.missed && case.unseen >= c.policy.gone_confirmed_after)
+    let patience = if case.hushed { c.policy.gone_after.0.saturating_mul(2) } else { c.policy.gone_after.0 };
+    case.unseen.0 >= patience || (c.missed && case.unseen >= c.policy.gone_confirmed_after)
 }
 
 /// Why a due finding must not be blocked now.
@@ -294,8 +295,8 @@ impl Step {
 
     fn restart(&mut self, now: Timestamp, why: &str) {
         self.move_to(Rung::Open, why);
-        let Case { exemption, seen, unseen, .. } = self.case.clone();
-        self.case = Case { exemption, seen, unseen, ..Case::open(now) };
+        let Case { exemption, seen, unseen, hushed, .. } = self.case.clone();
+        self.case = Case { exemption, seen, unseen, hushed, ..Case::open(now) };
     }
 
     fn move_to(&mut self, to: Rung, reason: &str) {

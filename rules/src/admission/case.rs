@@ -93,8 +93,8 @@ pub struct Case {
     /// Reminders already sent, by how long before the block they were to go out.
     pub reminded: Vec<Period>,
     pub blocked_at: Option<Timestamp>,
-    /// Blocked, and not seen since the block was taken back: it may be silent because of it, so that its silence alone is no
-    /// departure; a probe must miss it.
+    /// Blocked, and not seen since the block was taken back: it may be silent because of it, so that it takes twice the silence, or
+    /// a probe that misses it, to call it gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hushed: bool,
     pub closed: Option<Closure>,

@@ -474,21 +474,26 @@ fn where_two_sensors_are_wanted_one_with_all_witnesses_never_blocks() {
 
 /// Found by the wire alone, it was silent because of the block, "gone" after fourteen days, and had another thirty when it spoke again.
 #[test]
-fn silence_under_a_block_is_no_departure_unless_a_probe_says_so() {
+fn silence_under_a_block_is_no_departure_until_the_block_is_gone_too() {
     let mut w = world();
     w.look().deliver().days(31);
     assert_eq!(w.case.rung, Rung::Blocked);
     w.alive = false;
     w.log.clear();
-    w.days(40).told(&expect![[r#"
+    w.days(20).told(&expect![[r#"
         day 45.0: blocked -> due (it was not seen lately, so nobody can say that it is still there)
         day 45.0: tell Owner: Released
     "#]]);
     w.alive = true;
     w.look().told(&expect![[r#"
-        day 71.0: due -> blocked (due, corroborated, and the site is in hard mode)
-        day 71.0: tell Owner: Blocked
+        day 51.0: due -> blocked (due, corroborated, and the site is in hard mode)
+        day 51.0: tell Owner: Blocked
     "#]]);
+    let blocked = w.case.clone();
+    w.alive = false;
+    w.days(29);
+    assert_eq!(w.case.closed, Some(Closure::Gone));
+    w.case = blocked;
     (w.alive, w.missed) = (false, true);
     w.days(2);
     assert_eq!(w.case.closed, Some(Closure::Gone));
