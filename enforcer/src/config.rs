@@ -41,6 +41,9 @@ pub struct Config {
     pub nft_timeout: Period,
     /// Take the table away on a clean end. Off by default: an upgrade must not open the door; leases close by themselves.
     pub remove_on_exit: bool,
+    /// Confine the process at start ([`crate::confine`]). Only in a process of its own. Off only where `nft` or its libraries are at a
+    /// place that a confined process cannot read.
+    pub confine: bool,
 }
 
 impl Default for Config {
@@ -62,6 +65,7 @@ impl Default for Config {
             nft: PathBuf::from("/usr/sbin/nft"),
             nft_timeout: Period::seconds(10),
             remove_on_exit: false,
+            confine: true,
         }
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod check;
 pub mod config;
+pub mod confine;
 pub mod core;
 pub mod facts;
 pub mod follow;
@@ -27,5 +28,6 @@ pub mod state;
 mod fixtures;
 
 pub use config::{Config, Hook, Limits, Mode};
+pub use confine::confine;
 pub use operator::{Approval, Error, Plan, Planned, Status, apply, confirm, latest, panic, plan, remove, resume, rollback, status};
 pub use run::{run, run_gated};

@@ -3,8 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 use tokio_util::sync::CancellationToken;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let Some(path) = std::env::args_os().nth(1) else {
         eprintln!("usage: enforcer CONFIG.json (see enforcer/README.md)");
         return ExitCode::from(2);
@@ -17,13 +16,28 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if config.sets.is_none() {
+        eprintln!("enforcer: {}: `sets` must name the file in which signed sets arrive", path.display());
+        return ExitCode::from(2);
+    }
+    // Before there is a second thread: a thread takes its bounds from the one that makes it.
+    if config.confine {
+        eprintln!("enforcer: {}", enforcer::confine(&config));
+    }
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(obey(config)),
+        Err(why) => {
+            eprintln!("enforcer: cannot start: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn obey(config: enforcer::Config) -> ExitCode {
     let shutdown = CancellationToken::new();
     let (sets, arriving) = tokio::sync::watch::channel(None);
     let (reports, mut said) = tokio::sync::mpsc::channel(64);
-    let Some(file) = config.sets.clone() else {
-        eprintln!("enforcer: {}: `sets` must name the file in which signed sets arrive", path.display());
-        return ExitCode::from(2);
-    };
+    let file = config.sets.clone().unwrap_or_default();
     let complain = |why: &str| eprintln!("enforcer: {why}");
     tokio::spawn(enforcer::follow::follow(file, sets, Duration::from_millis(200), complain));
     let health = config.health.clone().map(|file| {

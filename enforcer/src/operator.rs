@@ -4,6 +4,7 @@
 
 use crate::{
     config::{Config, Hook},
+    confine::Confinement,
     point::{Enacted, Manner, Outline, Point},
     present::{Held, Present},
     ruleset,
@@ -97,6 +98,8 @@ pub struct Status {
     pub new_this_hour: usize,
     /// What people did here lately.
     pub acts: Vec<Act>,
+    /// What bounds the enforcer's process; `None`: none runs by itself here.
+    pub confinement: Option<Confinement>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,6 +241,7 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
         max_new_per_hour: config.limits.max_new_per_hour,
         new_this_hour: state.new_this_hour(now),
         acts: state.acts.clone(),
+        confinement: Confinement::of_running(&config.data),
         stopped: state.stopped,
         unavailable,
         desired: ruleset.blocks.len(),

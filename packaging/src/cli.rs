@@ -162,7 +162,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Up(options) => up::run(&options, global),
         Command::Sensor(options) => async_main(role::sensor(&options, global)),
         Command::Collector(options) => async_main(role::collector(&options, global)),
-        Command::Enforcer(options) => async_main(role::enforcer(&options, global)),
+        Command::Enforcer(options) => role::enforcer(&options, global),
         Command::Courier(options) => async_main(role::courier(&options, global)),
         Command::Enforce(options) => async_main(enforce::run(&options, global)),
         Command::Gateway(options) => async_main(role::gateway(&options, global)),

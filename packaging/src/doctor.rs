@@ -99,6 +99,7 @@ fn examine(options: &Options, global: &Global) -> Vec<Finding> {
     let mut all = vec![checks::libpcap(role), checks::nft(role), checks::ip(role)];
     all.extend(kernel::capabilities(role));
     all.extend([kernel::release(), kernel::nf_tables(role), kernel::user_namespaces(role), places::clock()]);
+    all.extend(kernel::confinement(role));
     all.extend(places::data_dir(role, &global.data()));
     all.extend(places::ports(role, &global.data()));
     all.extend(options.collector.as_ref().map(places::collector));

@@ -127,6 +127,27 @@ fn the_enforcer_carries_nothing_that_talks_to_the_network() {
     for name in ["hyper", "reqwest", "axum", "h2", "http", "rustls", "tokio-rustls", "hickory-proto", "httparse", "pcap", "rusqlite"] {
         assert!(!all.contains(name), "the enforcer needs {name}");
     }
+    let direct = cargo(&["tree", "-p", "enforcer", "-e", "normal", "--prefix", "none", "--depth", "1"]);
+    let mut direct: Vec<&str> = direct.lines().skip(1).filter_map(|l| l.split(' ').next()).collect();
+    direct.sort_unstable();
+    let known = [
+        "base64",
+        "caps",
+        "ipnet",
+        "jiff",
+        "landlock",
+        "nix",
+        "ring",
+        "rules",
+        "seccompiler",
+        "serde",
+        "serde_json",
+        "thiserror",
+        "tokio",
+        "tokio-util",
+        "tracing",
+    ];
+    assert_eq!(direct, known, "whoever adds one to the process that may change the firewall says so here");
     // Not a goal in itself; a jump is worth a look at what came in.
     assert!(all.len() < 120, "the enforcer's tree has grown to {} crates", all.len());
 }

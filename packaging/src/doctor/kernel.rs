@@ -55,6 +55,20 @@ fn module_listed(release: &str, file: &str) -> Option<bool> {
     fs::read_to_string(format!("/lib/modules/{release}/modules.dep")).ok().map(|text| text.contains(file))
 }
 
+/// What bounds the process that may change the firewall. It runs without, and says so.
+pub(super) fn confinement(role: Role) -> Vec<Finding> {
+    let line = |(name, offered): (&'static str, Result<String, String>)| match offered {
+        Ok(found) => Finding::ok(name, found),
+        Err(why) => Finding::lacking(
+            name,
+            false,
+            format!("{why}: `gnomon enforcer` is bounded by what is left"),
+            "use a kernel with CONFIG_SECCOMP_FILTER, CONFIG_SECURITY_LANDLOCK and lsm=landlock,…",
+        ),
+    };
+    if role == Role::Enforcer { enforcer::confine::offered().into_iter().map(line).collect() } else { Vec::new() }
+}
+
 pub(super) fn user_namespaces(role: Role) -> Finding {
     let name = "user namespaces";
     let zero = |path: &str| read(path).is_some_and(|v| v == "0");

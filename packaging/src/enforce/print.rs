@@ -106,6 +106,9 @@ pub(super) fn status(s: &Status) -> Result<(), Failure> {
     if let Some(act) = s.acts.last() {
         out::line(format!("{DIM}last by hand: {}, {}{DIM:#}", printable(&act.what, 200), crate::table::moment(act.at)))?;
     }
+    if let Some(c) = &s.confinement {
+        out::line(format!("process {}: {}", c.pid, printable(&c.to_string(), 400)))?;
+    }
     if let Some(end) = s.set_not_after {
         out::line(format!("the set is good until {}", crate::table::moment(end)))?;
     }

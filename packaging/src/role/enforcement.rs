@@ -3,11 +3,13 @@
 
 use super::{Common, Join, begin, join, say, trusted};
 use crate::{
+    async_main,
     cli::Global,
     config::Config,
     courier::{Courier, Goods},
     data::Held,
     failure::{Exit, Failure, Side},
+    out,
     reports::Numbers,
 };
 use clap::Args;
@@ -60,9 +62,8 @@ pub struct CourierOptions {
     pub sets: PathBuf,
 }
 
-pub async fn enforcer(options: &Enforcer, global: &Global) -> Result<Exit, Failure> {
+pub fn enforcer(options: &Enforcer, global: &Global) -> Result<Exit, Failure> {
     let held = Held::take(&global.data())?;
-    let shutdown = begin()?;
     let settings = Config::load(options.common.config.as_deref())?;
     let (mut config, health_enabled) = (settings.enforcer_at(held.path()), settings.health.enabled);
     config.trusted_keys.extend(options.trust.iter().cloned());
@@ -74,6 +75,16 @@ pub async fn enforcer(options: &Enforcer, global: &Global) -> Result<Exit, Failu
     if options.enforce {
         config.mode = enforcer::Mode::Enforce;
     }
+    config.sets = Some(file.clone());
+    // Before there is a second thread: a thread takes its bounds from the one that makes it.
+    if config.confine {
+        out::note(enforcer::confine(&config));
+    }
+    async_main(obey(config, file, health_enabled, global))
+}
+
+async fn obey(config: enforcer::Config, file: PathBuf, health_enabled: bool, global: &Global) -> Result<Exit, Failure> {
+    let shutdown = begin()?;
     let mode = if config.mode == enforcer::Mode::Enforce { "enforces" } else { "dry run of" };
     say(global, "enforcer", &format!("{mode} the sets in {}", file.display()))?;
     let (shown, sets) = watch::channel(None);
