@@ -68,6 +68,13 @@ impl Nft {
         }
     }
 
+    /// All tables without the elements of their sets, as JSON; and all flowtables as text, which alone tells of hardware.
+    pub async fn everything(&self) -> Result<(Vec<u8>, String), Error> {
+        let json = self.run(&["-j", "-t", "list", "ruleset"], "").await?;
+        let text = self.run(&["list", "flowtables"], "").await?;
+        Ok((json, String::from_utf8_lossy(&text).into_owned()))
+    }
+
     /// Takes our table away, and nothing else. `add` makes it succeed when there was none.
     pub async fn remove(&self) -> Result<(), Error> {
         self.commit(&format!("add table {TABLE}\ndelete table {TABLE}\n")).await

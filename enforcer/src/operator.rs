@@ -3,6 +3,7 @@
 //! All of it works on the kernel and on the state directory under a lock, so it may run beside [`crate::run()`] or without it.
 
 use crate::{
+    bypass,
     config::{Config, Hook},
     confine::Confinement,
     point::{Enacted, Manner, Outline, Point},
@@ -98,6 +99,9 @@ pub struct Status {
     pub new_this_hour: usize,
     /// What people did here lately.
     pub acts: Vec<Act>,
+    /// What passes by our rules at this host.
+    #[serde(default)]
+    pub bypasses: Vec<String>,
     /// What bounds the enforcer's process; `None`: none runs by itself here.
     pub confinement: Option<Confinement>,
 }
@@ -241,6 +245,8 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
         max_new_per_hour: config.limits.max_new_per_hour,
         new_this_hour: state.new_this_hour(now),
         acts: state.acts.clone(),
+        // Where the kernel cannot be asked, `unavailable` says so.
+        bypasses: bypass::survey(&point.nft, &config.hooks).await.unwrap_or_default(),
         confinement: Confinement::of_running(&config.data),
         stopped: state.stopped,
         unavailable,

@@ -1,6 +1,7 @@
 //! The loop: wait for something to happen, let [`Core`] think, do what it says.
 
 use crate::{
+    bypass,
     config::{Config, Mode},
     core::{Candidate, Cause, Core, Effect, Event, Now},
     health::{self, Gate, Health},
@@ -60,7 +61,13 @@ pub async fn run_gated(
     let core = if gated { core.gated() } else { core };
     let (_never, nobody) = watch::channel(None);
     let (mut health, mut health_open) = (health.unwrap_or(nobody), true);
-    let mut hands = Hands { core, gated, seen: None, polled: None, trusted: None, counts: None, last: None, reports, point };
+    let (tell, mut bypasses) = watch::channel(Vec::new());
+    // A dry run enforces nothing that could be passed by.
+    if point.config.mode == Mode::Enforce {
+        tokio::spawn(bypass::keep_looking(point.nft.clone(), point.config.hooks.clone(), tell));
+    }
+    let mut hands =
+        Hands { core, gated, seen: None, polled: None, trusted: None, counts: None, bypasses: Vec::new(), last: None, reports, point };
     // A damaged state is an error of the installation: better not to start than to forget what was applied.
     hands.point.store.load()?;
     hands.look_at_state().await;
@@ -90,6 +97,11 @@ pub async fn run_gated(
                 (Ok(()), Some(health)) => Event::Health(health),
                 (Ok(()), None) => continue,
                 (Err(_), _) => { health_open = false; continue }
+            },
+            Ok(()) = bypasses.changed() => {
+                hands.bypasses = bypasses.borrow_and_update().clone();
+                hands.repeat().await;
+                continue
             },
             _ = tick.tick() => {
                 hands.say_again().await;
@@ -127,6 +139,8 @@ struct Hands {
     gated: bool,
     /// Blocks wanted here, and held, as of the last time the kernel was made to match; `None`: it has to be looked at.
     counts: Option<(u64, u64)>,
+    /// What passes by our rules.
+    bypasses: Vec<String>,
     /// The last word, and when it was said.
     last: Option<(Applied, Instant)>,
     reports: mpsc::Sender<Applied>,
@@ -192,8 +206,15 @@ impl Hands {
     /// A sign of life, with what the kernel holds now.
     async fn say_again(&mut self) {
         let due = |(_, at): &&(Applied, Instant)| at.elapsed() >= Standing::EVERY.0;
-        if let Some((applied, _)) = self.last.as_ref().filter(due).cloned() {
+        if self.last.as_ref().is_some_and(|last| due(&last)) {
             self.counts = None;
+            self.repeat().await;
+        }
+    }
+
+    /// The last word again, with how things stand now.
+    async fn repeat(&mut self) {
+        if let Some((applied, _)) = self.last.clone() {
             let standing = self.standing().await;
             self.say(Applied { standing, ..applied });
         }
@@ -212,6 +233,7 @@ impl Hands {
             held_back: operator::held_back(&state),
             stopped: state.stopped,
             acts: state.acts,
+            bypasses: self.bypasses.clone(),
             labels: self.point.config.labels.iter().take(Standing::MAX_LABELS).cloned().collect(),
             ..Standing::default()
         }

@@ -106,6 +106,9 @@ pub(super) fn status(s: &Status) -> Result<(), Failure> {
     if let Some(act) = s.acts.last() {
         out::line(format!("{DIM}last by hand: {}, {}{DIM:#}", printable(&act.what, 200), crate::table::moment(act.at)))?;
     }
+    for way in &s.bypasses {
+        out::line(format!("{WARN}passes by{WARN:#}: {}", printable(way, 300)))?;
+    }
     if let Some(c) = &s.confinement {
         out::line(format!("process {}: {}", c.pid, printable(&c.to_string(), 400)))?;
     }

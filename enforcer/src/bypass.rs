@@ -1,0 +1,175 @@
+//! Ways past our rules that other tables and the host itself hold open: said, since we cannot and must not close them.
+//!
+//! *Not* a bypass, so not listed: a table that accepts earlier, since `accept` ends its own chain only and the packet goes on to ours;
+//! `notrack`, since no rule of ours asks connection tracking. Not seen from here: tc, XDP, Open vSwitch, and offload by iptables' legacy tables.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use crate::{
+    config::Hook,
+    nft::{Error, Nft},
+};
+use rules::{observation::Standing, printable::printable};
+use serde_json::Value;
+use std::{collections::BTreeSet, fs, path::Path};
+use tokio::sync::watch;
+
+/// Looks now and then every [`Standing::EVERY`], beside the loop, which must not wait for the listing of a large ruleset. Ends with the
+/// receiver.
+pub async fn keep_looking(nft: Nft, hooks: BTreeSet<Hook>, tell: watch::Sender<Vec<String>>) {
+    let mut due = tokio::time::interval(Standing::EVERY.0);
+    due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = tell.closed() => return,
+            _ = due.tick() => {}
+        }
+        match survey(&nft, &hooks).await {
+            Ok(found) => drop(tell.send_if_modified(|known| std::mem::replace(known, found.clone()) != found)),
+            // What was known last stands.
+            Err(why) => tracing::warn!(%why, "whether anything passes by our rules could not be seen"),
+        }
+    }
+}
+
+/// What passes by us at this host now, at most as many as one report holds.
+pub async fn survey(nft: &Nft, hooks: &BTreeSet<Hook>) -> Result<Vec<String>, Error> {
+    let (json, text) = nft.everything().await?;
+    let mut found = find(&json, &text, &bridges(), hooks);
+    found.truncate(Standing::MAX_BYPASSES);
+    Ok(found)
+}
+
+/// Ways past us at this host, in words. `json` is `nft -j -t list ruleset`, `text` is `nft list flowtables`: the first does not tell
+/// whether the hardware does it.
+pub fn find(json: &[u8], text: &str, bridges: &[Bridge], hooks: &BTreeSet<Hook>) -> Vec<String> {
+    let listing: Value = serde_json::from_slice(json).unwrap_or_default();
+    let objects = listing.get("nftables").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let routes = hooks.contains(&Hook::Forward) || hooks.contains(&Hook::Prerouting);
+    let mut found = Vec::new();
+    if routes {
+        found.extend(objects.iter().filter_map(|o| flowtable(o.get("flowtable")?, objects, text)));
+        found.extend(bridges.iter().filter(|b| b.ports > 1 && !b.filtered).map(|b| {
+            let (name, ports) = (printable(&b.name, 16), b.ports);
+            format!("bridge {name}: what passes between its {ports} ports is not judged (bridge-nf-call-iptables is off)")
+        }));
+    }
+    found.extend(objects.iter().filter_map(|o| forwarded(o.get("rule")?)));
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// A flowtable that some rule gives flows to. From its second packet on, such a flow is seen by no forward rule, also one that was open
+/// when the block came.
+fn flowtable(table: &Value, objects: &[Value], text: &str) -> Option<String> {
+    let (family, of, name) = (word(table, "family")?, word(table, "table")?, word(table, "name")?);
+    let fed = objects.iter().filter_map(|o| o.get("rule")).any(|rule| {
+        let here = word(rule, "family") == Some(family) && word(rule, "table") == Some(of);
+        here && statements(rule).any(|s| s.get("flow").and_then(|f| word(f, "flowtable")).map(|n| n.trim_start_matches('@')) == Some(name))
+    });
+    if !fed {
+        return None;
+    }
+    let devices = match table.get("dev") {
+        Some(Value::String(one)) => one.clone(),
+        Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+        _ => "no device".to_owned(),
+    };
+    let by = if in_hardware(text, family, of, name) { "the hardware's way" } else { "the kernel's short way" };
+    let at = printable(&format!("{family} {of} {name} on {devices}"), 160);
+    Some(format!("flowtable {at}: its flows take {by}, and those open when a block comes go on"))
+}
+
+/// `flags offload` between the line of this flowtable and its end.
+fn in_hardware(text: &str, family: &str, table: &str, name: &str) -> bool {
+    let (heading, opening) = (format!("table {family} {table} {{"), format!("flowtable {name} {{"));
+    let lines = text.lines().map(str::trim).skip_while(|l| *l != heading).skip_while(|l| *l != opening);
+    lines
+        .take_while(|l| *l != "}")
+        .any(|l| l.strip_prefix("flags ").is_some_and(|f| f.trim_end_matches(';').split(", ").any(|f| f == "offload")))
+}
+
+/// A rule of the netdev family that sends packets out at another device, before any hook of ours.
+fn forwarded(rule: &Value) -> Option<String> {
+    let to = statements(rule).find_map(|s| s.get("fwd"))?;
+    let (of, chain) = (word(rule, "table")?, word(rule, "chain")?);
+    let to = to.get("dev").and_then(Value::as_str).unwrap_or("another device");
+    Some(format!(
+        "rule in {}: what it sends to {} does not come by here",
+        printable(&format!("netdev {of} {chain}"), 80),
+        printable(to, 16)
+    ))
+}
+
+fn statements(rule: &Value) -> impl Iterator<Item = &Value> {
+    rule.get("expr").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn word<'a>(of: &'a Value, key: &str) -> Option<&'a str> {
+    of.get(key)?.as_str()
+}
+
+/// One bridge of this network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    pub name: String,
+    pub ports: usize,
+    /// br_netfilter shows its packets to rules like ours.
+    pub filtered: bool,
+}
+
+/// As `/sys/class/net` tells. What cannot be read is no bridge.
+pub fn bridges() -> Vec<Bridge> {
+    let on = |path: &Path| fs::read_to_string(path).is_ok_and(|t| t.trim() == "1");
+    let everywhere =
+        on(Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables")) && on(Path::new("/proc/sys/net/bridge/bridge-nf-call-ip6tables"));
+    let devices = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let bridge = |device: fs::DirEntry| {
+        let own = device.path().join("bridge");
+        if !own.is_dir() {
+            return None;
+        }
+        let here = on(&own.join("nf_call_iptables")) && on(&own.join("nf_call_ip6tables"));
+        let ports = fs::read_dir(device.path().join("brif")).into_iter().flatten().count();
+        Some(Bridge { name: device.file_name().to_string_lossy().into_owned(), ports, filtered: everywhere || here })
+    };
+    devices.filter_map(bridge).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULESET: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6"}},
+        {"flowtable": {"family": "inet", "name": "fast", "table": "fw", "handle": 2, "hook": "ingress", "prio": 0, "dev": ["eth0", "eth1"]}},
+        {"flowtable": {"family": "ip", "name": "hw", "table": "fw", "handle": 2, "hook": "ingress", "prio": 0, "dev": "eth0"}},
+        {"flowtable": {"family": "inet", "name": "idle", "table": "fw", "handle": 3, "hook": "ingress", "prio": 0, "dev": "eth0"}},
+        {"rule": {"family": "inet", "table": "fw", "chain": "forward", "handle": 4, "expr": [{"flow": {"op": "add", "flowtable": "@fast"}}]}},
+        {"rule": {"family": "ip", "table": "fw", "chain": "forward", "handle": 4, "expr": [{"flow": {"op": "add", "flowtable": "@hw"}}]}},
+        {"rule": {"family": "inet", "table": "raw", "chain": "p", "handle": 2, "expr": [{"notrack": null}]}},
+        {"rule": {"family": "inet", "table": "early", "chain": "p", "handle": 2, "expr": [{"accept": null}]}},
+        {"rule": {"family": "netdev", "table": "tap", "chain": "in", "handle": 2, "expr": [{"fwd": {"dev": "eth9"}}]}}]}"#;
+    const TEXT: &str = "table inet fw {\n\tflowtable fast {\n\t\thook ingress priority filter\n\t\tdevices = { eth0, eth1 }\n\t}\n}\ntable ip fw {\n\tflowtable hw {\n\t\thook ingress priority filter\n\t\tdevices = { eth0 }\n\t\tflags offload;\n\t}\n}\n";
+
+    #[test]
+    fn names_what_passes_by_and_nothing_else() {
+        let bridge = |name: &str, ports, filtered| Bridge { name: name.to_owned(), ports, filtered };
+        let bridges = [bridge("br0", 3, false), bridge("docker0", 1, false), bridge("virbr0", 2, true)];
+        let found = find(RULESET.as_bytes(), TEXT, &bridges, &[Hook::Forward].into());
+        expect_test::expect![[r#"
+            bridge br0: what passes between its 3 ports is not judged (bridge-nf-call-iptables is off)
+            flowtable inet fw fast on eth0, eth1: its flows take the kernel's short way, and those open when a block comes go on
+            flowtable ip fw hw on eth0: its flows take the hardware's way, and those open when a block comes go on
+            rule in netdev tap in: what it sends to eth9 does not come by here"#]]
+        .assert_eq(&found.join("\n"));
+        // What a host sends or gets itself goes through no flowtable and over no bridge's ports.
+        assert_eq!(find(RULESET.as_bytes(), TEXT, &bridges, &[Hook::Output].into()).len(), 1);
+    }
+
+    #[test]
+    fn garbage_is_no_bypass() {
+        for json in ["", "[]", "{\"nftables\": 7}", "{\"nftables\": [{\"flowtable\": {}}, {\"rule\": {\"expr\": [7]}}, null]}"] {
+            assert!(find(json.as_bytes(), "flags offload", &[], &[Hook::Forward].into()).is_empty(), "{json}");
+        }
+    }
+}
