@@ -1,7 +1,8 @@
 //! Where a scan is, on disk, so that a crash costs a second of work and not the whole.
 //!
-//! Noted once a second and at the end of a scan that was stopped; gone when a scan has come to its end. What left in the second
-//! before a crash leaves again; what was begun and not finished is asked again.
+//! Noted once a second and at the end of a scan that was stopped; gone when a scan has come to its end. What left after the last
+//! note, or so shortly before it that an answer may have come later (a second), leaves again; what was begun and not finished is
+//! asked again.
 
 use super::{config::ScanError, schedule::Position};
 use rules::printable::printable;

@@ -92,7 +92,7 @@ pub async fn scan_with(
         }
     }
     if let Some(position) = position {
-        sweep.resume(&position);
+        sweep.resume(&position, begun);
     }
     let dialer = dialer(&config, echoes);
     let mut running =
@@ -291,7 +291,7 @@ impl Running<'_> {
 
     fn note(&self, sweep: &Sweep) {
         if let Some(checkpoint) = &self.checkpoint
-            && let Err(why) = checkpoint.note(sweep.position())
+            && let Err(why) = checkpoint.note(sweep.position(Instant::now()))
         {
             tracing::warn!(%why, "the position could not be noted");
         }

@@ -78,7 +78,7 @@ pub struct Bounds {
 pub struct Position {
     pub round: u8,
     pub next: u64,
-    /// Begun and not finished: asked again.
+    /// Begun and not finished, or perhaps on the way to answering: asked again.
     pub pending: Vec<Endpoint>,
 }
 
@@ -116,6 +116,8 @@ pub struct Sweep {
     tried_again: HashSet<Endpoint>,
     resting: bool,
     stopping: bool,
+    /// Where it was when it was stopped: what was begun then was not finished.
+    stopped_at: Option<Position>,
     progress: Progress,
 }
 
@@ -140,6 +142,7 @@ impl Sweep {
             tried_again: HashSet::new(),
             resting: false,
             stopping: false,
+            stopped_at: None,
             progress: Progress::default(),
         }
     }
@@ -160,26 +163,26 @@ impl Sweep {
     }
 
     /// Goes on where another sweep of the same space and seed stopped.
-    pub fn resume(&mut self, position: &Position) {
-        match &mut self.stage {
-            Some(plan) => plan.resume(position.round, position.next),
-            None => self.next_index = position.next.min(self.order.len()),
-        }
+    pub fn resume(&mut self, position: &Position, now: Instant) {
         let known: HashSet<Endpoint> = self.open.iter().copied().collect();
-        let pending = position.pending.iter().filter(|e| self.space.index_of(**e).is_some() && !known.contains(e));
-        for endpoint in pending {
-            if let Some(plan) = &mut self.stage {
-                plan.spare(*endpoint);
+        let pending = position.pending.iter().copied().filter(|e| self.space.index_of(*e).is_some() && !known.contains(e));
+        match &mut self.stage {
+            Some(plan) => plan.resume(position.round, position.next, pending, now),
+            None => {
+                self.next_index = position.next.min(self.order.len());
+                self.open.extend(pending);
             }
-            self.open.push_back(*endpoint);
         }
     }
 
-    pub fn position(&self) -> Position {
-        let (round, next) = self.stage.as_ref().map_or((0, self.next_index), Plan::position);
-        let deferred = self.stage.iter().flat_map(Plan::deferred);
+    pub fn position(&self, now: Instant) -> Position {
+        if let Some(position) = &self.stopped_at {
+            return position.clone();
+        }
+        let (round, next) = self.stage.as_ref().map_or((0, self.next_index), |plan| plan.position(now));
+        let unanswered = self.stage.iter().flat_map(|plan| plan.begun(now));
         let begun = self.active.keys().chain(&self.open).copied().chain(self.again.iter().map(|(_, e)| *e));
-        Position { round, next, pending: begun.chain(deferred).collect() }
+        Position { round, next, pending: begun.chain(unanswered).collect() }
     }
 
     /// What is known about an address, on one port or all.
@@ -289,6 +292,7 @@ impl Sweep {
     }
 
     fn stop(&mut self, now: Instant, at: Timestamp, effects: &mut Vec<Effect>) {
+        self.stopped_at.get_or_insert(self.position(now));
         self.stopping = true;
         self.again.clear();
         self.open.clear();

@@ -31,6 +31,7 @@ pub struct Plan {
     next: u64,
     /// From when, and which index of the space.
     deferred: BTreeSet<(Instant, u64)>,
+    unanswered: Unanswered,
     open: Bits,
     canaries: Canaries,
     batches: u32,
@@ -62,6 +63,7 @@ impl Plan {
             round: 0,
             next: 0,
             deferred: BTreeSet::new(),
+            unanswered: Unanswered::default(),
             canaries: Canaries::new(rate, now),
             batches: 0,
             last_sent: None,
@@ -70,9 +72,11 @@ impl Plan {
         }
     }
 
-    /// Goes on where another plan for the same space stopped.
-    pub fn resume(&mut self, round: u8, next: u64) {
+    /// Goes on where another plan for the same space stopped, with those that it had begun: one SYN costs less than a connection
+    /// that nobody takes.
+    pub fn resume(&mut self, round: u8, next: u64, begun: impl Iterator<Item = Endpoint>, now: Instant) {
         (self.round, self.next) = (round.min(1), next.min(self.order.len()));
+        self.deferred.extend(begun.filter_map(|endpoint| Some((now, self.space.index_of(endpoint)?))));
     }
 
     pub fn counts(&self) -> Counts {
@@ -83,14 +87,15 @@ impl Plan {
         self.canaries.rate
     }
 
-    /// The round, and the position in it.
-    pub fn position(&self) -> (u8, u64) {
-        (self.round, self.next)
+    /// The round, and the position in it up to which nobody can answer any more.
+    pub fn position(&self, now: Instant) -> (u8, u64) {
+        (self.round, self.unanswered.since(self.next, now))
     }
 
-    /// Taken from the order and not knocked at yet.
-    pub fn deferred(&self) -> impl Iterator<Item = Endpoint> + '_ {
-        self.deferred.iter().filter_map(|(_, index)| self.space.at(*index))
+    /// Taken from the order before [`Plan::position`], and not knocked at yet or so lately that an answer may come.
+    pub fn begun(&self, now: Instant) -> impl Iterator<Item = Endpoint> + '_ {
+        let deferred = self.deferred.iter().map(|(_, index)| *index);
+        deferred.chain(self.unanswered.rested(now)).filter_map(|index| self.space.at(index))
     }
 
     /// Endpoints that had their first packet.
@@ -136,6 +141,7 @@ impl Plan {
         let room = slots.min(self.canaries.pace.free(now)).min(BATCH) as usize;
         let mut batch = Vec::with_capacity(room);
         if room > 0 {
+            self.unanswered.mark(self.next, now);
             // Only beside fresh ones: canaries alone would keep a round from ending, and their hosts' other ports from their turn.
             if self.next < self.order.len() {
                 batch.extend(self.canaries.next(manners, now));
@@ -163,6 +169,7 @@ impl Plan {
                 continue;
             }
             manners.take(endpoint, now);
+            self.unanswered.after_rest(index, now);
             batch.push(endpoint);
         }
     }
@@ -190,6 +197,7 @@ impl Plan {
         let lossy = self.counts.canaries_lost * 100 > self.counts.canaries;
         if self.round == 0 && self.last_sent.is_some() && (self.space.len() <= TWICE || lossy) {
             (self.round, self.next) = (1, 0);
+            self.unanswered = Unanswered::default();
         } else {
             self.done = true;
         }
@@ -215,6 +223,53 @@ impl Plan {
         self.counts.open += 1;
         Some(endpoint)
     }
+}
+
+/// What left so lately that its answer may be on the way: a sweep that goes on after a crash asks it again.
+#[derive(Debug, Default)]
+struct Unanswered {
+    /// Where the order was, and when; the first is the last that lies [`LAST_ANSWERS`] back.
+    marks: VecDeque<(Instant, u64)>,
+    /// Knocked at after a rest, hence not by the order.
+    rested: VecDeque<(Instant, u64)>,
+}
+
+const MARK_EVERY: Duration = Duration::from_millis(50);
+/// Beyond it the oldest are forgotten.
+const MAX_RESTED: usize = 16_384;
+
+impl Unanswered {
+    fn mark(&mut self, next: u64, now: Instant) {
+        if self.marks.back().is_some_and(|(at, _)| now.saturating_duration_since(*at) < MARK_EVERY) {
+            return;
+        }
+        self.marks.push_back((now, next));
+        while self.marks.get(1).is_some_and(|(at, _)| is_over(*at, now)) {
+            self.marks.pop_front();
+        }
+    }
+
+    fn after_rest(&mut self, index: u64, now: Instant) {
+        while self.rested.len() >= MAX_RESTED || self.rested.front().is_some_and(|(at, _)| is_over(*at, now)) {
+            self.rested.pop_front();
+        }
+        self.rested.push_back((now, index));
+    }
+
+    /// Where the order was [`LAST_ANSWERS`] ago; `next` when nothing has left since.
+    fn since(&self, next: u64, now: Instant) -> u64 {
+        let over = self.marks.iter().rev().find(|(at, _)| is_over(*at, now)).or(self.marks.front());
+        let all_over = self.marks.back().is_none_or(|(at, _)| is_over(*at + MARK_EVERY, now));
+        if all_over { next } else { over.map_or(next, |(_, next)| *next) }
+    }
+
+    fn rested(&self, now: Instant) -> impl Iterator<Item = u64> + '_ {
+        self.rested.iter().filter(move |(at, _)| !is_over(*at, now)).map(|(_, index)| *index)
+    }
+}
+
+fn is_over(sent: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(sent) >= LAST_ANSWERS
 }
 
 /// One bit per endpoint.
@@ -384,15 +439,49 @@ mod tests {
         assert!(at_most[&2] > 3500 && at_most[&9] < 1500, "{at_most:?}");
         let last = sent.last().unwrap().0.as_secs();
         assert!((10..last).any(|s| at_most.get(&s).is_some_and(|n| *n > 3000)), "{at_most:?}");
-        assert!(plan.counts().canaries_lost > 5 && plan.position().0 == 1, "loss: a second round");
+        assert!(plan.counts().canaries_lost > 5 && plan.position(Instant::now()).0 == 1, "loss: a second round");
     }
 
     #[test]
     fn a_plan_goes_on_where_another_stopped() {
         let space = space("10.0.0.0/17", &[80, 3000, 3001]);
         let mut plan = Plan::new(space.clone(), 7, 100_000, Instant::now());
-        plan.resume(0, 90_000);
+        plan.resume(0, 90_000, [space.at(1).unwrap()].into_iter(), Instant::now());
         let (sent, _) = play(plan, 10, |_, _| None);
-        assert_eq!(sent.len() as u64, space.len() - 90_000);
+        assert!((space.len() - 90_000..=space.len() - 89_999).contains(&(sent.len() as u64)), "{}", sent.len());
+        assert_eq!(sent[0].1, space.at(1).unwrap());
+    }
+
+    #[test]
+    fn what_may_still_be_answered_is_not_behind_the_position() {
+        let start = Instant::now();
+        let space = space("10.0.0.0/17", &[80, 3000, 3001]);
+        let mut plan = Plan::new(space.clone(), 7, 1000, start);
+        // Few per host, so that many rest first.
+        let mut manners = Manners::new(1, 20, start);
+        let (mut sent, mut now) = (Vec::new(), start);
+        for step in 0..4000u64 {
+            now = start + Duration::from_millis(step);
+            let batch = plan.fill(u32::MAX, &mut manners, now);
+            plan.sent(batch.len() as u32, 0, now);
+            sent.extend(batch.into_iter().map(|e| (now, e)));
+        }
+        let (round, next) = plan.position(now);
+        let mut again = Plan::new(space, 7, 100_000, now);
+        again.resume(round, next, plan.begun(now).collect::<Vec<_>>().into_iter(), now);
+        let (repeated, _) = play(again, 100_000, |_, _| None);
+        let repeated: std::collections::HashSet<Endpoint> = repeated.into_iter().map(|(_, e)| e).collect();
+        let (mut early, mut late) = (0, 0);
+        for (at, endpoint) in sent {
+            let age = now - at;
+            if age < LAST_ANSWERS {
+                assert!(repeated.contains(&endpoint), "{endpoint}, sent {age:?} ago");
+                late += 1;
+            } else if age > LAST_ANSWERS + 2 * MARK_EVERY {
+                assert!(!repeated.contains(&endpoint), "{endpoint}, sent {age:?} ago");
+                early += 1;
+            }
+        }
+        assert!(early > 1000 && late > 500, "{early} {late}");
     }
 }

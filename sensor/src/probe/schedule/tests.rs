@@ -123,3 +123,26 @@ fn a_stop_asks_nothing_more_but_ends_sessions() {
     }
     assert!(ended >= 1 && sweep.is_done());
 }
+
+#[test]
+fn what_a_stop_cut_short_is_asked_by_the_sweep_that_goes_on() {
+    let now = Instant::now();
+    let mut first = sweep(space("10.0.0.0/24", &[3001]), 1000);
+    let mut asked = Vec::new();
+    for step in 0..100 {
+        let now = now + Duration::from_millis(step * 4);
+        asked.extend(first.handle(Event::Tick, now, Timestamp::UNIX_EPOCH).into_iter().filter_map(|e| match e {
+            Effect::Ask(question) => Some(question),
+            _ => None,
+        }));
+    }
+    assert_eq!(asked.len(), 16, "as many as may be under way");
+    first.handle(Event::Answered(Box::new((asked.remove(0), Outcome::NotHttp(Vec::new())))), now, Timestamp::UNIX_EPOCH);
+    first.handle(Event::Stop, now, Timestamp::UNIX_EPOCH);
+    let mut second = sweep(space("10.0.0.0/24", &[3001]), 1000);
+    second.resume(&first.position(now + Duration::from_secs(1)), now);
+    let (again, _) = play(second, Duration::from_millis(20), |_, _| Outcome::Refused);
+    let again: BTreeSet<Endpoint> = again.iter().map(|(_, q)| q.endpoint).collect();
+    assert!(asked.iter().all(|q| again.contains(&q.endpoint)));
+    assert!(again.len() >= 253, "{}", again.len());
+}
