@@ -56,14 +56,15 @@ fn keep(db: &Connection, domain: &str, site: &str, generation: u64, body: &impl 
     db.execute(sql, params![domain, site, generation, rows::encode(body)?]).map(drop)
 }
 
-/// A new set when there is something new to say, or half the validity of the last one is over.
+/// A new set when there is something new to say, half the validity of the last one is over, or another key signed that one.
 pub(crate) fn issue_decisions(turn: &mut Turn<'_>, signer: &Signer, name: &str, let_pass: bool) -> Outcome<()> {
     let Some(site) = turn.state.sites.get(name) else { return Ok(()) };
     let policy = effective(turn.state.policy(site), let_pass);
     let previous = site.issued.as_ref().map(|i| &i.set);
     let points = turn.state.points(name);
     let view = turn.state.view(name, site, &policy, &points);
-    let floor = floor(turn.state, name);
+    let others = site.issued.as_ref().filter(|i| !signer.made(&i.signed)).map_or(0, |i| i.set.generation.saturating_add(1));
+    let floor = floor(turn.state, name).max(others);
     let Composition { set, news, held, wave } = compose(&view, site.matters.values(), previous, floor, turn.now);
     let newly_held = !held.is_empty() && held != site.held;
     if newly_held {
@@ -144,7 +145,7 @@ pub(crate) fn raise_bundle(turn: &mut Turn<'_>, gateway: &str, after: u64) -> Ou
     journal::write(turn, &format!("gateway:{gateway}"), "bundle-raised", &format!("generation {after}"), &reason, json!({}))
 }
 
-/// A new bundle when the registry, a grant or a key changed.
+/// A new bundle: the registry, a grant, a tenant or the key that signs changed.
 pub(crate) fn issue_bundle(turn: &mut Turn<'_>, signer: &Signer) -> Outcome<()> {
     let generation = turn.state.bundle.as_ref().map_or(0, |(g, _)| *g).max(turn.state.bundle_floor).saturating_add(1);
     let registry: Registry = turn.state.registry.clone();

@@ -53,6 +53,11 @@ impl Signer {
         &self.public
     }
 
+    /// Whether this key signed it: what another one did, nobody who is told of this one accepts.
+    pub(crate) fn made(&self, signed: &Signed) -> bool {
+        signed.key_id == self.public.key_id
+    }
+
     pub(crate) fn sign(&self, domain: &str, payload: &impl Serialize) -> Signed {
         // Our own nouns always serialise: their maps have string keys.
         let payload = serde_json::to_vec(payload).unwrap_or_default();

@@ -43,7 +43,7 @@ pub(crate) fn settle(turn: &mut Turn<'_>, signer: &Signer) -> Outcome<()> {
         judge_site(turn, &site, touched.let_pass.contains(&site))?;
         dispatch::issue_decisions(turn, signer, &site, touched.let_pass.contains(&site))?;
     }
-    if touched.access || touched.registry || turn.state.bundle.is_none() {
+    if touched.access || touched.registry || !turn.state.bundle.as_ref().is_some_and(|(_, signed)| signer.made(signed)) {
         dispatch::issue_bundle(turn, signer)?;
     }
     Ok(())

@@ -51,9 +51,8 @@ pub(crate) fn restore(database: &Path, from: &Path, aside: &Path) -> Result<(), 
     }
     drop(db);
     let next = database.with_extension("restored");
-    let copied = fs::copy(from, &next).and_then(|_| fs::File::open(&next)?.sync_all());
-    copied.map_err(|e| unfit(e.to_string()))?;
-    secrets::close_to_others(&next)?;
+    copy(from, &next)?.map_err(|e| unfit(e.to_string()))?;
+    fs::File::open(&next).and_then(|f| f.sync_all()).map_err(|e| unusable(&next, &e))?;
     set_aside(database, aside)?;
     fs::rename(&next, database).and_then(|()| sync(database)).map_err(|e| unusable(database, &e))
 }
@@ -75,22 +74,29 @@ fn take(database: &Path, to: &Path) -> Result<(), Error> {
     let dir = to.parent().unwrap_or(Path::new("."));
     secrets::make_dir(dir)?;
     let next = to.with_extension("new");
-    if next.exists() {
-        fs::remove_file(&next).map_err(|e| unusable(&next, &e))?;
-    }
-    // Made first, empty and ours alone: SQLite fills it.
-    secrets::close_to_others(&next)?;
-    let copy = || -> Result<i64, Unavailable> {
-        open_reader(database)?.execute("VACUUM INTO ?1", [next.to_string_lossy()])?;
-        Ok(checked(&open_reader(&next)?)?)
-    };
-    if let Err(why) = copy() {
-        // Half of a snapshot would only take room on a disk that may be full.
-        let _ = fs::remove_file(&next);
-        return Err(why.into());
-    }
+    copy(database, &next)??;
     let kept = fs::File::open(&next).and_then(|f| f.sync_all()).and_then(|()| fs::rename(&next, to)).and_then(|()| sync(to));
     kept.map_err(|e| unusable(to, &e))
+}
+
+/// All that was committed, whether SQLite has moved it from the log (`-wal`) to the database yet or not, checked. The outer error
+/// is the place it goes to, the inner one the copy.
+fn copy(from: &Path, to: &Path) -> Result<Result<i64, Unavailable>, Error> {
+    if to.exists() {
+        fs::remove_file(to).map_err(|e| unusable(to, &e))?;
+    }
+    // Made first, empty and ours alone: SQLite fills it.
+    secrets::close_to_others(to)?;
+    let copy = || -> Result<i64, Unavailable> {
+        open_reader(from)?.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
+        Ok(checked(&open_reader(to)?)?)
+    };
+    let copied = copy();
+    if copied.is_err() {
+        // Half of a copy would only take room on a disk that may be full.
+        let _ = fs::remove_file(to);
+    }
+    Ok(copied)
 }
 
 /// Whole, indexes too. Gives its schema.

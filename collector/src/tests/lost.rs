@@ -82,6 +82,53 @@ async fn a_damaged_database_is_refused_and_a_snapshot_brings_back_what_it_had() 
 }
 
 #[tokio::test]
+async fn what_a_killed_collector_left_in_its_log_is_restored_too() {
+    let (data, killed, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (running, stop) = run(&config(data.path())).await;
+    running.handle().accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
+    for part in ["gnomon.db", "gnomon.db-wal"] {
+        fs::copy(data.path().join(part), killed.path().join(part)).unwrap();
+    }
+    end(running, stop).await;
+    assert!(fs::metadata(killed.path().join("gnomon.db-wal")).unwrap().len() > 0, "the server is in the log");
+    for key in ["signing.key", "ca.key"] {
+        fs::copy(data.path().join(key), other.path().join(key)).unwrap();
+    }
+    let mut config = config(other.path());
+    config.beginning = Beginning::Restore(database(killed.path()));
+    assert_eq!(servers(&config).await, 1);
+}
+
+#[tokio::test]
+async fn with_a_new_key_everything_is_signed_anew_under_higher_numbers() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = used(data.path()).await;
+    let newest = |handle: &Handle| {
+        let (set, bundle) = (handle.decisions().borrow().clone().unwrap(), handle.bundle().borrow().clone().unwrap());
+        (payload(&set).generation, bundle_of(&bundle).generation, [set.key_id.clone(), bundle.key_id.clone()])
+    };
+    let (running, stop) = run(&config).await;
+    let (set, bundle, old) = newest(&running.handle());
+    end(running, stop).await;
+    fs::remove_file(data.path().join("signing.key")).unwrap();
+    for beginning in [Beginning::NewKeys, Beginning::AsLeft] {
+        config.beginning = beginning;
+        let (running, stop) = run(&config).await;
+        let key = running.handle().verifying_key().key_id;
+        let (set_now, bundle_now, keys) = newest(&running.handle());
+        end(running, stop).await;
+        assert!(old.iter().all(|k| *k != key));
+        assert_eq!(keys, [key.clone(), key]);
+        assert!(set_now > set && bundle_now > bundle, "an enforcer or gateway goes back to no number it had");
+    }
+}
+
+fn bundle_of(signed: &Signed) -> rules::wire::v1::Bundle {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    serde_json::from_slice(&STANDARD.decode(&signed.payload).unwrap()).unwrap()
+}
+
+#[tokio::test]
 async fn a_key_that_is_gone_or_another_is_not_made_anew_unless_it_is_meant() {
     for name in ["signing.key", "ca.key"] {
         let (data, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
