@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn reads_a_commit_and_survives_any_cut_of_it() {
-        let element = message(12, &[(1, b"gnomon\0"), (2, b"blk4\0")]);
+        let element = message(12, &[(1, b"gnomon\0"), (2, b"block4\0")]);
         let end = message(NEWGEN, &[(1, &7u32.to_be_bytes()), (2, &42u32.to_be_bytes()), (3, b"nft\0")]);
         let both = [element, end].concat();
         assert_eq!(newest(&both, &mut false), Some(Commit { generation: 7, actor: "nft (pid 42)".to_owned(), ours: true }));

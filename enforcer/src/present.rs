@@ -3,7 +3,7 @@
 //! Typed, not `serde_json::Value`: a table of 100,000 elements is 17 MB of JSON and would be ten times that as values.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use crate::{facts::Session, render::chain, ruleset::Block};
+use crate::{facts::Session, render::action_of, ruleset::Block};
 use ipnet::IpNet;
 use rules::{decision::Action, endpoint::Endpoint, finding::FindingId};
 use serde::Deserialize;
@@ -25,7 +25,7 @@ pub struct Present {
     pub open: BTreeSet<Endpoint>,
     pub sessions: BTreeSet<Session>,
     pub blocks: BTreeMap<Endpoint, Held>,
-    /// Elements that nobody of ours wrote: another type, no timeout, another verdict.
+    /// Elements that nobody of ours wrote: another type, no timeout, at one place twice.
     pub foreign: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// The same verdict for the same reason.
+    /// It does the same for the same reason.
     pub fn holds(&self, block: &Block) -> bool {
         self.action == block.action && self.finding.as_ref() == Some(&block.finding)
     }
@@ -65,10 +65,8 @@ pub fn parse(json: &[u8]) -> Result<Present, Unreadable> {
             present.take_set(set);
         }
         if let Some(map) = object.map {
-            present.skeleton.push_str(&format!("map {} {} {}\n", map.name, map.kind, map.flags));
-            for (key, verdict) in map.elem {
-                present.take_block(key, verdict);
-            }
+            // None of ours; that it is there is all that counts.
+            present.skeleton.push_str(&format!("map {}\n", map.name));
         }
     }
     if present.agents.is_empty() {
@@ -93,6 +91,9 @@ impl Present {
             // The packets' own notes: neither ours to compare, nor anything that blocks.
             return;
         }
+        if let Some(action) = action_of(&set.name) {
+            return set.elem.into_iter().for_each(|elem| self.take_block(action, elem));
+        }
         for elem in set.elem {
             let (value, left) = elem.parts();
             match (set.name.as_str(), value) {
@@ -113,27 +114,24 @@ impl Present {
         }
     }
 
-    fn take_block(&mut self, key: Elem, verdict: Verdict) {
-        let (comment, counter) = key.notes();
-        let (value, left) = key.parts();
-        let target = verdict.goto.as_ref().map(|g| g.target.as_str()).unwrap_or_default();
-        let Value::Concat { concat: (address, port) } = value else {
-            return self.foreign.push(format!("blk: {value:?}"));
-        };
-        match (left, action(target, port)) {
-            (Some(left), Some(action)) => {
+    fn take_block(&mut self, action: Action, elem: Elem) {
+        let (comment, counter) = elem.notes();
+        match elem.parts() {
+            (Value::Concat { concat: (address, port) }, Some(left)) => {
                 let finding = comment.as_deref().and_then(FindingId::parse);
                 let held = Held { action, finding, left, packets: counter.packets, bytes: counter.bytes };
-                self.blocks.insert(Endpoint { address, port }, held);
+                self.hold(Endpoint { address, port }, held);
             }
-            _ => self.foreign.push(format!("blk: {value:?}")),
+            (value, _) => self.foreign.push(format!("a block: {value:?}")),
         }
     }
-}
 
-/// What an element does, if we would have written it so.
-pub(crate) fn action(target: &str, port: u16) -> Option<Action> {
-    [Action::Block, Action::Shadow].into_iter().find(|action| chain(*action, port) == target)
+    /// We never write a place into two sets.
+    pub(crate) fn hold(&mut self, endpoint: Endpoint, held: Held) {
+        if self.blocks.insert(endpoint, held).is_some() {
+            self.foreign.push(format!("{endpoint}: twice"));
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -188,12 +186,6 @@ struct Set {
 #[derive(Deserialize)]
 struct Map {
     name: String,
-    #[serde(rename = "type")]
-    kind: serde_json::Value,
-    #[serde(default)]
-    flags: serde_json::Value,
-    #[serde(default)]
-    elem: Vec<(Elem, Verdict)>,
 }
 
 /// An element with its lease and counter, or bare when it has neither.
@@ -263,16 +255,6 @@ impl Value {
             _ => Vec::new(),
         }
     }
-}
-
-#[derive(Deserialize)]
-struct Verdict {
-    goto: Option<Target>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    target: String,
 }
 
 #[cfg(test)]

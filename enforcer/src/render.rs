@@ -41,7 +41,7 @@ pub enum Change {
     Never(BTreeSet<IpNet>),
     Open(BTreeSet<Endpoint>),
     Sessions(BTreeSet<Session>),
-    /// A block with a full lease from now. `was` is the verdict it had, if it was there.
+    /// A block with a full lease from now. `was` is what it did, if it was there.
     Lease {
         endpoint: Endpoint,
         block: Block,
@@ -180,7 +180,7 @@ fn whole_set<T: fmt::Display>(text: &mut String, name: &str, elements: impl Iter
     }
 }
 
-/// Changes of the verdict maps, gathered so that one statement carries many.
+/// Changes of the sets of blocks, gathered so that one statement carries many.
 ///
 /// Before Linux 6.12 adding an element that exists leaves its timeout as it was and says nothing. So a renewal is three steps in one
 /// transaction: add it as it was (so that the next cannot fail if it lapsed meanwhile), delete it, add it anew.
@@ -196,28 +196,27 @@ impl Elements {
         if let Some(was) = was {
             self.lift(endpoint, was);
         }
-        let (key, chain) = (Key(endpoint), chain(block.action, endpoint.port));
-        let millis = lease.as_millis();
-        push(&mut self.add, endpoint, format_args!("{key} timeout {millis}ms comment \"{}\" : goto {chain}", block.finding));
+        let (key, millis) = (Key(endpoint), lease.as_millis());
+        push(&mut self.add, endpoint, block.action, format_args!("{key} timeout {millis}ms comment \"{}\"", block.finding));
     }
 
     fn lift(&mut self, endpoint: &Endpoint, was: Action) {
-        let (key, chain) = (Key(endpoint), chain(was, endpoint.port));
-        push(&mut self.before, endpoint, format_args!("{key} : goto {chain}"));
-        push(&mut self.delete, endpoint, format_args!("{key} : goto {chain}"));
+        let key = Key(endpoint);
+        push(&mut self.before, endpoint, was, format_args!("{key}"));
+        push(&mut self.delete, endpoint, was, format_args!("{key}"));
     }
 
     fn write(&self, text: &mut String) {
-        for (verb, maps) in [("add", &self.before), ("delete", &self.delete), ("add", &self.add)] {
-            for (map, list) in maps {
-                text.push_str(&format!("{verb} element {TABLE} {map} {{ {list} }}\n"));
+        for (verb, sets) in [("add", &self.before), ("delete", &self.delete), ("add", &self.add)] {
+            for (set, list) in sets {
+                text.push_str(&format!("{verb} element {TABLE} {set} {{ {list} }}\n"));
             }
         }
     }
 }
 
-fn push(maps: &mut BTreeMap<&'static str, String>, endpoint: &Endpoint, element: fmt::Arguments<'_>) {
-    let list = maps.entry(if endpoint.address.is_ipv4() { "blk4" } else { "blk6" }).or_default();
+fn push(sets: &mut BTreeMap<&'static str, String>, endpoint: &Endpoint, action: Action, element: fmt::Arguments<'_>) {
+    let list = sets.entry(set_of(endpoint.address, action)).or_default();
     if !list.is_empty() {
         list.push_str(", ");
     }
@@ -225,14 +224,23 @@ fn push(maps: &mut BTreeMap<&'static str, String>, endpoint: &Endpoint, element:
     let _ = list.write_fmt(element);
 }
 
-/// Where packets of an element go. At the ports of DNS, DHCP and NTP only connections are cut: no datagram that a network needs, and
-/// still no shadow server out of reach because of its port.
-pub fn chain(action: Action, port: u16) -> &'static str {
-    match (action, port) {
-        (Action::Block, 53 | 67 | 68 | 123 | 546 | 547 | 853) => "streams",
-        (Action::Block, _) => "block",
-        (Action::Shadow, _) => "shadow",
+/// The sets that hold blocks, and what their elements do.
+pub(crate) const SETS: [(&str, Action); 4] =
+    [("block4", Action::Block), ("block6", Action::Block), ("shadow4", Action::Shadow), ("shadow6", Action::Shadow)];
+
+/// Which of [`SETS`] an element belongs into.
+pub(crate) fn set_of(address: IpAddr, action: Action) -> &'static str {
+    match (action, address) {
+        (Action::Block, IpAddr::V4(_)) => "block4",
+        (Action::Block, IpAddr::V6(_)) => "block6",
+        (Action::Shadow, IpAddr::V4(_)) => "shadow4",
+        (Action::Shadow, IpAddr::V6(_)) => "shadow6",
     }
+}
+
+/// What the elements of a set do; `None`: it holds no blocks.
+pub(crate) fn action_of(set: &str) -> Option<Action> {
+    SETS.iter().find(|(name, _)| *name == set).map(|(_, action)| *action)
 }
 
 /// `10.0.0.5 . 3001`

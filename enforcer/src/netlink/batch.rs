@@ -6,7 +6,7 @@
 use super::wire::{Batch, attribute, nest, put};
 use crate::{
     facts::Session,
-    render::{Change, Transaction, chain},
+    render::{Change, SETS, Transaction, set_of},
     ruleset::Block,
 };
 use ipnet::IpNet;
@@ -17,8 +17,6 @@ use std::{net::IpAddr, time::Duration};
 const ADD: u8 = 12;
 const DELETE: u8 = 14;
 const CREATE: u16 = 0x400;
-/// `NFT_GOTO`
-const GOTO: i32 = -4;
 /// `NFT_SET_ELEM_INTERVAL_END`
 const END: u32 = 1;
 pub(super) const TABLE: &[u8] = b"gnomon\0";
@@ -63,29 +61,22 @@ fn batch(changes: &[&Change], generation: Option<u32>, readd: bool) -> Batch {
             Change::Lease { .. } | Change::Lift { .. } | Change::Replace | Change::Skeleton(_) => {}
         }
     }
-    for map in ["blk4", "blk6"] {
-        let here = || changes.iter().filter(|c| map_of(c) == Some(map));
-        let gone = || here().filter_map(|c| gone(c, readd));
-        list(&mut batch, ADD, map, gone(), |bytes, (endpoint, was)| element(bytes, endpoint, Some(was), None));
-        list(&mut batch, DELETE, map, gone(), |bytes, (endpoint, _)| element(bytes, endpoint, None, None));
-        list(&mut batch, ADD, map, here(), |bytes, change| {
-            if let Change::Lease { endpoint, block, lease, .. } = change {
-                element(bytes, endpoint, Some(block.action), Some((block, *lease)));
+    for (set, _) in SETS {
+        let gone = || changes.iter().filter_map(|c| gone(c, readd)).filter(|(at, was)| set_of(at.address, *was) == set);
+        list(&mut batch, ADD, set, gone(), |bytes, (at, _)| element(bytes, at, None));
+        list(&mut batch, DELETE, set, gone(), |bytes, (at, _)| element(bytes, at, None));
+        let held = changes.iter().filter_map(|c| match c {
+            Change::Lease { endpoint, block, lease, .. } if set_of(endpoint.address, block.action) == set => {
+                Some((endpoint, block, *lease))
             }
+            _ => None,
         });
+        list(&mut batch, ADD, set, held, |bytes, (at, block, lease)| element(bytes, at, Some((block, lease))));
     }
     batch
 }
 
-fn map_of(change: &Change) -> Option<&'static str> {
-    match change {
-        Change::Lease { endpoint, .. } | Change::Lift { endpoint, .. } if endpoint.address.is_ipv4() => Some("blk4"),
-        Change::Lease { .. } | Change::Lift { .. } => Some("blk6"),
-        _ => None,
-    }
-}
-
-/// What has to be deleted first, and the verdict it has.
+/// What has to be deleted first, and what it did.
 fn gone(change: &Change, readd: bool) -> Option<(&Endpoint, Action)> {
     match change {
         Change::Lift { endpoint, was } => Some((endpoint, *was)),
@@ -94,7 +85,7 @@ fn gone(change: &Change, readd: bool) -> Option<(&Endpoint, Action)> {
     }
 }
 
-/// Messages for one set, each as full as it may be. What `write` leaves empty is left out.
+/// Messages for one set, each as full as it may be.
 fn list<T>(batch: &mut Batch, kind: u8, set: &str, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut Vec<u8>, T)) {
     let mut elements = Vec::new();
     for item in items {
@@ -122,26 +113,17 @@ fn of_set(set: &str) -> Vec<u8> {
     attributes
 }
 
-/// Asks for one element by its key.
-pub(super) fn question(endpoint: &Endpoint) -> Vec<u8> {
-    let mut attributes = of_set(if endpoint.address.is_ipv4() { "blk4" } else { "blk6" });
-    nest(&mut attributes, 3, |bytes| element(bytes, endpoint, None, None));
+/// Asks a set for one element by its key.
+pub(super) fn question(set: &str, endpoint: &Endpoint) -> Vec<u8> {
+    let mut attributes = of_set(set);
+    nest(&mut attributes, 3, |bytes| element(bytes, endpoint, None));
     attributes
 }
 
-/// `NFTA_SET_ELEM_KEY`, `…_DATA`, `…_TIMEOUT`, `…_USERDATA`
-fn element(bytes: &mut Vec<u8>, endpoint: &Endpoint, verdict: Option<Action>, lease: Option<(&Block, Duration)>) {
+/// `NFTA_SET_ELEM_KEY`, `…_TIMEOUT`, `…_USERDATA`
+fn element(bytes: &mut Vec<u8>, endpoint: &Endpoint, lease: Option<(&Block, Duration)>) {
     nest(bytes, 1, |bytes| {
         nest(bytes, 1, |bytes| put(bytes, 1, &key(|key| place(key, endpoint))));
-        if let Some(action) = verdict {
-            let chain = format!("{}\0", chain(action, endpoint.port));
-            nest(bytes, 2, |bytes| {
-                nest(bytes, 2, |bytes| {
-                    put(bytes, 1, &GOTO.to_be_bytes());
-                    put(bytes, 2, chain.as_bytes());
-                });
-            });
-        }
         if let Some((block, lease)) = lease {
             put(bytes, 4, &millis(lease));
             // A comment as nft writes it: type 0, length, text with its NUL.

@@ -10,11 +10,12 @@ use super::{
 };
 use crate::{
     facts::Session,
-    present::{Held, Present, action},
+    present::{Held, Present},
+    render::{action_of, set_of},
 };
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use ring::digest;
-use rules::{endpoint::Endpoint, finding::FindingId, printable::printable_bytes};
+use rules::{decision::Action, endpoint::Endpoint, finding::FindingId, printable::printable_bytes};
 use std::{
     collections::BTreeSet,
     io,
@@ -51,8 +52,11 @@ pub(super) fn read(socket: &Socket) -> io::Result<Option<Present>> {
         let mut left = Duration::MAX;
         socket.dump(GETSETELEM, &request, |a| {
             for element in a.get(3).map(Attributes).into_iter().flatten().map(|(_, bytes)| Attributes(bytes)) {
+                if let Some(action) = action_of(&set.name) {
+                    block(&mut present, action, element);
+                    continue;
+                }
                 match set.name.as_str() {
-                    "blk4" | "blk6" => block(&mut present, element),
                     "open4" | "open6" => present.open.extend(key(element).and_then(place)),
                     "ssh4" | "ssh6" => present.sessions.extend(key(element).and_then(session)),
                     "agents4" | "agents6" | "never4" | "never6" => {
@@ -125,24 +129,17 @@ fn set(a: Attributes<'_>) -> Option<Set> {
     Some(Set { name: a.text(2), is_map: flags & 8 != 0, spec })
 }
 
-fn block(present: &mut Present, element: Attributes<'_>) {
-    match held(element) {
-        Some(Ok((endpoint, held))) => drop(present.blocks.insert(endpoint, held)),
+fn block(present: &mut Present, action: Action, element: Attributes<'_>) {
+    match held(action, element) {
+        Some(Ok((endpoint, held))) => present.hold(endpoint, held),
         Some(Err(foreign)) => present.foreign.push(foreign),
         None => {}
     }
 }
 
-/// An element of a verdict map, or why it is none of ours.
-fn held(element: Attributes<'_>) -> Option<Result<(Endpoint, Held), String>> {
+/// An element of a set of blocks, or why it is none of ours.
+fn held(action: Action, element: Attributes<'_>) -> Option<Result<(Endpoint, Held), String>> {
     let endpoint = key(element).and_then(place)?;
-    let verdict = element.get(2).map(Attributes).and_then(|data| data.get(2)).map(Attributes);
-    // NFT_GOTO
-    let goto = verdict.filter(|v| v.number32(1).map(u32::cast_signed) == Some(-4)).and_then(|v| v.get(2));
-    let target = goto.and_then(|name| std::str::from_utf8(name.strip_suffix(&[0])?).ok()).unwrap_or_default();
-    let Some(action) = action(target, endpoint.port) else {
-        return Some(Err(format!("{endpoint}: another verdict")));
-    };
     let Some(left) = lease_left(element) else {
         return Some(Err(format!("{endpoint}: no lease")));
     };
@@ -152,15 +149,22 @@ fn held(element: Attributes<'_>) -> Option<Result<(Endpoint, Held), String>> {
     Some(Ok((endpoint, Held { action, finding, left, packets: count(2), bytes: count(1) })))
 }
 
-/// What the kernel holds at one key of the verdict maps.
+/// What the kernel holds at one place.
 pub(super) fn ask(socket: &Socket, endpoint: &Endpoint) -> io::Result<Option<Held>> {
-    let element = |a: Attributes<'_>| a.get(3).map(Attributes).and_then(|mut list| list.next()).and_then(|(_, one)| held(Attributes(one)));
-    match socket.get(GETSETELEM, &question(endpoint), element)?.flatten() {
-        None => Ok(None),
-        Some(Ok((at, held))) if at == *endpoint => Ok(Some(held)),
-        Some(Ok((at, _))) => Err(io::Error::other(format!("asked for {endpoint}, told of {at}"))),
-        Some(Err(foreign)) => Err(io::Error::other(foreign)),
+    let mut found = None;
+    for action in [Action::Block, Action::Shadow] {
+        let element = |a: Attributes<'_>| {
+            a.get(3).map(Attributes).and_then(|mut list| list.next()).and_then(|(_, one)| held(action, Attributes(one)))
+        };
+        match socket.get(GETSETELEM, &question(set_of(endpoint.address, action), endpoint), element)?.flatten() {
+            None => {}
+            Some(Ok((at, _))) if at != *endpoint => return Err(io::Error::other(format!("asked for {endpoint}, told of {at}"))),
+            Some(Ok(_)) if found.is_some() => return Err(io::Error::other(format!("{endpoint}: twice"))),
+            Some(Ok((_, held))) => found = Some(held),
+            Some(Err(foreign)) => return Err(io::Error::other(foreign)),
+        }
     }
+    Ok(found)
 }
 
 /// Milliseconds until it goes; `None`: it never does.

@@ -7,11 +7,14 @@ const LISTING: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_s
 {"set": {"family": "inet", "name": "agents4", "table": "gnomon", "type": "ipv4_addr", "handle": 1, "flags": ["interval", "timeout"], "elem": [{"elem": {"val": {"prefix": {"addr": "10.0.0.0", "len": 8}}, "timeout": 90, "expires": 88}}, {"elem": {"val": {"range": ["192.168.1.0", "192.168.1.127"]}, "timeout": 90, "expires": 80}}]}},
 {"set": {"family": "inet", "name": "never4", "table": "gnomon", "type": "ipv4_addr", "handle": 3, "flags": ["interval"], "elem": ["10.1.0.1", {"prefix": {"addr": "127.0.0.0", "len": 8}}]}},
 {"set": {"family": "inet", "name": "open4", "table": "gnomon", "type": ["ipv4_addr", "inet_service"], "handle": 3, "elem": [{"concat": ["10.2.0.9", 7413]}]}},
-{"map": {"family": "inet", "name": "blk4", "table": "gnomon", "type": ["ipv4_addr", "inet_service"], "handle": 5, "map": "verdict", "flags": ["timeout"], "elem": [
-[{"elem": {"val": {"concat": ["10.0.0.5", 3001]}, "timeout": 90, "expires": 89, "comment": "F-00000001", "counter": {"packets": 3, "bytes": 180}}}, {"goto": {"target": "block"}}],
-[{"elem": {"val": {"concat": ["10.0.0.6", 3001]}, "timeout": 90, "expires": 0, "comment": "mine", "counter": {"packets": 0, "bytes": 0}}}, {"goto": {"target": "shadow"}}],
-[{"elem": {"val": {"concat": ["10.0.0.7", 3001]}, "timeout": 90, "expires": 9}}, {"accept": null}],
-[{"concat": ["10.0.0.8", 3001]}, {"goto": {"target": "block"}}]], "stmt": [{"counter": null}]}},
+{"set": {"family": "inet", "name": "block4", "table": "gnomon", "type": ["ipv4_addr", "inet_service"], "handle": 5, "flags": ["timeout"], "elem": [
+{"elem": {"val": {"concat": ["10.0.0.5", 3001]}, "timeout": 90, "expires": 89, "comment": "F-00000001", "counter": {"packets": 3, "bytes": 180}}},
+{"elem": {"val": {"concat": ["10.0.0.7", 3001]}, "timeout": 90, "expires": 9, "comment": "F-00000003", "counter": {"packets": 0, "bytes": 0}}},
+{"concat": ["10.0.0.8", 3001]}], "stmt": [{"counter": null}]}},
+{"set": {"family": "inet", "name": "shadow4", "table": "gnomon", "type": ["ipv4_addr", "inet_service"], "handle": 7, "flags": ["timeout"], "elem": [
+{"elem": {"val": {"concat": ["10.0.0.6", 3001]}, "timeout": 90, "expires": 0, "comment": "mine", "counter": {"packets": 0, "bytes": 0}}},
+{"elem": {"val": {"concat": ["10.0.0.7", 3001]}, "timeout": 90, "expires": 9}}], "stmt": [{"counter": null}]}},
+{"map": {"family": "inet", "name": "blk9", "table": "gnomon", "type": ["ipv4_addr", "inet_service"], "handle": 9, "map": "verdict", "elem": [[{"concat": ["10.0.0.8", 3001]}, {"accept": null}]]}},
 {"chain": {"family": "inet", "table": "gnomon", "name": "judge", "handle": 11}},
 {"chain": {"family": "inet", "table": "gnomon", "name": "on_output", "handle": 24, "type": "filter", "hook": "output", "prio": -10, "policy": "accept"}},
 {"rule": {"family": "inet", "table": "gnomon", "chain": "on_output", "handle": 25, "expr": [{"jump": {"target": "judge"}}]}}]}"#;
@@ -20,7 +23,7 @@ const LISTING: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_s
 fn reads_what_nft_prints_and_sorts_out_what_is_not_ours() {
     expect![[r#"
         Present {
-            skeleton: "set agents4 \"ipv4_addr\" [\"interval\",\"timeout\"]\nset never4 \"ipv4_addr\" [\"interval\"]\nset open4 [\"ipv4_addr\",\"inet_service\"] null\nmap blk4 [\"ipv4_addr\",\"inet_service\"] [\"timeout\"]\nchain judge\nchain on_output output -10 accept\nrule on_output [{\"jump\":{\"target\":\"judge\"}}]\n",
+            skeleton: "set agents4 \"ipv4_addr\" [\"interval\",\"timeout\"]\nset never4 \"ipv4_addr\" [\"interval\"]\nset open4 [\"ipv4_addr\",\"inet_service\"] null\nset block4 [\"ipv4_addr\",\"inet_service\"] [\"timeout\"]\nset shadow4 [\"ipv4_addr\",\"inet_service\"] [\"timeout\"]\nmap blk9\nchain judge\nchain on_output output -10 accept\nrule on_output [{\"jump\":{\"target\":\"judge\"}}]\n",
             agents: {
                 10.0.0.0/8,
                 192.168.1.0/25,
@@ -62,10 +65,20 @@ fn reads_what_nft_prints_and_sorts_out_what_is_not_ours() {
                     packets: 0,
                     bytes: 0,
                 },
+                Endpoint {
+                    address: 10.0.0.7,
+                    port: 3001,
+                }: Held {
+                    action: Shadow,
+                    finding: None,
+                    left: 9s,
+                    packets: 0,
+                    bytes: 0,
+                },
             },
             foreign: [
-                "blk: Concat { concat: (10.0.0.7, 3001) }",
-                "blk: Concat { concat: (10.0.0.8, 3001) }",
+                "a block: Concat { concat: (10.0.0.8, 3001) }",
+                "10.0.0.7:3001: twice",
             ],
         }"#]].assert_eq(&format!("{:#?}", parse(LISTING.as_bytes()).unwrap()));
 }

@@ -47,8 +47,10 @@ fn the_first_transaction_is_the_whole_table() {
         add set inet gnomon open6 { type ipv6_addr . inet_service; }
         add set inet gnomon ssh4 { type ipv4_addr . inet_service . ipv4_addr . inet_service; }
         add set inet gnomon ssh6 { type ipv6_addr . inet_service . ipv6_addr . inet_service; }
-        add map inet gnomon blk4 { type ipv4_addr . inet_service : verdict; flags timeout; counter; }
-        add map inet gnomon blk6 { type ipv6_addr . inet_service : verdict; flags timeout; counter; }
+        add set inet gnomon block4 { type ipv4_addr . inet_service; flags timeout; counter; }
+        add set inet gnomon block6 { type ipv6_addr . inet_service; flags timeout; counter; }
+        add set inet gnomon shadow4 { type ipv4_addr . inet_service; flags timeout; counter; }
+        add set inet gnomon shadow6 { type ipv6_addr . inet_service; flags timeout; counter; }
         add set inet gnomon pushed4 { type ipv4_addr . inet_service . ipv4_addr . inet_service; size 16384; flags dynamic, timeout; timeout 10s; }
         add set inet gnomon pushed6 { type ipv6_addr . inet_service . ipv6_addr . inet_service; size 16384; flags dynamic, timeout; timeout 10s; }
         add counter inet gnomon shadowed
@@ -70,26 +72,49 @@ fn the_first_transaction_is_the_whole_table() {
         add rule inet gnomon block tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 ip6 daddr @agents6 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept
         add rule inet gnomon block meta l4proto tcp reject with tcp reset
         add rule inet gnomon block reject with icmpx type admin-prohibited
-        add chain inet gnomon streams
-        flush chain inet gnomon streams
-        add rule inet gnomon streams meta l4proto udp accept
-        add rule inet gnomon streams goto block
-        add chain inet gnomon ports
-        flush chain inet gnomon ports
-        add rule inet gnomon ports tcp flags & rst == rst accept
-        add rule inet gnomon ports ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport vmap @blk4
-        add rule inet gnomon ports ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport vmap @blk6
-        add rule inet gnomon ports ip daddr @agents4 ip saddr != @never4 ip saddr . th sport != @open4 ip saddr . th sport vmap @blk4
-        add rule inet gnomon ports ip6 daddr @agents6 ip6 saddr != @never6 ip6 saddr . th sport != @open6 ip6 saddr . th sport vmap @blk6
-        add chain inet gnomon aimed
-        flush chain inet gnomon aimed
-        add rule inet gnomon aimed tcp flags & rst == rst accept
-        add rule inet gnomon aimed ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport vmap @blk4
-        add rule inet gnomon aimed ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport vmap @blk6
+        add chain inet gnomon asked
+        flush chain inet gnomon asked
+        add rule inet gnomon asked udp dport 53 accept
+        add rule inet gnomon asked udp dport 67-68 accept
+        add rule inet gnomon asked udp dport 123 accept
+        add rule inet gnomon asked udp dport 546-547 accept
+        add rule inet gnomon asked udp dport 853 accept
+        add rule inet gnomon asked goto block
+        add chain inet gnomon answered
+        flush chain inet gnomon answered
+        add rule inet gnomon answered udp sport 53 accept
+        add rule inet gnomon answered udp sport 67-68 accept
+        add rule inet gnomon answered udp sport 123 accept
+        add rule inet gnomon answered udp sport 546-547 accept
+        add rule inet gnomon answered udp sport 853 accept
+        add rule inet gnomon answered goto block
+        add chain inet gnomon requests
+        flush chain inet gnomon requests
+        add rule inet gnomon requests ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport @block4 goto asked
+        add rule inet gnomon requests ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport @block6 goto asked
+        add rule inet gnomon requests ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport @shadow4 goto shadow
+        add rule inet gnomon requests ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport @shadow6 goto shadow
+        add chain inet gnomon answers
+        flush chain inet gnomon answers
+        add rule inet gnomon answers ip daddr @agents4 ip saddr != @never4 ip saddr . th sport != @open4 ip saddr . th sport @block4 goto answered
+        add rule inet gnomon answers ip6 daddr @agents6 ip6 saddr != @never6 ip6 saddr . th sport != @open6 ip6 saddr . th sport @block6 goto answered
+        add rule inet gnomon answers ip daddr @agents4 ip saddr != @never4 ip saddr . th sport != @open4 ip saddr . th sport @shadow4 goto shadow
+        add rule inet gnomon answers ip6 daddr @agents6 ip6 saddr != @never6 ip6 saddr . th sport != @open6 ip6 saddr . th sport @shadow6 goto shadow
         add chain inet gnomon judge
         flush chain inet gnomon judge
+        add rule inet gnomon judge ip daddr . th dport != @block4 ip saddr . th sport != @block4 ip daddr . th dport != @shadow4 ip saddr . th sport != @shadow4 accept
+        add rule inet gnomon judge ip6 daddr . th dport != @block6 ip6 saddr . th sport != @block6 ip6 daddr . th dport != @shadow6 ip6 saddr . th sport != @shadow6 accept
         add rule inet gnomon judge meta l4proto != tcp meta l4proto != udp meta l4proto != udplite meta l4proto != sctp meta l4proto != dccp accept
-        add rule inet gnomon judge goto ports
+        add rule inet gnomon judge tcp flags & rst == rst accept
+        add rule inet gnomon judge jump requests
+        add rule inet gnomon judge goto answers
+        add chain inet gnomon aimed
+        flush chain inet gnomon aimed
+        add rule inet gnomon aimed ip daddr . th dport != @block4 ip daddr . th dport != @shadow4 accept
+        add rule inet gnomon aimed ip6 daddr . th dport != @block6 ip6 daddr . th dport != @shadow6 accept
+        add rule inet gnomon aimed meta l4proto != tcp meta l4proto != udp meta l4proto != udplite meta l4proto != sctp meta l4proto != dccp accept
+        add rule inet gnomon aimed tcp flags & rst == rst accept
+        add rule inet gnomon aimed goto requests
         add chain inet gnomon on_output { type filter hook output priority -10; policy accept; }
         flush chain inet gnomon on_output
         add rule inet gnomon on_output jump judge
@@ -116,8 +141,8 @@ fn the_first_transaction_is_the_whole_table() {
         add element inet gnomon agents4 { 10.1.0.0/16 timeout 900000ms }
         flush set inet gnomon agents6
         add element inet gnomon agents6 { fd01::/32 timeout 900000ms }
-        add element inet gnomon blk4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8b7f4b6fe60a7251bd89e2528" : goto block }
-        add element inet gnomon blk6 { fd02::5 . 3001 timeout 900000ms comment "F-2b6f5cd11a7abca04e0a6df8828fd51a" : goto block }
+        add element inet gnomon block4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8b7f4b6fe60a7251bd89e2528" }
+        add element inet gnomon block6 { fd02::5 . 3001 timeout 900000ms comment "F-2b6f5cd11a7abca04e0a6df8828fd51a" }
     "#]]
     .assert_eq(&first.to_nft());
 }
@@ -134,10 +159,10 @@ fn an_update_touches_only_what_differs() {
     let mut next = set(2, &["10.0.0.5:3001", "10.0.0.7:3001"]);
     next.decisions.push(decision("[fd02::5]:3001", Action::Shadow));
     expect![[r#"
-        add element inet gnomon blk4 { 10.0.0.6 . 3001 : goto block }
-        delete element inet gnomon blk4 { 10.0.0.6 . 3001 : goto block }
-        add element inet gnomon blk4 { 10.0.0.7 . 3001 timeout 900000ms comment "F-eec2cc97095340691c6c62399e70ac7d" : goto block }
-        add element inet gnomon blk6 { fd02::5 . 3001 timeout 900000ms comment "F-2b6f5cd11a7abca04e0a6df8828fd51a" : goto shadow }
+        add element inet gnomon block4 { 10.0.0.6 . 3001 }
+        delete element inet gnomon block4 { 10.0.0.6 . 3001 }
+        add element inet gnomon block4 { 10.0.0.7 . 3001 timeout 900000ms comment "F-eec2cc97095340691c6c62399e70ac7d" }
+        add element inet gnomon shadow6 { fd02::5 . 3001 timeout 900000ms comment "F-2b6f5cd11a7abca04e0a6df8828fd51a" }
     "#]]
     .assert_eq(&render(&planned(&next), Some(&holding(&before, 899)), FULL).to_nft());
 }
@@ -150,9 +175,9 @@ fn a_renewal_works_on_kernels_that_ignore_a_timeout_given_twice() {
         add element inet gnomon agents4 { 10.1.0.0/16 timeout 900000ms }
         flush set inet gnomon agents6
         add element inet gnomon agents6 { fd01::/32 timeout 900000ms }
-        add element inet gnomon blk4 { 10.0.0.5 . 3001 : goto block }
-        delete element inet gnomon blk4 { 10.0.0.5 . 3001 : goto block }
-        add element inet gnomon blk4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8b7f4b6fe60a7251bd89e2528" : goto block }
+        add element inet gnomon block4 { 10.0.0.5 . 3001 }
+        delete element inet gnomon block4 { 10.0.0.5 . 3001 }
+        add element inet gnomon block4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8b7f4b6fe60a7251bd89e2528" }
     "#]]
     .assert_eq(&render(&ruleset, Some(&holding(&ruleset, 600)), FULL).to_nft());
 }
@@ -163,7 +188,7 @@ fn on_trial_nothing_is_lifted_and_what_is_new_is_short() {
     let after = planned(&set(2, &["10.0.0.6:3001"]));
     let trial = Term { trial: Some(Duration::from_secs(120)), ..FULL };
     expect![[r#"
-        add element inet gnomon blk4 { 10.0.0.6 . 3001 timeout 120000ms comment "F-ca9fcfb26e964c96f9c7368b6570ec3a" : goto block }
+        add element inet gnomon block4 { 10.0.0.6 . 3001 timeout 120000ms comment "F-ca9fcfb26e964c96f9c7368b6570ec3a" }
     "#]]
     .assert_eq(&render(&after, Some(&holding(&before, 899)), trial).to_nft());
 }
@@ -181,9 +206,9 @@ fn a_changed_verdict_takes_the_old_one_out_first() {
     let mut flipped = set(2, &[]);
     flipped.decisions = vec![decision("10.0.0.5:3001", Action::Shadow)];
     expect![[r#"
-        add element inet gnomon blk4 { 10.0.0.5 . 3001 : goto block }
-        delete element inet gnomon blk4 { 10.0.0.5 . 3001 : goto block }
-        add element inet gnomon blk4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8b7f4b6fe60a7251bd89e2528" : goto shadow }
+        add element inet gnomon block4 { 10.0.0.5 . 3001 }
+        delete element inet gnomon block4 { 10.0.0.5 . 3001 }
+        add element inet gnomon shadow4 { 10.0.0.5 . 3001 timeout 900000ms comment "F-c075b4d8b7f4b6fe60a7251bd89e2528" }
     "#]]
     .assert_eq(&render(&planned(&flipped), Some(&holding(&before, 899)), FULL).to_nft());
 }

@@ -141,8 +141,8 @@ fn fault_27_the_kernel_itself_keeps_what_is_protected() {
     set.protected.push(format!("{v4}/32").parse().unwrap());
     set.protected_endpoints.push(format!("[{v6}]:{}", crate::lab::PORT).parse().unwrap());
     apply(&lab, "router", sign(&set));
-    for (map, address) in [("blk4", v4), ("blk6", v6)] {
-        lab.nft("router", &format!("'add element inet gnomon {map} {{ {address} . {} timeout 60s : goto block }}'", crate::lab::PORT));
+    for (set, address) in [("block4", v4), ("block6", v6)] {
+        lab.nft("router", &format!("'add element inet gnomon {set} {{ {address} . {} timeout 60s }}'", crate::lab::PORT));
     }
     for to in crate::talk::addresses().into_iter().skip(2) {
         assert_flows(&lab, to);

@@ -54,13 +54,13 @@ fn config(lab: &Lab) -> Config {
     Config { limits, ..lab.config("router") }
 }
 
-/// What everybody else would do: a script with the same elements, for `nft -f`.
+/// What everybody else would do: a script with the same elements in a set that packets meet, for `nft -f`.
 fn peer(lab: &Lab, size: usize) -> std::path::PathBuf {
     let mut script = String::from(
-        "table inet peer { map blk { type ipv4_addr . inet_service : verdict; flags timeout; counter; }\n chain block { reject; }\n}\nadd element inet peer blk { ",
+        "table inet peer {\n set blk { type ipv4_addr . inet_service; flags timeout; counter; }\n chain on_forward { type filter hook forward priority -9\n ip daddr . th dport @blk reject\n }\n}\nadd element inet peer blk { ",
     );
     for address in addresses(size) {
-        write!(script, "{address} . {PORT} timeout 3600s comment \"F-00000000\" : goto block, ").unwrap();
+        write!(script, "{address} . {PORT} timeout 3600s comment \"F-00000000\", ").unwrap();
     }
     let path = lab.data.path().join("peer.nft");
     std::fs::write(&path, script + "}\n").unwrap();
@@ -148,15 +148,17 @@ fn cost_of_one_more() {
     lab.nft("router", &format!("-f {}", script.display()));
     let mut took: Vec<Duration> = (0..50)
         .map(|n| {
-            let element =
-                format!("add element inet peer blk {{ 10.150.0.{n} . {PORT} timeout 3600s comment \"F-00000000\" : goto block }}");
+            let element = format!("add element inet peer blk {{ 10.150.0.{n} . {PORT} timeout 3600s comment \"F-00000000\" }}");
             let begin = Instant::now();
             let out = Command::new("ip").args(["netns", "exec", &lab.ns("router"), "/usr/sbin/nft", &element]).output().unwrap();
             assert!(out.status.success());
             begin.elapsed()
         })
         .collect();
-    row("`nft add element` beside 100,000, no check, no read-back; p50", format!("{:.2?}", percentile(&mut took, 50)));
+    row(
+        "`nft add element` beside 100,000 in a set that packets meet, no check, no read-back; p50",
+        format!("{:.2?}", percentile(&mut took, 50)),
+    );
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn fault_19_a_change_of_ours_is_found_in_a_flood_of_others() {
     for n in 0..120_000u32 {
         write!(flood, "{}, ", std::net::Ipv4Addr::from(0x0b00_0000 + n)).unwrap();
     }
-    write!(flood, "}}\ndelete element inet gnomon blk4 {{ {} . {PORT} }}\n", SHADOW[0]).unwrap();
+    write!(flood, "}}\ndelete element inet gnomon block4 {{ {} . {PORT} }}\n", SHADOW[0]).unwrap();
     let file = lab.data.path().join("flood.nft");
     std::fs::write(&file, flood).unwrap();
     lab.nft("router", &format!("-f {}", file.display()));
@@ -164,11 +164,15 @@ fn fault_19_a_change_of_ours_is_found_in_a_flood_of_others() {
 fn fault_21_22_one_bad_element_and_nothing_of_the_batch_is_done() {
     let Some(lab) = lab() else { return };
     apply(&lab, "router", sign(&blocking(1, 60)));
-    // Somebody else's element, with another verdict, where we would add.
-    lab.nft("router", &format!("'add element inet gnomon blk4 {{ {} . 4000 timeout 60s : goto shadow }}'", SHADOW[0]));
+    // Ranges that overlap, which no planner of ours makes, beside elements that are good.
     let refused = lab.within("router", || {
-        let changes = vec![lease(4001, None, false), lease(4000, None, false), lease(4002, None, false)];
-        Monitor::open().unwrap().commit(&Transaction { changes }, None, true)
+        let overlapping = ["10.91.0.0/16", "10.91.7.0/24"].map(|n| n.parse().unwrap()).into();
+        let agents = Change::Agents(overlapping, Duration::from_secs(60));
+        Monitor::open().unwrap().commit(
+            &Transaction { changes: vec![lease(4001, None, false), agents, lease(4002, None, false)] },
+            None,
+            true,
+        )
     });
     assert!(refused.is_err());
     assert_eq!((left(&lab, 4001), left(&lab, 4002)), (None, None));

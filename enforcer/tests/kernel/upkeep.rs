@@ -78,8 +78,8 @@ fn fault_16_17_drift_is_mended_within_a_second_and_a_fight_is_given_up() {
     let [v4, v6] = SHADOW;
     let damages = [
         "flush ruleset".to_owned(),
-        format!("delete element inet gnomon blk4 {{ {v4} . {PORT} }}"),
-        format!("delete element inet gnomon blk6 {{ {v6} . {PORT} }}"),
+        format!("delete element inet gnomon block4 {{ {v4} . {PORT} }}"),
+        format!("delete element inet gnomon block6 {{ {v6} . {PORT} }}"),
         "insert rule inet gnomon judge accept".to_owned(),
         "flush chain inet gnomon on_forward".to_owned(),
     ];
@@ -241,7 +241,7 @@ fn dry_run_changes_nothing() {
         })
         .unwrap();
     assert_eq!((plan.blocks.len(), plan.objections.len()), (2, 0));
-    assert!(plan.nft.contains("blk6") && plan.blocks.iter().all(|b| b.new && b.reason == "unregistered"));
+    assert!(plan.nft.contains("block6") && plan.blocks.iter().all(|b| b.new && b.reason == "unregistered"));
     running.stop();
 }
 
@@ -421,6 +421,20 @@ fn fault_13_without_nft_it_says_so_and_catches_up_when_it_is_there() {
     assert!(said.outcome == Outcome::Failed && said.reason.contains("install nftables"), "{said:?}");
     sh(&format!("ln -s /usr/sbin/nft {}", nft.display()));
     assert_eq!(running.report().outcome, Outcome::Applied);
+    assert!(is_blocked(&lab));
+    running.stop();
+}
+
+#[test]
+fn a_table_of_an_older_make_is_replaced() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    lab.nft("router", "'table inet gnomon { map blk4 { type ipv4_addr . inet_service : verdict; flags timeout; counter; }; chain old { type filter hook forward priority -10; ip daddr . th dport vmap @blk4; }; }'");
+    assert!(!is_blocked(&lab));
+    let mut running = Running::start(&lab, lab.config("router"));
+    running.send(sign(&blocking(1, 60)));
+    let said = running.report();
+    assert_eq!(said.outcome, Outcome::Applied, "{}", said.reason);
     assert!(is_blocked(&lab));
     running.stop();
 }
