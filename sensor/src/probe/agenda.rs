@@ -1,13 +1,12 @@
 //! When the next sweep is due, and what is remembered for it over restarts.
 
-use super::config::TargetHint;
+use super::{config::TargetHint, replace::replace};
 use rules::{Timestamp, period::Period};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     hash::{DefaultHasher, Hash, Hasher},
-    io::{self, ErrorKind, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::{self, ErrorKind, Read},
     path::Path,
     time::Duration,
 };
@@ -50,11 +49,7 @@ impl Memory {
     }
 
     pub(super) fn keep(&self, path: &Path) -> io::Result<()> {
-        let beside = path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_data()?;
-        fs::rename(&beside, path)
+        replace(path, &serde_json::to_vec(self)?)
     }
 }
 
@@ -84,7 +79,7 @@ mod tests {
         let memory = Memory { swept_at: Some(Timestamp::UNIX_EPOCH), known };
         memory.keep(&path).unwrap();
         assert_eq!(Memory::load(&path), memory);
-        fs::write(&path, b"{\"swept_at\":").unwrap();
+        std::fs::write(&path, b"{\"swept_at\":").unwrap();
         assert_eq!(Memory::load(&path), Memory::default());
     }
 }

@@ -4,13 +4,12 @@
 //! note, or so shortly before it that an answer may have come later (a second), leaves again; what was begun and not finished is
 //! asked again.
 
-use super::{config::ScanError, schedule::Position};
+use super::{config::ScanError, replace::replace, schedule::Position};
 use rules::printable::printable;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::{self, File},
+    io::{self, ErrorKind, Read},
     path::{Path, PathBuf},
 };
 
@@ -62,11 +61,7 @@ impl Checkpoint {
     /// Replaces the note.
     pub(super) fn note(&self, position: Position) -> io::Result<()> {
         let noted = Noted { fingerprint: self.fingerprint, seed: self.seed, knocking: self.knocking, position };
-        let beside = self.path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&serde_json::to_vec(&noted)?)?;
-        file.sync_data()?;
-        fs::rename(&beside, &self.path)
+        replace(&self.path, &serde_json::to_vec(&noted)?)
     }
 
     /// The scan came to its end.
