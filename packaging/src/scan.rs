@@ -31,7 +31,7 @@ Examples:
   gnomon scan 10.0.0.0/16 --resume /var/tmp/lab.position    goes on after a crash or Ctrl-C
   gnomon scan 10.0.0.5 --hint http://10.0.0.5:6274/finance/mcp --evidence kept
   gnomon scan 10.0.0.0/24 --dry-run          what would be asked
-  gnomon scan --stop                         ends every scan on this machine, until --go
+  gnomon scan --stop                         ends every scan with this --data, until --go
 
 Exit codes: 0 no server, 1 at least one Probable or Confirmed, 2 error, or stopped by --stop.")]
 pub struct Options {
@@ -110,11 +110,11 @@ pub struct Options {
     /// Servers as SARIF 2.1.0
     #[arg(long, group = "form")]
     pub sarif: bool,
-    /// End every scan of this machine within a second (also its sensor's), and let none begin
-    #[arg(long, exclusive = true)]
+    /// End every scan that runs with this --data within a second (also its sensor's), and let none begin
+    #[arg(long, conflicts_with_all = ["targets", "dry_run", "go"])]
     pub stop: bool,
     /// Take --stop back
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["targets", "dry_run"])]
     pub go: bool,
 }
 

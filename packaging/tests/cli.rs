@@ -208,3 +208,23 @@ fn config_speaks_json_where_it_is_asked_to() {
     let defaults: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((code(&output), &defaults["collector"]["policy"]["mode"]), (0, &serde_json::json!("soft")));
 }
+
+/// In an emergency nobody should have to find out which options a stop tolerates.
+#[test]
+fn a_scan_is_stopped_whatever_else_is_set() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let data = dir.path().to_str().expect("a path in UTF-8");
+    for (stop, says) in [("--stop", "stopped"), ("--go", "may run")] {
+        let by_flag = run(&["scan", stop, "--data", data]);
+        let by_environment = gnomon(&["scan", stop])
+            .env("GNOMON_DATA", data)
+            .env("GNOMON_CONTACT", "sec@corp.example")
+            .output()
+            .expect("the command starts");
+        for said in [by_flag, by_environment] {
+            assert_eq!(code(&said), 0, "{}", text(&said.stderr));
+            assert!(text(&[said.stdout, said.stderr].concat()).contains(says));
+        }
+    }
+    refused(&run(&["scan", "--stop", "--go", "--data", data]), "cannot be used with", "Usage");
+}
