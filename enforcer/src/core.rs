@@ -132,6 +132,10 @@ pub struct Core {
     gated: bool,
     /// The generation whose new blocks wait for that, and until when.
     gate: Option<(u64, Instant)>,
+    /// Failed their check and are not known to be out: the generation is taken out wherever it would be renewed, for this reason.
+    refused: Option<(u64, String)>,
+    /// Until then an answer may have been asked for while refused blocks were still in force.
+    deaf_until: Option<Instant>,
     /// What failed without new blocks.
     usual: Health,
     /// The checks for which new blocks were taken out.
@@ -161,6 +165,8 @@ impl Core {
             said: None,
             gated: false,
             gate: None,
+            refused: None,
+            deaf_until: None,
             usual: Health::default(),
             blamed: BTreeSet::new(),
             unwell: false,
@@ -231,7 +237,7 @@ impl Core {
             Event::Set(Ok(candidate)) => self.on_set(candidate, now),
             Event::Set(Err((generation, why))) => vec![self.report(generation, Outcome::Refused, 0, why)],
             Event::State(state, current) => self.on_state(state, current, now),
-            Event::Health(health) => self.on_health(health),
+            Event::Health(health) => self.on_health(health, now),
             Event::Withdrawn { generation, why, result, kernel } => {
                 self.kernel = kernel.or(self.kernel);
                 self.on_withdrawn(generation, &why, result, now)
@@ -293,7 +299,9 @@ impl Core {
         let cause = if self.started { Cause::Look { actor: String::new() } } else { Cause::Start };
         self.started = true;
         let waits = self.state.gate.as_ref().filter(|g| self.gated && g.failed.is_none() && self.state.stopped.is_none());
-        self.gate = waits.map(|g| (g.generation, now.mono + health::PATIENCE));
+        // Somebody else settled it; what we could not write down stays refused.
+        self.refused.take_if(|(refused, _)| self.state.gate.as_ref().is_none_or(|g| g.generation != *refused));
+        self.gate = waits.filter(|_| self.refused.is_none()).map(|g| (g.generation, now.mono + health::PATIENCE));
         if let Some((generation, _)) = self.gate {
             // The process before us died in between: ask again. What lapsed meanwhile comes back when all is well.
             effects.push(self.report(generation, Outcome::Applied, 0, "waits for health checks".to_owned()));
@@ -307,7 +315,10 @@ impl Core {
 
     fn uphold(&self, cause: Cause) -> Option<Effect> {
         let set = self.current.clone().filter(|_| self.state.stopped.is_none())?;
-        Some(Effect::Uphold(set, cause))
+        Some(match &self.refused {
+            Some((generation, why)) if *generation == set.generation => Effect::Withdraw(set, why.clone()),
+            _ => Effect::Uphold(set, cause),
+        })
     }
 
     fn on_tick(&mut self, now: Now) -> Vec<Effect> {
@@ -378,6 +389,7 @@ impl Core {
                 self.renew_at = Some(now.mono + enacted.renew_in);
                 self.said_expired = None;
                 self.complaint = None;
+                self.refused = None;
                 let waits = self.state.gate.as_ref().filter(|g| self.gated && g.generation == generation && g.failed.is_none());
                 self.gate = waits.map(|_| (generation, now.mono + health::PATIENCE));
                 let well_again = std::mem::take(&mut self.unwell);
@@ -404,10 +416,15 @@ impl Core {
         }
     }
 
-    fn on_health(&mut self, health: Health) -> Vec<Effect> {
-        let Some((generation, _)) = self.gate.filter(|(g, _)| *g == health.generation) else {
-            self.usual = health;
-            return self.exonerate();
+    fn on_health(&mut self, health: Health, now: Now) -> Vec<Effect> {
+        let generation = match self.gate {
+            Some((generation, _)) if generation == health.generation => generation,
+            None if health.generation == 0 && self.without_new_blocks(now) => {
+                self.usual = health;
+                return self.exonerate();
+            }
+            // Asked while new blocks were, or may have been, in force: what failed then is not usual.
+            _ => return Vec::new(),
         };
         match (health.worse_than(&self.usual), self.current.clone()) {
             (Some(why), _) => {
@@ -422,6 +439,10 @@ impl Core {
         }
     }
 
+    fn without_new_blocks(&self, now: Now) -> bool {
+        self.refused.is_none() && self.deaf_until.is_none_or(|until| until <= now.mono)
+    }
+
     /// The blocks are out, and the same checks fail all the same: it was not the blocks' doing.
     fn exonerate(&mut self) -> Vec<Effect> {
         let still = !self.blamed.is_empty() && self.blamed.iter().all(|name| self.usual.failed.contains_key(name));
@@ -434,17 +455,20 @@ impl Core {
     fn withdraw(&mut self, generation: u64, why: String) -> Vec<Effect> {
         self.gate = None;
         let set = self.current.clone().filter(|s| s.generation == generation);
+        self.refused = set.as_ref().map(|_| (generation, why.clone()));
         set.map(|set| Effect::Withdraw(set, why)).into_iter().collect()
     }
 
     fn on_withdrawn(&mut self, generation: u64, why: &str, result: Result<Enacted, Error>, now: Now) -> Vec<Effect> {
         let done = match result {
             Ok(enacted) => {
+                self.refused = None;
                 self.renew_at = Some(now.mono + enacted.renew_in);
                 "they were taken out again".to_owned()
             }
             Err(error) => {
                 self.renew_at = Some(now.mono + RETRY);
+                self.deaf_until = Some(now.mono + health::PATIENCE);
                 format!("they lapse within {} s (taking them out at once failed: {error})", health::SHORT_LEASE.as_secs())
             }
         };

@@ -78,7 +78,8 @@ pub(crate) async fn watch(
                     applied.standing.in_force
                 }
             },
-            // While an answer is awaited the new blocks are in force: what fails then is no usual failure.
+            // While an answer is awaited the new blocks are in force: what fails then is no usual failure. (When the
+            // report is still on its way it may be asked all the same: the enforcement point leaves that answer aside.)
             _ = every.tick(), if enforces && !waits => 0,
         };
         let failed = ask(&questions, config.within.0).await;

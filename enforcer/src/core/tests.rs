@@ -282,6 +282,21 @@ impl Play {
         self
     }
 
+    /// How taking blocks out went.
+    fn withdrawn(&mut self, generation: u64, done: bool) -> &mut Self {
+        let enacted = Enacted {
+            elements: 1,
+            withheld: vec![],
+            new: 0,
+            held_back: false,
+            unknown: vec![],
+            drifted: false,
+            renew_in: Duration::from_secs(300),
+        };
+        let result = if done { Ok(enacted) } else { Err(Error::Unavailable("nft".into())) };
+        self.event(Event::Withdrawn { generation, why: "dns".into(), result, kernel: None })
+    }
+
     fn health(&mut self, generation: u64, failed: &[&str]) -> &mut Self {
         let failed = failed.iter().map(|f| ((*f).to_owned(), "no answer".to_owned())).collect();
         self.event(Event::Health(Health { generation, failed }))
@@ -340,11 +355,84 @@ fn blocks_are_cleared_of_blame_when_the_check_fails_without_them_too() {
     let mut play = Play::gated();
     play.holds(1, State::default());
     play.said.clear();
-    play.arrives(2).waits(2).health(2, &["dns 10.1.0.53"]).settled(2, Some("dns"));
+    play.arrives(2).waits(2).health(2, &["dns 10.1.0.53"]).settled(2, Some("dns")).withdrawn(2, true);
     play.said.clear();
     play.health(0, &["connect 10.0.0.1:1"]).health(0, &["dns 10.1.0.53", "connect 10.0.0.1:1"]).health(0, &["dns 10.1.0.53"]);
     expect![[r#"
         0 s: pass 2
+    "#]]
+    .assert_eq(&play.said);
+}
+
+#[test]
+fn damage_is_never_learned_as_usual_while_an_answer_is_awaited() {
+    let mut play = Play::gated();
+    play.holds(1, State::default()).health(0, &[]);
+    play.said.clear();
+    // Asked by the clock, after the kernel had the blocks and before the report about them was seen.
+    play.arrives(2).waits(2).health(0, &["dns 10.1.0.53"]).health(2, &["dns 10.1.0.53"]).withdrawn(2, true);
+    // Too late to matter, and asked with blocks in force all the same.
+    play.arrives(3).waits(3).wait(31).withdrawn(3, true).health(3, &["dns 10.1.0.53"]);
+    play.arrives(4).waits(4).health(4, &["dns 10.1.0.53"]);
+    let told: Vec<&str> = play.said.lines().filter(|l| l.contains("withdraw ") || l.contains("pass ")).collect();
+    assert_eq!(
+        told,
+        [
+            "0 s: withdraw 2: dns 10.1.0.53: no answer",
+            "30 s: withdraw 3: nobody said within 30 s whether this host is well",
+            "31 s: withdraw 4: dns 10.1.0.53: no answer"
+        ]
+    );
+}
+
+#[test]
+fn blocks_that_could_not_be_taken_out_are_never_renewed() {
+    let mut play = Play::gated();
+    play.holds(1, State::default()).health(0, &[]);
+    // The disk is full: that they failed is not written down.
+    play.arrives(2).waits(2).health(2, &["dns 10.1.0.53"]).withdrawn(2, false);
+    play.said.clear();
+    play.wait(5).withdrawn(2, false).foreign(11).withdrawn(2, false).wait(5).settled(2, Some("dns")).withdrawn(2, true).wait(300);
+    expect![[r#"
+        5 s: withdraw 2: dns 10.1.0.53: no answer
+        5 s: withdraw 2: dns 10.1.0.53: no answer
+        10 s: withdraw 2: dns 10.1.0.53: no answer
+        10 s: report Failed 2 after new blocks were applied a health check failed (dns): they were taken out again
+        310 s: uphold 2 Renewal
+    "#]]
+    .assert_eq(&play.said);
+}
+
+#[test]
+fn a_change_of_the_state_does_not_open_the_gate_to_refused_blocks() {
+    let mut play = Play::gated();
+    play.holds(1, State::default()).arrives(2).waits(2).health(2, &["dns 10.1.0.53"]).withdrawn(2, false);
+    play.said.clear();
+    let gate = |generation| Some(crate::health::Gate { generation, base: 0, failed: None });
+    play.holds(2, State { gate: gate(2), latest: Some(2), ..State::default() }).withdrawn(2, false).wait(5);
+    // A person settled it.
+    play.holds(2, State::default());
+    expect![[r#"
+        0 s: withdraw 2: dns 10.1.0.53: no answer
+        5 s: withdraw 2: dns 10.1.0.53: no answer
+        5 s: uphold 2 Look { actor: "" }
+    "#]]
+    .assert_eq(&play.said);
+}
+
+#[test]
+fn nothing_is_cleared_of_blame_before_it_is_out() {
+    let mut play = Play::gated();
+    play.holds(1, State::default());
+    play.arrives(2).waits(2).health(2, &["dns 10.1.0.53"]).settled(2, Some("dns")).withdrawn(2, false);
+    play.said.clear();
+    play.health(0, &["dns 10.1.0.53"]).wait(5).withdrawn(2, true);
+    // This one may have been asked before they were out.
+    play.health(0, &["dns 10.1.0.53"]).wait(25).health(0, &["dns 10.1.0.53"]);
+    expect![[r#"
+        5 s: withdraw 2: dns 10.1.0.53: no answer
+        5 s: report Failed 2 after new blocks were applied a health check failed (dns): they were taken out again
+        30 s: pass 2
     "#]]
     .assert_eq(&play.said);
 }

@@ -17,6 +17,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Records looked at in one message.
 const MAX_RECORDS: usize = 64;
 
+/// Every message has as much (RFC 1035 §4.1.1), in bytes.
+pub const HEADER: usize = 12;
+
 pub const DNS: u16 = 53;
 pub const MDNS: u16 = 5353;
 pub const LLMNR: u16 = 5355;

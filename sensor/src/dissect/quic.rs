@@ -104,7 +104,7 @@ impl Keys {
 
     /// Undoes both protections (RFC 9001 §5.3, §5.4). `None` when these are not its keys.
     fn open(&self, packet: &Initial<'_>) -> Option<Vec<u8>> {
-        let sample = packet.whole.get(packet.number_at + 4..packet.number_at + 20)?;
+        let sample = packet.sample()?;
         let [first_mask, mask @ ..] = self.header.new_mask(sample).ok()?;
         let first = packet.whole.first()? ^ (first_mask & 0x0f);
         let length = usize::from(first & 3) + 1;
@@ -149,6 +149,11 @@ impl<'a> Initial<'a> {
         at.take(length)?;
         let (whole, rest) = bytes.split_at_checked(number_at + length)?;
         Some((Initial { version, destination, whole, number_at }, rest))
+    }
+
+    /// What header protection is made of; who has none is discarded (RFC 9001 §5.4.2).
+    fn sample(&self) -> Option<&'a [u8]> {
+        self.whole.get(self.number_at + 4..self.number_at + 20)
     }
 }
 
@@ -201,17 +206,21 @@ impl Listener {
             None => None,
         };
         let mut hello = None;
+        // A datagram is of one connection (RFC 9000 §12.2), so keys, which are dear, are derived once.
+        let (mut connection, mut fresh) = (None, None);
         while let Some((packet, rest)) = Initial::parse(bytes) {
             bytes = rest;
+            let id = (packet.version, packet.destination);
+            if packet.sample().is_none() || *connection.get_or_insert(id) != id {
+                continue;
+            }
             // A Retry makes the client begin again with another connection id (RFC 9001 §5.2).
-            let opened = match state.as_ref().and_then(|s| s.keys.open(&packet)) {
-                Some(plain) => Some(plain),
-                None => Keys::derive(packet.version, packet.destination).and_then(|keys| {
-                    let plain = keys.open(&packet)?;
-                    state = Some(Box::new(Unfinished { keys, pieces: BTreeMap::new(), packets: 0 }));
-                    Some(plain)
-                }),
-            };
+            let opened = state.as_ref().and_then(|s| s.keys.open(&packet)).or_else(|| {
+                let keys = fresh.get_or_insert_with(|| Keys::derive(packet.version, packet.destination));
+                let plain = keys.as_ref()?.open(&packet)?;
+                state = Some(Box::new(Unfinished { keys: keys.take()?, pieces: BTreeMap::new(), packets: 0 }));
+                Some(plain)
+            });
             let (Some(plain), Some(state)) = (opened, state.as_mut()) else { continue };
             state.frames(&plain);
             hello = hello.or_else(|| state.hello());

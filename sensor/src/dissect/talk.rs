@@ -383,9 +383,18 @@ fn dns_stream(held: &mut Vec<u8>, bytes: &[u8], client: IpAddr, at: Moment, worl
         return;
     }
     held.extend_from_slice(bytes);
-    while let Some(length) = held.first_chunk().map(|b| usize::from(u16::from_be_bytes(*b))) {
-        let Some(message) = held.get(2..2 + length) else { return };
+    let mut read = 0;
+    while let Some((length, rest)) = held.get(read..).and_then(|unread| unread.split_first_chunk()) {
+        let length = usize::from(u16::from_be_bytes(*length));
+        if length < dns::HEADER {
+            // Out of step, or no DNS: the next segment may begin with a message again.
+            held.clear();
+            world.lose("undecodable-dns");
+            return;
+        }
+        let Some(message) = rest.get(..length) else { break };
         dns::message(message, dns::DNS, client, at, world);
-        held.drain(..2 + length);
+        read += 2 + length;
     }
+    held.drain(..read);
 }

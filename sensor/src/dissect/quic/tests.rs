@@ -116,3 +116,20 @@ fn what_never_becomes_a_hello_is_bounded_and_counted() {
     assert!(Listener::default().datagram(client, server, &spoiled).is_none());
     assert!(!begins(&[0x40; 1200]) && !begins(&[0xe0, 0, 0, 0, 1]));
 }
+
+#[test]
+fn a_datagram_is_of_one_connection_and_what_has_no_sample_is_passed_over() {
+    let (client, server) = ends();
+    let good = seal(Version::One, &CONNECTION, 0, &crypto(0, &hello_to("a.example", &NODE)));
+    // Ten bytes: no ids, no token, one byte of payload.
+    let empty = [0xc3, 0, 0, 0, 1, 0, 0, 0, 1, 0].repeat(100);
+    assert!(Listener::default().datagram(client, server, &[&empty[..], &good].concat()).is_some());
+    let mut spoiled = good.clone();
+    *spoiled.last_mut().unwrap() ^= 1;
+    assert!(Listener::default().datagram(client, server, &[&spoiled[..], &good].concat()).is_some());
+    // Each with keys of its own: only the first pair is made.
+    let mut foreign = seal(Version::One, b"another", 0, &[]);
+    *foreign.last_mut().unwrap() ^= 1;
+    assert!(Listener::default().datagram(client, server, &[&foreign[..], &good].concat()).is_none());
+    assert!(Listener::default().datagram(client, server, &good).is_some());
+}
