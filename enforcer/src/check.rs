@@ -91,8 +91,15 @@ fn sessions(ruleset: &Ruleset, against: &Against<'_>, found: &mut Found) {
 
 fn limits(ruleset: &Ruleset, against: &Against<'_>, found: &mut Found) {
     let limits = &against.config.limits;
-    if ruleset.hooks.is_empty() {
+    if ruleset.shape.hooks.is_empty() {
         found.push("hooks", "none: nothing would be judged; name output, input or forward");
+    }
+    if !ruleset.shape.accounts.is_empty() && !ruleset.shape.hooks.contains(&Hook::Output) {
+        found.push("accounts", "whose traffic it is shows only at `output`, which is none of the hooks");
+    }
+    if ruleset.shape.accounts.len() > limits.max_accounts {
+        let why = format!("more than max_accounts = {}, and each costs every packet a look", limits.max_accounts);
+        found.push(format!("{} accounts", ruleset.shape.accounts.len()), why);
     }
     let blocks = ruleset.blocks.values().filter(|b| b.action == Action::Block).count() + against.beside;
     if blocks > limits.max_blocks {

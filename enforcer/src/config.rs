@@ -21,6 +21,9 @@ pub struct Config {
     /// Where packets are judged: `output` on a host with agents, `input` on a host with servers, `forward` on a router (and
     /// `prerouting` on one with virtual addresses).
     pub hooks: BTreeSet<Hook>,
+    /// User ids of AI service accounts: at `output` only what they send is judged, so that people on the same host keep working. Empty:
+    /// everybody's.
+    pub accounts: BTreeSet<u32>,
     /// Base64 Ed25519 public keys (32 bytes) that may sign decision sets. Empty: nothing can be applied.
     pub trusted_keys: Vec<String>,
     /// Only for the standalone binary: a file holding one signed set (JSON), replaced by rename whenever there is a newer one.
@@ -55,6 +58,7 @@ impl Default for Config {
             mode: Mode::DryRun,
             labels: BTreeSet::new(),
             hooks: BTreeSet::from([Hook::Output]),
+            accounts: BTreeSet::new(),
             trusted_keys: Vec::new(),
             sets: None,
             health: None,
@@ -67,6 +71,25 @@ impl Default for Config {
             remove_on_exit: false,
             confine: true,
         }
+    }
+}
+
+impl Config {
+    pub fn shape(&self) -> Shape {
+        Shape { hooks: self.hooks.clone(), accounts: self.accounts.clone() }
+    }
+}
+
+/// What the chains of our table depend on: where packets are judged, and at `output` whose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    pub hooks: BTreeSet<Hook>,
+    pub accounts: BTreeSet<u32>,
+}
+
+impl<const N: usize> From<[Hook; N]> for Shape {
+    fn from(hooks: [Hook; N]) -> Shape {
+        Shape { hooks: hooks.into(), ..Shape::default() }
     }
 }
 
@@ -108,6 +131,7 @@ pub struct Limits {
     /// Elements in the kernel.
     pub max_blocks: usize,
     pub max_agent_networks: usize,
+    pub max_accounts: usize,
     /// Shortest prefix an agent range may have: wider is more likely a slip than a wish.
     pub min_agent_prefix4: u8,
     pub min_agent_prefix6: u8,
@@ -122,6 +146,7 @@ impl Default for Limits {
         Limits {
             max_blocks: 10_000,
             max_agent_networks: 1_000,
+            max_accounts: 64,
             min_agent_prefix4: 8,
             min_agent_prefix6: 16,
             max_new_per_hour: 500,

@@ -6,6 +6,7 @@
 //!
 //! Every block is a lease that the kernel ends by itself. If all of this dies, the network opens again.
 
+pub mod attempts;
 pub mod bypass;
 pub mod check;
 pub mod config;
@@ -28,7 +29,7 @@ pub mod state;
 #[cfg(test)]
 mod fixtures;
 
-pub use config::{Config, Hook, Limits, Mode};
+pub use config::{Config, Hook, Limits, Mode, Shape};
 pub use confine::confine;
 pub use operator::{Approval, Error, Plan, Planned, Status, apply, confirm, latest, panic, plan, remove, resume, rollback, status};
 pub use run::{run, run_gated};

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use wire::{Attributes, Messages, Socket};
 
 pub use batch::AT_ONCE;
+pub use table::Tried;
 
 /// `NFT_MSG_NEWGEN`, `NFT_MSG_GETGEN`
 const NEWGEN: u8 = 15;
@@ -89,6 +90,11 @@ impl Monitor {
     pub fn held(&self, places: impl Iterator<Item = Endpoint>) -> io::Result<Vec<(Endpoint, Option<Held>)>> {
         let socket = Socket::open(0)?;
         places.map(|place| Ok((place, table::ask(&socket, &place)?))).collect()
+    }
+
+    /// Who tried to reach what is blocked or counted.
+    pub fn tried(&self) -> io::Result<Vec<Tried>> {
+        table::tried(&Socket::open(0)?)
     }
 
     /// Commits everything of a transaction but its skeleton; how many commits that took. Up to [`AT_ONCE`] changes are one. `Err` with

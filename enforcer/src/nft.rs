@@ -3,12 +3,12 @@
 //! A missing, hanging, failing or foreign `nft` is an ordinary [`Error`]: enforcement is then unavailable here, and says so.
 
 use crate::{
-    config::Hook,
+    config::Shape,
     present::{self, Present},
     render::{TABLE, skeleton},
 };
 use rules::printable::printable_bytes;
-use std::{collections::BTreeSet, path::PathBuf, process::Stdio, time::Duration};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
@@ -38,14 +38,14 @@ pub enum Error {
 
 impl Nft {
     /// Whether this host can enforce: the version is known, we may, and the kernel takes our skeleton (`nft -c`).
-    pub async fn probe(&self, hooks: &BTreeSet<Hook>) -> Result<String, Error> {
+    pub async fn probe(&self, shape: &Shape) -> Result<String, Error> {
         let out = self.run(&["--version"], "").await?;
         let text = String::from_utf8_lossy(&out).into_owned();
         let version = version(&text).ok_or_else(|| Error::Unavailable(format!("{} does not say its version", self.path.display())))?;
         if version < OLDEST {
             return Err(Error::Unavailable(format!("nft {version:?} is older than {OLDEST:?}; install a newer nftables")));
         }
-        self.check(&skeleton::text(hooks)).await.map_err(|why| Error::Unavailable(why.to_string()))?;
+        self.check(&skeleton::text(shape)).await.map_err(|why| Error::Unavailable(why.to_string()))?;
         Ok(text.trim().to_owned())
     }
 

@@ -17,7 +17,7 @@ use rules::{
     decision::{Action, Decision, DecisionSet},
     endpoint::Endpoint,
     finding::FindingId,
-    observation::{Act, Applied, Outcome, Standing},
+    observation::{Act, Applied, Attempt, Outcome, Standing},
     period::Period,
     wire::v1::Signed,
 };
@@ -102,6 +102,11 @@ pub struct Status {
     /// What passes by our rules at this host.
     #[serde(default)]
     pub bypasses: Vec<String>,
+    /// Who tried to reach what is blocked or counted, latest first, and how many more there were.
+    #[serde(default)]
+    pub attempts: Vec<Attempt>,
+    #[serde(default)]
+    pub attempts_lost: u64,
     /// What bounds the enforcer's process; `None`: none runs by itself here.
     pub confinement: Option<Confinement>,
 }
@@ -231,6 +236,7 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
     };
     let set = before(&point, &state, now);
     let ruleset = set.as_ref().map(|set| ruleset::plan(set, &point.facts(), config).0).unwrap_or_default();
+    let (attempts, attempts_lost) = point.attempts(now);
     let is_held = |(endpoint, block): &(&Endpoint, &ruleset::Block)| {
         present.as_ref().is_some_and(|p| p.blocks.get(endpoint).is_some_and(|held| held.action == block.action))
     };
@@ -250,6 +256,8 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
         confinement: Confinement::of_running(&config.data),
         stopped: state.stopped,
         unavailable,
+        attempts,
+        attempts_lost,
         desired: ruleset.blocks.len(),
         enforced: ruleset.blocks.iter().filter(is_held).count(),
         agents: present.as_ref().map(|p| p.agents.iter().copied().collect()),
@@ -340,7 +348,7 @@ fn describe(point: &Point, set: &DecisionSet, outline: Outline, present: Option<
         point: point.name.clone(),
         generation: set.generation,
         until: set.not_after,
-        hooks: outline.ruleset.hooks.into_iter().collect(),
+        hooks: outline.ruleset.shape.hooks.into_iter().collect(),
         agents: outline.ruleset.agents.into_iter().collect(),
         blocks: outline.ruleset.blocks.into_iter().map(planned).collect(),
         withheld: outline

@@ -3,6 +3,7 @@
 //! Everything that changes something asks for the store's [`Guard`], so the loop and a person at the command line take turns.
 
 use crate::{
+    attempts,
     check::{self, Against, Objection},
     config::Config,
     facts::Facts,
@@ -18,6 +19,7 @@ use rules::{
     Timestamp,
     decision::{Action, DecisionSet},
     endpoint::Endpoint,
+    observation::Attempt,
     wire::v1::Signed,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -232,6 +234,14 @@ impl Point {
         Ok(self.memory.as_ref().and_then(|m| m.present.clone().map(|p| p.aged(m.age()))))
     }
 
+    /// Who tried what the kernel blocks or counts, as of when it was read last.
+    pub fn attempts(&self, now: Timestamp) -> (Vec<Attempt>, u64) {
+        let Some(present) = self.memory.as_ref().and_then(|m| m.present.as_ref()) else { return (Vec::new(), 0) };
+        // Only to be shown: where it cannot be read, nobody is.
+        let tried = self.monitor.as_ref().and_then(|kernel| kernel.tried().ok()).unwrap_or_default();
+        attempts::attempts(tried, &present.blocks, now)
+    }
+
     /// Plans and checks against the host as it is; lets the kernel check too if we may ask it. Changes nothing.
     pub async fn rehearse(&mut self, set: &DecisionSet, how: Manner<'_>) -> Result<(Outline, Option<Present>), Error> {
         // A plan is worth reading without privileges, too: then as if the table were not there.
@@ -373,7 +383,7 @@ impl Point {
 /// What was to be cut and is not, or is and was not to be. Protected addresses follow this host's facts and are compared apart.
 fn difference(ruleset: &Ruleset, present: Option<&Present>, trial: bool) -> Option<String> {
     let Some(present) = present else { return Some("the table is gone".to_owned()) };
-    if !skeleton::is_whole(present, &ruleset.hooks) {
+    if !skeleton::is_whole(present, &ruleset.shape) {
         return Some("chains or rules are not ours".to_owned());
     }
     if ruleset.agents != present.agents {

@@ -3,7 +3,11 @@
 //! Typed, not `serde_json::Value`: a table of 100,000 elements is 17 MB of JSON and would be ten times that as values.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use crate::{facts::Session, render::action_of, ruleset::Block};
+use crate::{
+    facts::Session,
+    render::{action_of, skeleton::is_note},
+    ruleset::Block,
+};
 use ipnet::IpNet;
 use rules::{decision::Action, endpoint::Endpoint, finding::FindingId};
 use serde::Deserialize;
@@ -87,8 +91,7 @@ impl Present {
     }
 
     fn take_set(&mut self, set: Set) {
-        if set.name.starts_with("pushed") {
-            // The packets' own notes: neither ours to compare, nor anything that blocks.
+        if is_note(&set.name) {
             return;
         }
         if let Some(action) = action_of(&set.name) {

@@ -6,7 +6,7 @@
 //! while element changes leak none.
 
 use crate::{
-    config::Hook,
+    config::Shape,
     facts::Session,
     present::{Held, Present},
     ruleset::{Block, Ruleset},
@@ -36,7 +36,7 @@ pub enum Change {
     /// Begin from nothing: only when the table is not what any version of ours would have made.
     Replace,
     /// Make chains and rules as they should be; elements stay.
-    Skeleton(BTreeSet<Hook>),
+    Skeleton(Shape),
     Agents(BTreeSet<IpNet>, Duration),
     Never(BTreeSet<IpNet>),
     Open(BTreeSet<Endpoint>),
@@ -94,7 +94,7 @@ pub fn render(ruleset: &Ruleset, present: Option<&Present>, term: Term) -> Trans
         changes.push(Change::Replace);
     }
     if skeleton != Skeleton::Keep {
-        changes.push(Change::Skeleton(ruleset.hooks.clone()));
+        changes.push(Change::Skeleton(ruleset.shape.clone()));
     }
     if ruleset.never != present.never {
         changes.push(Change::Never(ruleset.never.clone()));
@@ -152,7 +152,7 @@ impl Transaction {
             match change {
                 // `add` first: deleting what is not there would fail the whole transaction.
                 Change::Replace => text.push_str(&format!("add table {TABLE}\ndelete table {TABLE}\n")),
-                Change::Skeleton(hooks) => text.push_str(&skeleton::text(hooks)),
+                Change::Skeleton(shape) => text.push_str(&skeleton::text(shape)),
                 Change::Agents(nets, lease) => whole_set(&mut text, "agents", nets.iter().map(|n| (n.addr(), Leased(n, Some(*lease))))),
                 Change::Never(nets) => whole_set(&mut text, "never", nets.iter().map(|n| (n.addr(), Leased(n, None)))),
                 Change::Open(list) => whole_set(&mut text, "open", list.iter().map(|e| (e.address, Key(e)))),

@@ -5,7 +5,7 @@
 //! the whole set would let one such server open the door for all others. A set that contradicts *itself* is refused by [`crate::check`].
 
 use crate::{
-    config::{Config, Hook},
+    config::{Config, Hook, Shape},
     facts::{Facts, Session},
 };
 use ipnet::IpNet;
@@ -20,10 +20,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// The content of table `inet gnomon`. Its chains and rules are always the same ([`crate::render::skeleton`]).
+/// The content of table `inet gnomon`. Its chains and rules depend on the shape alone ([`crate::render::skeleton`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
-    pub hooks: BTreeSet<Hook>,
+    pub shape: Shape,
     /// Whom the blocks bind: no two overlap.
     pub agents: BTreeSet<IpNet>,
     /// Addresses that no element can cut: no two overlap.
@@ -52,7 +52,7 @@ pub struct Withheld {
 
 pub fn plan(set: &DecisionSet, facts: &Facts, config: &Config) -> (Ruleset, Vec<Withheld>) {
     let mut ruleset = Ruleset {
-        hooks: config.hooks.clone(),
+        shape: config.shape(),
         agents: aggregate(set.agents.iter().copied()),
         never: never(set, facts, config),
         open: set.protected_endpoints.iter().chain(&config.protected_endpoints).map(|e| Endpoint::new(e.address, e.port)).collect(),

@@ -72,7 +72,7 @@ pub async fn run_gated(
     hands.point.store.load()?;
     hands.look_at_state().await;
     if hands.point.config.mode == Mode::Enforce
-        && let Err(why) = hands.point.nft.probe(&hands.point.config.hooks).await
+        && let Err(why) = hands.point.nft.probe(&hands.point.config.shape()).await
     {
         hands.happen(Event::Trouble(format!("enforcement is unavailable on this host: {why}"))).await;
     }
@@ -224,6 +224,7 @@ impl Hands {
         let state = self.seen.clone().unwrap_or_default();
         let enforces = self.point.config.mode == Mode::Enforce;
         let (desired, enforced) = if enforces { self.count().await } else { (0, 0) };
+        let (attempts, attempts_lost) = if enforces { self.point.attempts(Timestamp::now()) } else { (Vec::new(), 0) };
         Standing {
             in_force: state.current.unwrap_or(0),
             enforces,
@@ -235,7 +236,8 @@ impl Hands {
             acts: state.acts,
             bypasses: self.bypasses.clone(),
             labels: self.point.config.labels.iter().take(Standing::MAX_LABELS).cloned().collect(),
-            ..Standing::default()
+            attempts,
+            attempts_lost,
         }
     }
 

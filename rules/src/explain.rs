@@ -150,7 +150,7 @@ impl Lines {
         let (tried, more) = fleet.tried(&decision.finding, 8);
         for t in tried {
             let did = if t.action == Action::Block { "was stopped" } else { "would have been stopped" };
-            self.say(1, format!("{} {did}, at least {} times until {}", t.client, t.count, t.last));
+            self.say(1, format!("{} {did}, {} times until {}", t.client, t.count, t.last));
         }
         if more > 0 {
             self.say(1, format!("and {more} more clients"));

@@ -6,12 +6,15 @@
 
 use super::{
     batch::{TABLE, question},
-    wire::{Attributes, Socket, attribute},
+    wire::{Attributes, Socket, attribute, put},
 };
 use crate::{
     facts::Session,
     present::{Held, Present},
-    render::{action_of, set_of},
+    render::{
+        action_of, set_of,
+        skeleton::{TRIED, TRIED_FOR, is_note},
+    },
 };
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use ring::digest;
@@ -42,8 +45,7 @@ pub(super) fn read(socket: &Socket) -> io::Result<Option<Present>> {
     }
     for set in sets {
         present.skeleton.push_str(&format!("{} {} {}\n", if set.is_map { "map" } else { "set" }, set.name, set.spec));
-        // What packets note themselves is neither ours to compare nor anything that blocks.
-        if set.name.starts_with("pushed") {
+        if is_note(&set.name) {
             continue;
         }
         let mut request = named.clone();
@@ -143,10 +145,16 @@ fn held(action: Action, element: Attributes<'_>) -> Option<Result<(Endpoint, Hel
     let Some(left) = lease_left(element) else {
         return Some(Err(format!("{endpoint}: no lease")));
     };
+    let finding = element.get(6).and_then(comment);
+    let (packets, bytes) = counted(element);
+    Some(Ok((endpoint, Held { action, finding, left, packets, bytes })))
+}
+
+/// Packets and bytes of an element's counter.
+fn counted(element: Attributes<'_>) -> (u64, u64) {
     let counter = element.get(7).map(Attributes).and_then(|e| e.get(2)).map(Attributes);
     let count = |kind| counter.and_then(|c| c.number64(kind)).unwrap_or(0);
-    let finding = element.get(6).and_then(comment);
-    Some(Ok((endpoint, Held { action, finding, left, packets: count(2), bytes: count(1) })))
+    (count(2), count(1))
 }
 
 /// What the kernel holds at one place.
@@ -165,6 +173,35 @@ pub(super) fn ask(socket: &Socket, endpoint: &Endpoint) -> io::Result<Option<Hel
         }
     }
     Ok(found)
+}
+
+/// Who tried what, at least so often, and how long ago for the last time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    pub client: IpAddr,
+    pub endpoint: Endpoint,
+    pub count: u64,
+    pub ago: Duration,
+}
+
+pub(super) fn tried(socket: &Socket) -> io::Result<Vec<Tried>> {
+    let mut found = Vec::new();
+    for set in TRIED {
+        let mut request = attribute(1, TABLE);
+        put(&mut request, 2, format!("{set}\0").as_bytes());
+        socket.dump(GETSETELEM, &request, |a| {
+            let elements = a.get(3).map(Attributes).into_iter().flatten();
+            found.extend(elements.filter_map(|(_, bytes)| attempt(Attributes(bytes))));
+        })?;
+    }
+    Ok(found)
+}
+
+fn attempt(element: Attributes<'_>) -> Option<Tried> {
+    let key = key(element)?;
+    let (client, at) = key.split_at_checked(key.len().checked_sub(4)? / 2)?;
+    let ago = TRIED_FOR.saturating_sub(lease_left(element)?);
+    Some(Tried { client: address(client)?, endpoint: place(at)?, count: counted(element).0, ago })
 }
 
 /// Milliseconds until it goes; `None`: it never does.

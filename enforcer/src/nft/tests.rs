@@ -22,7 +22,7 @@ fn unavailable(result: Result<impl std::fmt::Debug, Error>) -> String {
 #[tokio::test]
 async fn a_missing_nft_is_said_with_what_to_do() {
     let nft = Nft { path: "/nonexistent/nft".into(), timeout: Duration::from_secs(1) };
-    let why = unavailable(nft.probe(&BTreeSet::new()).await);
+    let why = unavailable(nft.probe(&Shape::default()).await);
     assert!(why.contains("install nftables"), "{why}");
 }
 
@@ -37,9 +37,9 @@ async fn a_hanging_nft_is_killed() {
 #[tokio::test]
 async fn an_nft_that_is_too_old_or_another_program_is_not_used() {
     let (_a, old) = fake("echo 'nftables v0.9.0 (Fearless Fosdick)'");
-    assert!(unavailable(old.probe(&BTreeSet::new()).await).contains("install a newer"));
+    assert!(unavailable(old.probe(&Shape::default()).await).contains("install a newer"));
     let (_b, other) = fake("echo hello");
-    assert!(unavailable(other.probe(&BTreeSet::new()).await).contains("does not say its version"));
+    assert!(unavailable(other.probe(&Shape::default()).await).contains("does not say its version"));
     let (_c, garbled) = fake("echo '{\"nftables\": [{'");
     assert!(unavailable(garbled.list().await).contains("does not read"));
 }
@@ -56,7 +56,7 @@ async fn a_refusal_is_made_printable_and_short() {
 #[tokio::test]
 async fn our_environment_does_not_reach_it() {
     let (_directory, nft) = fake("echo \"nftables v9.9.9 $(env | grep -cv '^LC_ALL=C$\\|^PWD=\\|^_=\\|^SHLVL=\\|^OLDPWD=')\"");
-    assert_eq!(nft.probe(&BTreeSet::new()).await.unwrap(), "nftables v9.9.9 0");
+    assert_eq!(nft.probe(&Shape::default()).await.unwrap(), "nftables v9.9.9 0");
 }
 
 #[test]

@@ -123,9 +123,9 @@ impl Point {
     }
 
     fn object(&self, known: &Known, step: &Step, set: &DecisionSet, how: &Manner<'_>, facts: &Facts) -> Vec<check::Objection> {
-        let Ruleset { hooks, agents, never, open, sessions, blocks } = &known.ruleset;
-        let (hooks, agents, never) = (hooks.clone(), agents.clone(), never.clone());
-        let ruleset = Ruleset { hooks, agents, never, open: open.clone(), sessions: sessions.clone(), blocks: step.blocks.clone() };
+        let Ruleset { shape, agents, never, open, sessions, blocks } = &known.ruleset;
+        let (shape, agents, never) = (shape.clone(), agents.clone(), never.clone());
+        let ruleset = Ruleset { shape, agents, never, open: open.clone(), sessions: sessions.clone(), blocks: step.blocks.clone() };
         let new_this_hour = if step.new == 0 { 0 } else { how.new_this_hour + step.new };
         let (many_new, lease, beside) = (how.many_new, known.lease, blocks.len());
         check::objections(&ruleset, &Against { set, facts, config: &self.config, new_this_hour, many_new, lease, beside })

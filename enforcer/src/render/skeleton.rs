@@ -1,11 +1,15 @@
-//! The chains and rules of our table: always the same, whatever is blocked.
+//! The chains and rules of our table: always the same for a shape, whatever is blocked.
 //!
 //! Hash lookups first, which nearly every packet misses and then is done; agents and protected places are asked about only where
 //! something is blocked. An interval map over source, destination and port would be as slow as a list of rules. Sets, not maps of
 //! verdicts: whenever an element comes, the kernel checks such a map whole (40 ms beside 100,000), once for each rule that leads there.
 
-use crate::{config::Hook, present::Present, render::TABLE};
-use std::collections::BTreeSet;
+use crate::{
+    config::{Hook, Shape},
+    present::Present,
+    render::TABLE,
+};
+use std::time::Duration;
 
 /// Before the filter hooks of most others (0), after destination NAT: what is matched is where the packet really goes.
 const PRIORITY: i32 = -10;
@@ -15,15 +19,27 @@ const UNTRANSLATED: i32 = -110;
 
 const PORTLESS: &str = "meta l4proto != tcp meta l4proto != udp meta l4proto != udplite meta l4proto != sctp meta l4proto != dccp accept";
 
-/// Where the kernel calls us: hook, priority, rules. None asks connection tracking, which would begin where it was not.
-const BASES: [(Hook, &str, i32, &[&str]); 4] = [
-    (Hook::Output, "output", PRIORITY, &["jump judge"]),
-    (Hook::Input, "input", PRIORITY, &["jump judge"]),
-    (Hook::Forward, "forward", PRIORITY, &["jump judge"]),
-    (Hook::Prerouting, "prerouting", UNTRANSLATED, &["jump aimed"]),
+/// Where the kernel calls us: hook, priority, where to go. None asks connection tracking, which would begin where it was not.
+const BASES: [(Hook, &str, i32, &str); 4] = [
+    (Hook::Output, "output", PRIORITY, "jump judge"),
+    (Hook::Input, "input", PRIORITY, "jump judge"),
+    (Hook::Forward, "forward", PRIORITY, "jump judge"),
+    (Hook::Prerouting, "prerouting", UNTRANSLATED, "jump aimed"),
 ];
 
-const SETS: [&str; 14] = [
+/// What the packets of those that are blocked or counted note themselves: who tried what, and how often.
+pub const TRIED: [&str; 2] = ["tried4", "tried6"];
+/// Pairs of client and place that each of [`TRIED`] holds at most; more are not noted.
+pub const TRIED_SIZE: usize = 16_384;
+/// A pair that did not try for so long is forgotten.
+pub const TRIED_FOR: Duration = Duration::from_secs(7 * 86_400);
+
+/// Whether a set is filled by packets: neither ours to compare, nor anything that blocks.
+pub(crate) fn is_note(set: &str) -> bool {
+    set.starts_with("pushed") || TRIED.contains(&set)
+}
+
+const SETS: [&str; 16] = [
     "set {t} agents4 { type ipv4_addr; flags interval, timeout; }",
     "set {t} agents6 { type ipv6_addr; flags interval, timeout; }",
     "set {t} never4 { type ipv4_addr; flags interval; }",
@@ -40,10 +56,13 @@ const SETS: [&str; 14] = [
     // Connections in which a blocked server pushed lately; filled by packets. Full, it only means that a client is not told.
     "set {t} pushed4 { type ipv4_addr . inet_service . ipv4_addr . inet_service; size 16384; flags dynamic, timeout; timeout 10s; }",
     "set {t} pushed6 { type ipv6_addr . inet_service . ipv6_addr . inet_service; size 16384; flags dynamic, timeout; timeout 10s; }",
+    // `TRIED_SIZE`, `TRIED_FOR`
+    "set {t} tried4 { type ipv4_addr . ipv4_addr . inet_service; size 16384; flags dynamic, timeout; timeout 7d; }",
+    "set {t} tried6 { type ipv6_addr . ipv6_addr . inet_service; size 16384; flags dynamic, timeout; timeout 7d; }",
 ];
 
 /// Chains that packets are sent to, and their rules in order.
-const CHAINS: [(&str, &[&str]); 8] = [
+const CHAINS: [(&str, &[&str]); 10] = [
     (
         "shadow",
         &["counter name shadowed", "limit rate 10/second burst 20 packets log prefix \"gnomon-shadow \" group 5 snaplen 128", "accept"],
@@ -68,6 +87,18 @@ const CHAINS: [(&str, &[&str]); 8] = [
             "reject with icmpx type admin-prohibited",
         ],
     ),
+    // Who asked for what is blocked or counted: connections at their first packet, datagrams each. Rules of their own, since a full set ends
+    // a rule.
+    (
+        "tried",
+        &[
+            "tcp flags & (syn | ack) == syn update @tried4 { ip saddr . ip daddr . tcp dport counter }",
+            "tcp flags & (syn | ack) == syn update @tried6 { ip6 saddr . ip6 daddr . tcp dport counter }",
+            "meta l4proto != tcp update @tried4 { ip saddr . ip daddr . th dport counter }",
+            "meta l4proto != tcp update @tried6 { ip6 saddr . ip6 daddr . th dport counter }",
+        ],
+    ),
+    ("counted", &["jump tried", "goto shadow"]),
     // At ports of DNS, DHCP and NTP only connections are cut: no datagram that a network needs, and still no shadow server out of reach
     // because of its port. No set in braces: its name would change with each repair, and the rule with it.
     (
@@ -78,6 +109,7 @@ const CHAINS: [(&str, &[&str]); 8] = [
             "udp dport 123 accept",
             "udp dport 546-547 accept",
             "udp dport 853 accept",
+            "jump tried",
             "goto block",
         ],
     ),
@@ -97,8 +129,8 @@ const CHAINS: [(&str, &[&str]); 8] = [
         &[
             "ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport @block4 goto asked",
             "ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport @block6 goto asked",
-            "ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport @shadow4 goto shadow",
-            "ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport @shadow6 goto shadow",
+            "ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport @shadow4 goto counted",
+            "ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport @shadow6 goto counted",
         ],
     ),
     // The other direction, for streams in which only the server speaks (SSE).
@@ -143,7 +175,7 @@ const CHAINS: [(&str, &[&str]); 8] = [
 
 /// Text that makes the skeleton right whether it was missing, damaged or whole: nothing in it fails on what exists, and a chain is
 /// emptied and filled in the same transaction, so no packet sees it half done.
-pub fn text(hooks: &BTreeSet<Hook>) -> String {
+pub fn text(shape: &Shape) -> String {
     let mut lines = vec![format!("add table {TABLE}")];
     lines.extend(SETS.map(|set| format!("add {}", set.replace("{t}", TABLE))));
     lines.extend(["shadowed", "blocked"].map(|counter| format!("add counter {TABLE} {counter}")));
@@ -152,11 +184,11 @@ pub fn text(hooks: &BTreeSet<Hook>) -> String {
         lines.push(format!("flush chain {TABLE} {chain}"));
         lines.extend(rules.iter().map(|rule| format!("add rule {TABLE} {chain} {rule}")));
     }
-    for (role, name, priority, rules) in BASES {
-        if hooks.contains(&role) {
+    for (role, name, priority, to) in BASES {
+        if shape.hooks.contains(&role) {
             lines.push(format!("add chain {TABLE} on_{name} {{ type filter hook {name} priority {priority}; policy accept; }}"));
             lines.push(format!("flush chain {TABLE} on_{name}"));
-            lines.extend(rules.iter().map(|rule| format!("add rule {TABLE} on_{name} {rule}")));
+            lines.extend(ways_in(shape, role, to).iter().map(|rule| format!("add rule {TABLE} on_{name} {rule}")));
         } else {
             // Left by a time when this point had another role.
             lines.push(format!("add chain {TABLE} on_{name}"));
@@ -167,18 +199,27 @@ pub fn text(hooks: &BTreeSet<Hook>) -> String {
     lines.join("\n") + "\n"
 }
 
+/// The rules of a base chain. At `output` a packet without an account (of no socket, or of one that is closing) passes where only some are
+/// judged.
+fn ways_in(shape: &Shape, role: Hook, to: &str) -> Vec<String> {
+    if role == Hook::Output && !shape.accounts.is_empty() {
+        return shape.accounts.iter().map(|account| format!("meta skuid {account} {to}")).collect();
+    }
+    vec![to.to_owned()]
+}
+
 /// Whether what was read back has our chains with as many rules as they should have, all sets, and nothing else. How `nft` spells
 /// a rule differs between versions, so the words are compared only with what the same `nft` printed before.
-pub fn is_whole(present: &Present, hooks: &BTreeSet<Hook>) -> bool {
+pub fn is_whole(present: &Present, shape: &Shape) -> bool {
     let mut expected: Vec<String> =
         SETS.iter().filter_map(|s| Some(format!("{} {}", s.split(' ').next()?, s.split(' ').nth(2)?))).collect();
     for (chain, rules) in CHAINS {
         expected.push(format!("chain {chain}"));
         expected.extend(rules.iter().map(|_| format!("rule {chain}")));
     }
-    for (_, name, priority, rules) in BASES.into_iter().filter(|(role, ..)| hooks.contains(role)) {
+    for (role, name, priority, to) in BASES.into_iter().filter(|(role, ..)| shape.hooks.contains(role)) {
         expected.push(format!("chain on_{name} {name} {priority} accept"));
-        expected.extend(rules.iter().map(|_| format!("rule on_{name}")));
+        expected.extend(ways_in(shape, role, to).iter().map(|_| format!("rule on_{name}")));
     }
     let mut found: Vec<String> = present.skeleton.lines().map(heading).collect();
     expected.sort();

@@ -53,6 +53,8 @@ fn the_first_transaction_is_the_whole_table() {
         add set inet gnomon shadow6 { type ipv6_addr . inet_service; flags timeout; counter; }
         add set inet gnomon pushed4 { type ipv4_addr . inet_service . ipv4_addr . inet_service; size 16384; flags dynamic, timeout; timeout 10s; }
         add set inet gnomon pushed6 { type ipv6_addr . inet_service . ipv6_addr . inet_service; size 16384; flags dynamic, timeout; timeout 10s; }
+        add set inet gnomon tried4 { type ipv4_addr . ipv4_addr . inet_service; size 16384; flags dynamic, timeout; timeout 7d; }
+        add set inet gnomon tried6 { type ipv6_addr . ipv6_addr . inet_service; size 16384; flags dynamic, timeout; timeout 7d; }
         add counter inet gnomon shadowed
         add counter inet gnomon blocked
         add chain inet gnomon shadow
@@ -72,6 +74,16 @@ fn the_first_transaction_is_the_whole_table() {
         add rule inet gnomon block tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 ip6 daddr @agents6 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept
         add rule inet gnomon block meta l4proto tcp reject with tcp reset
         add rule inet gnomon block reject with icmpx type admin-prohibited
+        add chain inet gnomon tried
+        flush chain inet gnomon tried
+        add rule inet gnomon tried tcp flags & (syn | ack) == syn update @tried4 { ip saddr . ip daddr . tcp dport counter }
+        add rule inet gnomon tried tcp flags & (syn | ack) == syn update @tried6 { ip6 saddr . ip6 daddr . tcp dport counter }
+        add rule inet gnomon tried meta l4proto != tcp update @tried4 { ip saddr . ip daddr . th dport counter }
+        add rule inet gnomon tried meta l4proto != tcp update @tried6 { ip6 saddr . ip6 daddr . th dport counter }
+        add chain inet gnomon counted
+        flush chain inet gnomon counted
+        add rule inet gnomon counted jump tried
+        add rule inet gnomon counted goto shadow
         add chain inet gnomon asked
         flush chain inet gnomon asked
         add rule inet gnomon asked udp dport 53 accept
@@ -79,6 +91,7 @@ fn the_first_transaction_is_the_whole_table() {
         add rule inet gnomon asked udp dport 123 accept
         add rule inet gnomon asked udp dport 546-547 accept
         add rule inet gnomon asked udp dport 853 accept
+        add rule inet gnomon asked jump tried
         add rule inet gnomon asked goto block
         add chain inet gnomon answered
         flush chain inet gnomon answered
@@ -92,8 +105,8 @@ fn the_first_transaction_is_the_whole_table() {
         flush chain inet gnomon requests
         add rule inet gnomon requests ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport @block4 goto asked
         add rule inet gnomon requests ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport @block6 goto asked
-        add rule inet gnomon requests ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport @shadow4 goto shadow
-        add rule inet gnomon requests ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport @shadow6 goto shadow
+        add rule inet gnomon requests ip saddr @agents4 ip daddr != @never4 ip daddr . th dport != @open4 ip daddr . th dport @shadow4 goto counted
+        add rule inet gnomon requests ip6 saddr @agents6 ip6 daddr != @never6 ip6 daddr . th dport != @open6 ip6 daddr . th dport @shadow6 goto counted
         add chain inet gnomon answers
         flush chain inet gnomon answers
         add rule inet gnomon answers ip daddr @agents4 ip saddr != @never4 ip saddr . th sport != @open4 ip saddr . th sport @block4 goto answered

@@ -13,3 +13,4 @@ mod paths;
 mod reload;
 mod talk;
 mod upkeep;
+mod whom;

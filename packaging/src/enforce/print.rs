@@ -67,7 +67,7 @@ pub(super) fn blast(radius: &[Broken]) -> Result<(), Failure> {
         }
         for t in b.tried.iter().take(8) {
             let did = if t.action == rules::decision::Action::Block { "was stopped" } else { "would have been stopped" };
-            out::line(format!("  {:<24} {} {did} at least {} times, last {}", "", t.client, t.count, crate::table::moment(t.last)))?;
+            out::line(format!("  {:<24} {} {did} {} times, last {}", "", t.client, t.count, crate::table::moment(t.last)))?;
         }
         let more = b.tried.len().saturating_sub(8) + b.tried_more;
         if more > 0 {
@@ -120,7 +120,18 @@ pub(super) fn status(s: &Status) -> Result<(), Failure> {
         let finding = e.finding.as_ref().map(|f| f.short().to_owned()).unwrap_or_default();
         table.row([e.endpoint.to_string(), word(&e.action), finding, e.lease_left.to_string(), e.packets.to_string(), e.bytes.to_string()]);
     }
-    if s.elements.is_empty() { Ok(()) } else { table.print("") }
+    if !s.elements.is_empty() {
+        table.print("")?;
+    }
+    for a in s.attempts.iter().take(20) {
+        let did = if a.action == rules::decision::Action::Block { "was stopped" } else { "would have been stopped" };
+        out::line(format!("{} {did} {} times at {}, last {}", a.client, a.count, a.endpoint, crate::table::moment(a.last)))?;
+    }
+    let more = s.attempts.len().saturating_sub(20) as u64 + s.attempts_lost;
+    if more > 0 {
+        out::line(format!("and {more} more clients tried"))?;
+    }
+    Ok(())
 }
 
 pub(super) fn applied(a: &Applied) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 pub struct Tried {
     pub client: IpAddr,
     pub action: Action,
-    /// At least so often: what the kernel logs is sampled.
+    /// Connections and datagrams, over all points that it passed.
     pub count: u64,
     pub last: Timestamp,
 }

@@ -28,7 +28,7 @@ pub struct Standing {
     pub labels: BTreeSet<String>,
     /// What passes by our rules there, such as a flowtable.
     pub bypasses: Vec<String>,
-    /// Who tried to reach what is blocked or counted, latest first: a sample.
+    /// Who tried to reach what is blocked or counted, latest first.
     pub attempts: Vec<Attempt>,
     /// Seen and not kept in `attempts`, because of its bound.
     pub attempts_lost: u64,
@@ -56,7 +56,8 @@ pub struct Act {
     pub what: String,
 }
 
-/// One client that tried one endpoint, as the kernel logged it (sampled, so `count` is at least so often).
+/// One client that tried one endpoint: connections and datagrams, as the kernel counted them. A router that judges before destination NAT
+/// as well counts twice what is only counted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Attempt {
     pub finding: FindingId,
