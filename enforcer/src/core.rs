@@ -92,10 +92,10 @@ pub enum Event {
 
 #[derive(Debug)]
 pub enum Effect {
-    /// Remember a set that arrived, whether or not it will be applied.
-    Keep(Candidate),
+    /// Remember a set that arrived, whether or not it will be applied: on disk, for its signed bytes are as large as all else together.
+    Keep(u64, Arc<Signed>),
     /// Make the kernel hold this set and remember it as current.
-    Adopt(Candidate),
+    Adopt(Arc<DecisionSet>),
     /// Make the kernel hold the current set.
     Uphold(Arc<DecisionSet>, Cause),
     Rehearse(Arc<DecisionSet>),
@@ -114,7 +114,7 @@ pub struct Core {
     state: State,
     current: Option<Arc<DecisionSet>>,
     /// Wants to be applied and could not yet.
-    pending: Option<(Candidate, Instant)>,
+    pending: Option<(Arc<DecisionSet>, Instant)>,
     renew_at: Option<Instant>,
     /// The kernel's generation after our last commit: up to there nothing is news.
     kernel: Option<u32>,
@@ -254,24 +254,24 @@ impl Core {
         }
     }
 
-    fn on_set(&mut self, candidate: Candidate, now: Now) -> Vec<Effect> {
-        let generation = candidate.set.generation;
-        let keep = Effect::Keep(candidate.clone());
+    fn on_set(&mut self, Candidate { set, signed }: Candidate, now: Now) -> Vec<Effect> {
+        let generation = set.generation;
+        let keep = Effect::Keep(generation, signed);
         if self.mode == Mode::DryRun {
-            return vec![keep, Effect::Rehearse(candidate.set)];
+            return vec![keep, Effect::Rehearse(set)];
         }
         if let Some(why) = self.hindrance(generation, now) {
             let report = self.report(generation, Outcome::Refused, 0, why);
-            self.pending = Some((candidate, now.mono));
+            self.pending = Some((set, now.mono));
             return vec![keep, report];
         }
         if self.gate.is_some() {
             // First the answer about the last one: what is new must not become old unseen.
-            self.pending = Some((candidate, now.mono));
+            self.pending = Some((set, now.mono));
             return vec![keep];
         }
         self.pending = None;
-        vec![keep, Effect::Adopt(candidate)]
+        vec![keep, Effect::Adopt(set)]
     }
 
     /// A person's word goes before a newer set.
@@ -335,11 +335,11 @@ impl Core {
             let wait = self.state.trial(now.wall) || self.roll_back_at.is_some_and(|at| at > now.mono);
             return if wait { Vec::new() } else { vec![Effect::RollBack] };
         }
-        if let Some((candidate, _)) = self.pending.take_if(|(_, at)| *at <= now.mono) {
-            if self.hindrance(candidate.set.generation, now).is_none() {
-                return vec![Effect::Adopt(candidate)];
+        if let Some((set, _)) = self.pending.take_if(|(_, at)| *at <= now.mono) {
+            if self.hindrance(set.generation, now).is_none() {
+                return vec![Effect::Adopt(set)];
             }
-            self.pending = Some((candidate, now.mono + RETRY));
+            self.pending = Some((set, now.mono + RETRY));
         }
         if let Some(expired) = self.expired(now) {
             return expired;
@@ -494,8 +494,8 @@ impl Core {
     }
 
     /// What could not be applied for a reason that may pass.
-    pub fn try_again(&mut self, candidate: Candidate, now: Now) {
-        self.pending = Some((candidate, now.mono + RETRY));
+    pub fn try_again(&mut self, set: Arc<DecisionSet>, now: Now) {
+        self.pending = Some((set, now.mono + RETRY));
     }
 
     fn on_repair(&mut self, mut report: Applied, actor: &str, now: Now) -> Vec<Effect> {

@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::{Duration, Instant},
 };
 
 use rules::endpoint::Endpoint;
@@ -25,6 +26,25 @@ pub struct Session {
     pub peer: Endpoint,
 }
 
+/// Sessions that were read, for as long as nobody connected to this host since: the kernel walks its whole table of sockets to list them
+/// (10 ms with 24 GiB of memory), and tells the number of connections accepted so far at once.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    /// When, and at which number.
+    read: Option<(Instant, u64)>,
+    known: BTreeSet<Session>,
+}
+
+impl Sessions {
+    /// One that ended meanwhile is protected so much longer at most.
+    const FOR: Duration = Duration::from_secs(60);
+
+    fn still(&self, accepted: Option<u64>) -> Option<&BTreeSet<Session>> {
+        let (at, then) = self.read?;
+        (accepted? == then && at.elapsed() < Sessions::FOR).then_some(&self.known)
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub own: BTreeSet<IpAddr>,
@@ -38,7 +58,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    pub fn gather(ssh_ports: &[u16]) -> Facts {
+    pub fn gather(ssh_ports: &[u16], sessions: &mut Sessions) -> Facts {
         let mut facts = Facts::default();
         let fib = facts.read(&format!("{NET}/fib_trie"));
         facts.own.extend(local_v4(&fib).map(IpAddr::V4));
@@ -49,10 +69,7 @@ impl Facts {
         let route6 = facts.read(&format!("{NET}/ipv6_route"));
         facts.gateways.extend(gateways_v6(&route6).map(IpAddr::V6));
         facts.blind = !facts.unknown.is_empty();
-        for table in ["tcp", "tcp6"] {
-            let sockets = facts.read(&format!("{NET}/{table}"));
-            facts.ssh_sessions.extend(sessions(&sockets, ssh_ports));
-        }
+        facts.gather_sessions(ssh_ports, sessions);
         if let Some(beyond) = facts.ssh_sessions.iter().nth(MAX_SESSIONS).copied() {
             let left = facts.ssh_sessions.split_off(&beyond).len();
             facts.unknown.push(format!("{left} SSH sessions beyond {MAX_SESSIONS} are not protected"));
@@ -63,6 +80,23 @@ impl Facts {
             facts.resolvers.extend(nameservers(&text));
         }
         facts
+    }
+
+    fn gather_sessions(&mut self, ssh_ports: &[u16], sessions: &mut Sessions) {
+        // The number first: who connects while the tables are read makes it another one.
+        let accepted = bounded(&format!("{NET}/snmp")).ok().and_then(|text| accepted(&text));
+        if let Some(known) = sessions.still(accepted) {
+            self.ssh_sessions.clone_from(known);
+            return;
+        }
+        let before = self.unknown.len();
+        for table in ["tcp", "tcp6"] {
+            let sockets = self.read(&format!("{NET}/{table}"));
+            self.ssh_sessions.extend(established(&sockets, ssh_ports));
+        }
+        let whole = self.unknown.len() == before;
+        let read = accepted.filter(|_| whole).map(|n| (Instant::now(), n));
+        *sessions = Sessions { read, known: self.ssh_sessions.clone() };
     }
 
     fn read(&mut self, path: &str) -> String {
@@ -122,13 +156,20 @@ fn gateways_v6(route: &str) -> impl Iterator<Item = Ipv6Addr> {
 }
 
 /// `tcp` and `tcp6`: established (state 01) sockets whose local port is one of `ports`.
-fn sessions(sockets: &str, ports: &[u16]) -> BTreeSet<Session> {
+fn established(sockets: &str, ports: &[u16]) -> BTreeSet<Session> {
     let session = |line: &str| {
         let mut columns = line.split_whitespace().skip(1);
         let (local, peer, state) = (hex_endpoint(columns.next()?)?, hex_endpoint(columns.next()?)?, columns.next()?);
         (state == "01" && ports.contains(&local.port)).then_some(Session { local, peer })
     };
     sockets.lines().skip(1).filter_map(session).collect()
+}
+
+/// `snmp`: `PassiveOpens` of TCP, by the line that names the columns. Of IPv4 and IPv6 together.
+fn accepted(snmp: &str) -> Option<u64> {
+    let mut tcp = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let column = tcp.next()?.split(' ').position(|name| name == "PassiveOpens")?;
+    tcp.next()?.split(' ').nth(column)?.parse().ok()
 }
 
 /// `0700010A:0016`
@@ -189,7 +230,7 @@ mod tests {
         let tcp = "  sl local rem st\n 0: 0700010A:0016 0900010A:D431 01 0\n 1: 0700010A:0016 00000000:0000 0A 0\n 2: 0700010A:0BB9 0A00010A:0016 01 0\n";
         let tcp6 = "  sl local rem st\n 0: 0000000000000000FFFF00000700010A:0016 0000000000000000FFFF00000B00010A:D431 01 0\n";
         let resolv = "# none\nnameserver 10.1.0.53\nnameserver fe80::1%eth0\nsearch corp.example\nnameserver\n";
-        let show = |t: &str| sessions(t, &[22]).iter().map(|s| format!("{}>{}", s.peer, s.local)).collect::<Vec<_>>().join(" ");
+        let show = |t: &str| established(t, &[22]).iter().map(|s| format!("{}>{}", s.peer, s.local)).collect::<Vec<_>>().join(" ");
         let seen = format!(
             "own {:?} {:?}\ngateways {:?} {:?}\nsessions {} {}\nresolvers {:?}",
             local_v4(fib).collect::<Vec<_>>(),
@@ -212,13 +253,37 @@ mod tests {
     fn garbage_says_nothing_and_does_not_panic() {
         for text in ["", "\u{fffd}\n|-- x\n/32 host LOCAL", "a:b:c\nzz:zz 1 01\n é:é é:é 01", "0: 0:0016 é00000000:1 01"] {
             assert_eq!(local_v4(text).count() + local_v6(text).count() + gateways_v4(text).count() + gateways_v6(text).count(), 0);
-            assert!(sessions(text, &[22, 0]).is_empty() && nameservers(text).is_empty());
+            assert!(accepted(text).is_none() && established(text, &[22, 0]).is_empty() && nameservers(text).is_empty());
         }
     }
 
     #[test]
+    fn a_new_session_is_seen_though_those_of_before_are_remembered() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let mut sessions = Sessions::default();
+        let mut count = || Facts::gather(&[to.port()], &mut sessions).ssh_sessions.len();
+        assert_eq!(count(), 0);
+        for n in 1..4 {
+            let client = std::net::TcpStream::connect(to).unwrap();
+            let _server = listener.accept().unwrap();
+            assert_eq!((count(), count()), (1, 1), "connection {n}");
+            drop(client);
+            // Whoever asks while nobody connects may see it a while longer, never too few.
+            assert!(count() <= 1);
+        }
+    }
+
+    #[test]
+    fn connections_accepted_are_found_by_their_name() {
+        let snmp = "Ip: Forwarding DefaultTTL\nIp: 1 64\nTcp: RtoMin ActiveOpens PassiveOpens\nTcp: 200 5 17\nUdp: PassiveOpens\nUdp: 3\n";
+        assert_eq!(accepted(snmp), Some(17));
+        assert_eq!(accepted("Tcp: ActiveOpens\nTcp: 5\n"), None);
+    }
+
+    #[test]
     fn this_host_has_a_loopback() {
-        let facts = Facts::gather(&[22]);
+        let facts = Facts::gather(&[22], &mut Sessions::default());
         assert!(facts.own.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)), "{facts:?}");
     }
 }

@@ -10,44 +10,58 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Interval,
+};
 
 /// The base64 of the largest payload, and room for the rest.
 const MAX_FILE: u64 = (crate::intake::MAX_PAYLOAD as u64) / 3 * 4 + (64 << 10);
 
-/// Gives each new content of `path` to `sets`, forever. Whoever writes the file replaces it by rename; one that cannot be read is
-/// said once and looked at again when it changes.
-pub async fn follow(path: PathBuf, sets: watch::Sender<Option<Arc<Signed>>>, every: Duration, complain: impl Fn(&str)) {
-    follow_file(
-        path,
-        every,
-        |signed: Signed| drop(sets.send_replace(Some(Arc::new(signed)))),
-        "no signed set, the last good one stays",
-        complain,
-    )
-    .await;
+/// Gives each new content of `path` to `sets`, forever, and keeps none of it. Whoever writes the file replaces it by rename; one that cannot
+/// be read is said once and looked at again when it changes.
+pub async fn follow(path: PathBuf, sets: mpsc::Sender<Arc<Signed>>, every: Duration, complain: impl Fn(&str)) {
+    let mut file = Followed::new(path, every, "no signed set, the last good one stays");
+    while sets.send(Arc::new(file.next(&complain).await)).await.is_ok() {}
 }
 
 /// The same for what the courier found out about this host's health.
 pub async fn follow_health(path: PathBuf, told: watch::Sender<Option<Health>>, every: Duration, complain: impl Fn(&str)) {
-    follow_file(path, every, |health: Health| drop(told.send_replace(Some(health))), "no word on this host's health", complain).await;
+    let mut file = Followed::new(path, every, "no word on this host's health");
+    loop {
+        let health: Health = file.next(&complain).await;
+        told.send_replace(Some(health));
+    }
 }
 
-async fn follow_file<T: DeserializeOwned>(path: PathBuf, every: Duration, tell: impl Fn(T), what: &str, complain: impl Fn(&str)) {
-    let mut seen = None;
-    let mut tick = tokio::time::interval(every);
-    loop {
-        tick.tick().await;
-        let stamp = stamp(&path);
-        if stamp == seen {
-            continue;
-        }
-        seen = stamp;
-        match read(&path) {
-            Ok(content) => tell(content),
-            // It is not there yet, or was taken away: nothing newer to tell.
-            Err(_) if stamp.is_none() => {}
-            Err(why) => complain(&format!("{} holds {what}: {}", path.display(), printable(&why, 200))),
+struct Followed {
+    path: PathBuf,
+    seen: Option<(u64, u64, Option<SystemTime>)>,
+    tick: Interval,
+    /// What a file holds that cannot be read.
+    lacks: &'static str,
+}
+
+impl Followed {
+    fn new(path: PathBuf, every: Duration, lacks: &'static str) -> Followed {
+        Followed { path, seen: None, tick: tokio::time::interval(every), lacks }
+    }
+
+    /// The content that is there next.
+    async fn next<T: DeserializeOwned>(&mut self, complain: &impl Fn(&str)) -> T {
+        loop {
+            self.tick.tick().await;
+            let stamp = stamp(&self.path);
+            if stamp == self.seen {
+                continue;
+            }
+            self.seen = stamp;
+            match read(&self.path) {
+                Ok(content) => return content,
+                // It is not there yet, or was taken away: nothing newer to tell.
+                Err(_) if stamp.is_none() => {}
+                Err(why) => complain(&format!("{} holds {}: {}", self.path.display(), self.lacks, printable(&why, 200))),
+            }
         }
     }
 }
@@ -87,7 +101,7 @@ mod tests {
     async fn tells_each_new_content_once_and_complains_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("set.json");
-        let (sets, mut told) = watch::channel(None);
+        let (sets, mut told) = mpsc::channel(1);
         let said = Arc::new(Mutex::new(Vec::new()));
         let complaints = said.clone();
         let every = Duration::from_millis(1);
@@ -99,15 +113,14 @@ mod tests {
         for key_id in ["a", "b"] {
             let signed = Signed { domain: "d".into(), key_id: key_id.into(), payload: String::new(), signature: String::new() };
             put(&serde_json::to_string(&signed).unwrap());
-            told.changed().await.unwrap();
-            assert_eq!(told.borrow_and_update().as_ref().unwrap().key_id, key_id);
+            assert_eq!(told.recv().await.unwrap().key_id, key_id);
             put("{\"domain\":");
             while said.lock().unwrap().is_empty() {
                 tokio::task::yield_now().await;
             }
             assert_eq!(said.lock().unwrap().drain(..).count(), 1);
         }
-        assert!(!told.has_changed().unwrap(), "what cannot be read is no set");
+        assert!(told.is_empty(), "what cannot be read is no set");
         task.abort();
     }
 

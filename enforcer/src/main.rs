@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 
 async fn obey(config: enforcer::Config) -> ExitCode {
     let shutdown = CancellationToken::new();
-    let (sets, arriving) = tokio::sync::watch::channel(None);
+    let (sets, arriving) = tokio::sync::mpsc::channel(1);
     let (reports, mut said) = tokio::sync::mpsc::channel(64);
     let file = config.sets.clone().unwrap_or_default();
     let complain = |why: &str| eprintln!("enforcer: {why}");

@@ -14,7 +14,7 @@ use crate::{
     render::Transaction,
 };
 use nix::errno::Errno;
-use rules::{endpoint::Endpoint, printable::printable_bytes};
+use rules::{decision::Action, endpoint::Endpoint, printable::printable_bytes};
 use std::io;
 use tokio::sync::mpsc;
 use wire::{Attributes, Messages, Socket};
@@ -30,6 +30,8 @@ const GROUP: u32 = 1 << 6;
 const BUFFER: usize = 256 << 10;
 /// A foreign batch of some 30,000 changes fits; beyond that the kernel says ENOBUFS.
 const RECEIVE_QUEUE: usize = 16 << 20;
+/// Of one question for many elements.
+const ANSWERS: usize = 4 << 20;
 /// Commits that wait for the loop at most; beyond that it is told that some were lost.
 const QUEUE: usize = 256;
 
@@ -86,10 +88,17 @@ impl Monitor {
         table::read(&Socket::open(0)?)
     }
 
-    /// What the kernel holds at each of these places, without a look at the others.
-    pub fn held(&self, places: impl Iterator<Item = Endpoint>) -> io::Result<Vec<(Endpoint, Option<Held>)>> {
+    /// Our table but for what is blocked: chains, rules, whom it binds and what it protects.
+    pub fn frame(&self) -> io::Result<Option<Present>> {
+        table::frame(&Socket::open(0)?)
+    }
+
+    /// What the set of an action holds at each of these places, without a look at the others.
+    pub fn held(&self, action: Action, places: &[Endpoint], mut tell: impl FnMut(Endpoint, Option<Held>)) -> io::Result<()> {
         let socket = Socket::open(0)?;
-        places.map(|place| Ok((place, table::ask(&socket, &place)?))).collect()
+        socket.enlarge(ANSWERS);
+        let (v4, v6): (Vec<Endpoint>, Vec<Endpoint>) = places.iter().partition(|place| place.address.is_ipv4());
+        [v4, v6].iter().try_for_each(|family| table::held_at(&socket, action, family, &mut tell))
     }
 
     /// Who tried to reach what is blocked or counted.

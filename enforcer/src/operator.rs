@@ -154,7 +154,7 @@ pub async fn plan(config: &Config, signed: &Signed) -> Result<Plan, Error> {
         left: Duration::MAX,
     };
     let (outline, present) = point.rehearse(&set, how).await?;
-    Ok(describe(&point, &set, outline, present))
+    Ok(describe(&mut point, &set, outline, present))
 }
 
 /// Makes the kernel match a set now.
@@ -327,7 +327,7 @@ pub(crate) fn held_back(state: &State) -> Option<String> {
     failed.or_else(|| state.base.is_some().then(limit))
 }
 
-fn describe(point: &Point, set: &DecisionSet, outline: Outline, present: Option<Present>) -> Plan {
+fn describe(point: &mut Point, set: &DecisionSet, outline: Outline, present: Option<Present>) -> Plan {
     let by_place: BTreeMap<(Endpoint, &FindingId), &Decision> =
         set.decisions.iter().map(|d| ((Endpoint::new(d.endpoint.address, d.endpoint.port), &d.finding), d)).collect();
     let present = present.unwrap_or_default();

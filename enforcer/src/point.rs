@@ -6,11 +6,11 @@ use crate::{
     attempts,
     check::{self, Against, Objection},
     config::Config,
-    facts::Facts,
+    facts::{Facts, Sessions},
     intake::{self, Expect, Keys, Refused},
     netlink::Monitor,
     nft::{self, Nft},
-    present::Present,
+    present::{Held, Present},
     render::{self, Change, Skeleton, Term, Transaction, skeleton},
     ruleset::{self, Block, Ruleset, Withheld},
     state::{self, Guard, State, Store},
@@ -26,6 +26,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 mod amend;
 mod memory;
+mod reread;
 
 use amend::Known;
 use memory::Memory;
@@ -39,6 +40,7 @@ pub struct Point {
     pub store: Store,
     /// `None`: the kernel does not tell us who changes what; then every look is a full one.
     pub monitor: Option<Monitor>,
+    sessions: Sessions,
     memory: Option<Memory>,
     known: Option<Known>,
     /// Whether this kernel renews what is added again: believed until one does not.
@@ -202,7 +204,7 @@ impl Point {
         let nft = Nft { path: config.nft.clone(), timeout: config.nft_timeout.0 };
         let name = if config.point.is_empty() { host_name() } else { config.point.clone() };
         let monitor = Monitor::open().inspect_err(|why| tracing::debug!(%why, "no netlink monitor")).ok();
-        Ok(Point { config, name, keys, nft, store, monitor, memory: None, known: None, readd: true })
+        Ok(Point { config, name, keys, nft, store, monitor, sessions: Sessions::default(), memory: None, known: None, readd: true })
     }
 
     pub fn verify(&self, signed: &Signed, generation: u64, now: Timestamp) -> Result<DecisionSet, Refused> {
@@ -224,14 +226,22 @@ impl Point {
         set.at(&self.name, &self.config.labels)
     }
 
-    pub fn facts(&self) -> Facts {
-        Facts::gather(&self.config.ssh_ports)
+    pub fn facts(&mut self) -> Facts {
+        Facts::gather(&self.config.ssh_ports, &mut self.sessions)
     }
 
     /// What the kernel holds.
     pub async fn present(&mut self) -> Result<Option<Present>, Error> {
         self.look().await?;
         Ok(self.memory.as_ref().and_then(|m| m.present.clone().map(|p| p.aged(m.age()))))
+    }
+
+    /// The same without a copy of it: asks what the kernel holds at places.
+    pub async fn count<T>(&mut self, ask: impl FnOnce(&dyn Fn(&Endpoint) -> Option<Held>) -> T) -> Result<T, Error> {
+        self.look().await?;
+        let memory = self.memory.as_ref();
+        let (present, age) = (memory.and_then(|m| m.present.as_ref()), memory.map_or(Duration::ZERO, Memory::age));
+        Ok(ask(&|at| present?.blocks.get(at).filter(|held| held.left > age).cloned()))
     }
 
     /// Who tried what the kernel blocks or counts, as of when it was read last.
@@ -250,7 +260,8 @@ impl Point {
             Err(Error::Unavailable(_)) => (None, false),
             Err(why) => return Err(why),
         };
-        let outline = outline(set, &self.facts(), &self.config, (present.as_ref(), Duration::ZERO), Skeleton::Keep, how);
+        let facts = self.facts();
+        let outline = outline(set, &facts, &self.config, (present.as_ref(), Duration::ZERO), Skeleton::Keep, how);
         if may_ask && outline.objections.is_empty() {
             self.nft.check(&outline.transaction.to_nft()).await?;
         }
@@ -290,22 +301,23 @@ impl Point {
             if outline.transaction.is_empty() {
                 self.memory = memory;
             } else {
-                let generation = memory.and_then(|m| m.generation);
-                match self.commit(&outline.transaction, generation).await {
+                let generation = memory.as_ref().and_then(|m| m.generation);
+                let generation = match self.commit(&outline.transaction, generation).await {
                     // Somebody changed the table between our look and our commit, or it has another shape: look again.
                     Err(nft::Error::Refused(why)) => {
                         last = Error::Kernel(why);
                         continue;
                     }
                     other => other?,
-                }
-                self.read().await?;
+                };
+                self.read_back(memory, &outline.transaction, generation).await?;
             }
             let after = self.memory.as_ref().and_then(|m| m.present.as_ref());
             let unprotected = after
                 .filter(|p| p.never != outline.ruleset.never || p.open != outline.ruleset.open || p.sessions != outline.ruleset.sessions);
             let unprotected = unprotected.map(|_| "protected addresses differ".to_owned());
-            let stale = after.filter(|_| self.readd).and_then(|p| not_renewed(&outline.transaction, p));
+            let age = self.memory.as_ref().map_or(Duration::ZERO, Memory::age);
+            let stale = after.filter(|_| self.readd).and_then(|p| not_renewed(&outline.transaction, p, age));
             if stale.is_some() {
                 tracing::info!("this kernel does not renew what is added again: leases are renewed in three steps");
                 self.readd = false;
@@ -322,23 +334,25 @@ impl Point {
         Err(last)
     }
 
-    /// Chains and rules by `nft`, elements by netlink where there is one.
-    async fn commit(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<(), nft::Error> {
+    /// Chains and rules by `nft`, elements by netlink where there is one. Gives the generation that this leads to, if nobody else committed
+    /// since `generation`.
+    async fn commit(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<Option<u32>, nft::Error> {
         let skeleton = transaction.skeleton();
         let Some(kernel) = self.monitor.as_ref().filter(|_| !transaction.replaces()) else {
-            return self.nft.commit(&transaction.to_nft()).await;
+            return self.nft.commit(&transaction.to_nft()).await.map(|()| None);
         };
         let mut generation = generation;
         if !skeleton.is_empty() {
             self.nft.commit(&skeleton.to_nft()).await?;
-            generation = None;
+            generation = generation.map(|g| g.wrapping_add(1)).filter(|g| kernel.generation().is_ok_and(|now| now == *g));
         }
-        kernel.commit(transaction, generation, self.readd).map(drop).map_err(|why| match why.kind() {
+        let commits = kernel.commit(transaction, generation, self.readd).map_err(|why| match why.kind() {
             std::io::ErrorKind::PermissionDenied => {
                 nft::Error::Unavailable("not permitted to change the ruleset; CAP_NET_ADMIN is needed".to_owned())
             }
             _ => nft::Error::Refused(why.to_string()),
-        })
+        })?;
+        Ok(generation.map(|g| g.wrapping_add(commits)))
     }
 
     pub async fn remove(&mut self, _held: &Guard) -> Result<(), Error> {
@@ -398,10 +412,10 @@ fn difference(ruleset: &Ruleset, present: Option<&Present>, trial: bool) -> Opti
 }
 
 /// A renewal that the kernel took and did not do.
-fn not_renewed(transaction: &Transaction, present: &Present) -> Option<String> {
+fn not_renewed(transaction: &Transaction, present: &Present, age: Duration) -> Option<String> {
     transaction.changes.iter().find_map(|change| match change {
         Change::Lease { endpoint, lease, renewal: true, .. } => {
-            let left = present.blocks.get(endpoint).map_or(Duration::ZERO, |held| held.left);
+            let left = present.blocks.get(endpoint).map_or(Duration::ZERO, |held| held.left.saturating_sub(age));
             render::is_low(left, *lease).then(|| format!("the lease of {endpoint} was not renewed"))
         }
         _ => None,

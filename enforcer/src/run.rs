@@ -35,7 +35,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// through `reports` and tried again.
 pub async fn run(
     config: Config,
-    sets: watch::Receiver<Option<Arc<Signed>>>,
+    sets: mpsc::Receiver<Arc<Signed>>,
     reports: mpsc::Sender<Applied>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
@@ -46,7 +46,7 @@ pub async fn run(
 /// sees in the reports when it is asked ([`rules::observation::Standing::on_trial`]).
 pub async fn run_gated(
     config: Config,
-    mut sets: watch::Receiver<Option<Arc<Signed>>>,
+    mut sets: mpsc::Receiver<Arc<Signed>>,
     health: Option<watch::Receiver<Option<Health>>>,
     reports: mpsc::Sender<Applied>,
     shutdown: CancellationToken,
@@ -77,7 +77,6 @@ pub async fn run_gated(
         hands.happen(Event::Trouble(format!("enforcement is unavailable on this host: {why}"))).await;
     }
     hands.finish_what_was_begun().await;
-    sets.mark_changed();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let (mut sets_open, mut commits_open) = (true, true);
@@ -89,9 +88,9 @@ pub async fn run_gated(
                 Some(commit) => { hands.point.heard(commit.as_ref()); Event::Commit(commit) }
                 None => { commits_open = false; continue }
             },
-            changed = sets.changed(), if sets_open => match changed {
-                Ok(()) => match hands.arrived(sets.borrow_and_update().clone()) { Some(event) => event, None => continue },
-                Err(_) => { sets_open = false; continue }
+            signed = sets.recv(), if sets_open => match signed {
+                Some(signed) => hands.arrived(newest(signed, &mut sets)),
+                None => { sets_open = false; continue }
             },
             changed = health.changed(), if health_open => match (changed, health.borrow_and_update().clone()) {
                 (Ok(()), Some(health)) => Event::Health(health),
@@ -113,6 +112,14 @@ pub async fn run_gated(
         hands.happen(event).await;
     }
     hands.end().await
+}
+
+/// What arrived while we were busy overtakes what came before.
+fn newest(mut signed: Arc<Signed>, sets: &mut mpsc::Receiver<Arc<Signed>>) -> Arc<Signed> {
+    while let Ok(newer) = sets.try_recv() {
+        signed = newer;
+    }
+    signed
 }
 
 fn now() -> Now {
@@ -159,8 +166,8 @@ impl Hands {
 
     async fn perform(&mut self, effect: Effect) -> Option<Event> {
         match effect {
-            Effect::Keep(candidate) => self.keep(&candidate).await.err().map(|why| Event::Trouble(why.to_string())),
-            Effect::Adopt(candidate) => Some(self.adopt(candidate).await),
+            Effect::Keep(generation, signed) => self.keep(generation, &signed).await.err().map(|why| Event::Trouble(why.to_string())),
+            Effect::Adopt(set) => Some(self.adopt(set).await),
             Effect::Uphold(set, cause) => {
                 let result = self.uphold(&set).await;
                 Some(Event::Enacted { generation: set.generation, cause, result, kernel: self.point.generation() })
@@ -248,10 +255,9 @@ impl Hands {
         }
         let Some(set) = self.core.current() else { return (0, 0) };
         let wanted = ruleset::plan(&set, &self.point.facts(), &self.point.config).0.blocks;
-        let present = self.point.present().await.ok().flatten().map(|p| p.blocks).unwrap_or_default();
         let blocks = || wanted.iter().filter(|(_, b)| b.action == Action::Block);
-        let held = blocks().filter(|(e, b)| present.get(e).is_some_and(|h| h.action == b.action)).count();
-        (blocks().count() as u64, held as u64)
+        let held = self.point.count(|present| blocks().filter(|(e, b)| present(e).is_some_and(|h| h.action == b.action)).count()).await;
+        (blocks().count() as u64, held.unwrap_or(0) as u64)
     }
 
     /// What was just read back need not be read again for the report about it.
@@ -309,32 +315,31 @@ impl Hands {
         })
     }
 
-    fn arrived(&self, signed: Option<Arc<Signed>>) -> Option<Event> {
-        let signed = signed?;
+    fn arrived(&self, signed: Arc<Signed>) -> Event {
         let verified = self.point.verify(&signed, self.core.highest(), Timestamp::now());
-        Some(Event::Set(verified.map(|set| Candidate { set: Arc::new(lean(set)), signed }).map_err(|why| (0, why.to_string()))))
+        Event::Set(verified.map(|set| Candidate { set: Arc::new(lean(set)), signed }).map_err(|why| (0, why.to_string())))
     }
 
-    async fn keep(&mut self, candidate: &Candidate) -> Result<(), Error> {
+    async fn keep(&mut self, generation: u64, signed: &Signed) -> Result<(), Error> {
         let held = self.point.store.lock().await?;
         let mut state = self.point.store.load()?;
-        self.point.store.keep_set(&held, candidate.set.generation, &candidate.signed)?;
-        state.latest = state.latest.max(Some(candidate.set.generation));
+        self.point.store.keep_set(&held, generation, signed)?;
+        state.latest = state.latest.max(Some(generation));
         self.point.store.save(&held, &state)?;
         self.forget_difference(|seen| seen.latest = state.latest);
         Ok(())
     }
 
-    async fn adopt(&mut self, candidate: Candidate) -> Event {
-        let generation = candidate.set.generation;
-        let result = self.try_adopt(&candidate).await;
+    async fn adopt(&mut self, set: Arc<DecisionSet>) -> Event {
+        let generation = set.generation;
+        let result = self.try_adopt(&set).await;
         if let Err(Error::Unavailable(_) | Error::Kernel(_) | Error::Differs(_) | Error::State(_)) = &result {
-            self.core.try_again(candidate, now());
+            self.core.try_again(set, now());
         }
         Event::Enacted { generation, cause: Cause::New, result, kernel: self.point.generation() }
     }
 
-    async fn try_adopt(&mut self, candidate: &Candidate) -> Result<Enacted, Error> {
+    async fn try_adopt(&mut self, set: &Arc<DecisionSet>) -> Result<Enacted, Error> {
         let (held, now) = (self.point.store.lock().await?, Timestamp::now());
         let mut state = self.point.store.load()?;
         // Between the core's thought and this lock a person may have acted.
@@ -344,7 +349,6 @@ impl Hands {
         if let Some(by) = state.confirm_by.filter(|_| state.trial(now)) {
             return Err(Error::TrialRunning(by));
         }
-        let set = &candidate.set;
         // The signature was verified when it arrived; what may have changed since is looked at again.
         if set.generation < state.highest {
             return Err(Refused::Older { theirs: set.generation, ours: state.highest }.into());
@@ -461,9 +465,8 @@ impl Hands {
     /// A set that had arrived when the process before us died, perhaps between the kernel and the record of it.
     async fn finish_what_was_begun(&mut self) {
         let latest = self.seen.as_ref().filter(|s| s.latest > s.current).and_then(|s| s.latest);
-        if let Some(signed) = latest.and_then(|generation| self.point.store.set(generation).ok())
-            && let Some(event) = self.arrived(Some(Arc::new(signed)))
-        {
+        if let Some(signed) = latest.and_then(|generation| self.point.store.set(generation).ok()) {
+            let event = self.arrived(Arc::new(signed));
             self.happen(event).await;
         }
     }

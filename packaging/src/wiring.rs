@@ -8,11 +8,11 @@ use collector::{AcceptError, Handle};
 use rules::{
     evidence::Evidence,
     observation::{Applied, Said},
-    wire::v1::Batch,
+    wire::v1::{Batch, Signed},
 };
 use sensor::Delivery;
-use std::{io, path::Path};
-use tokio::sync::mpsc;
+use std::{io, path::Path, sync::Arc};
+use tokio::sync::{mpsc, watch};
 
 /// Hands a sensor's batches to the collector of the same process, until the sensor has ended.
 pub(crate) async fn feed(mut batches: mpsc::Receiver<Delivery>, handle: Handle, seen: Option<mpsc::Sender<Evidence>>) {
@@ -31,6 +31,20 @@ fn show(batch: &Batch, seen: &mpsc::Sender<Evidence>) {
         if let Said::Evidence(evidence) = &record.said {
             // What the screen misses is in the inventory all the same.
             drop(seen.try_send((**evidence).clone()));
+        }
+    }
+}
+
+/// Hands each signed set on as it is shown; one that a newer one overtook meanwhile is left out.
+pub(crate) async fn hand_on(mut shown: watch::Receiver<Option<Arc<Signed>>>, sets: mpsc::Sender<Arc<Signed>>) {
+    loop {
+        let set = shown.borrow_and_update().clone();
+        let taken = match set {
+            Some(set) => sets.send(set).await.is_ok(),
+            None => true,
+        };
+        if !taken || shown.changed().await.is_err() {
+            return;
         }
     }
 }

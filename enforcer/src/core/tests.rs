@@ -20,8 +20,8 @@ impl Play {
         let now = Now { mono: self.begin + self.at, wall: t0() + self.at };
         for effect in self.core.handle(event, now) {
             let line = match effect {
-                Effect::Keep(c) => format!("keep {}", c.set.generation),
-                Effect::Adopt(c) => format!("adopt {}", c.set.generation),
+                Effect::Keep(generation, _) => format!("keep {generation}"),
+                Effect::Adopt(set) => format!("adopt {}", set.generation),
                 Effect::Uphold(set, cause) => format!("uphold {} {cause:?}", set.generation),
                 Effect::Rehearse(set) => format!("rehearse {}", set.generation),
                 Effect::RollBack => "roll back".to_owned(),
@@ -115,7 +115,7 @@ fn what_may_pass_is_tried_again_and_said_once() {
     let mut play = Play::new(Mode::Enforce);
     play.event(Event::State(State::default(), None)).arrives(1);
     for _ in 0..3 {
-        play.core.try_again(candidate(1), Now { mono: play.begin + play.at, wall: t0() });
+        play.core.try_again(candidate(1).set, Now { mono: play.begin + play.at, wall: t0() });
         play.fails(1, Cause::New, Error::Unavailable("no nft".into())).wait(5);
     }
     play.expect(expect![[r#"

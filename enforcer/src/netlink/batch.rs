@@ -107,25 +107,27 @@ fn elements_of(batch: &mut Batch, kind: u8, set: &str, elements: &[u8]) {
     batch.add(kind, if kind == ADD { CREATE } else { 0 }, &attributes);
 }
 
-fn of_set(set: &str) -> Vec<u8> {
+pub(super) fn of_set(set: &str) -> Vec<u8> {
     let mut attributes = attribute(1, TABLE);
     put(&mut attributes, 2, format!("{set}\0").as_bytes());
     attributes
 }
 
-/// Asks a set for one element by its key.
-pub(super) fn question(set: &str, endpoint: &Endpoint) -> Vec<u8> {
+/// Asks a set for elements by their keys.
+pub(super) fn question(set: &str, places: &[Endpoint]) -> Vec<u8> {
     let mut attributes = of_set(set);
-    nest(&mut attributes, 3, |bytes| element(bytes, endpoint, None));
+    nest(&mut attributes, 3, |bytes| places.iter().for_each(|place| element(bytes, place, None)));
     attributes
 }
 
-/// `NFTA_SET_ELEM_KEY`, `…_TIMEOUT`, `…_USERDATA`
+/// `NFTA_SET_ELEM_KEY`, `…_TIMEOUT`, `…_EXPIRATION`, `…_USERDATA`
 fn element(bytes: &mut Vec<u8>, endpoint: &Endpoint, lease: Option<(&Block, Duration)>) {
     nest(bytes, 1, |bytes| {
         nest(bytes, 1, |bytes| put(bytes, 1, &key(|key| place(key, endpoint))));
         if let Some((block, lease)) = lease {
             put(bytes, 4, &millis(lease));
+            // The time left, too: without it, an element that is there with the same lease keeps the time it had (Linux 6.12 and later).
+            put(bytes, 5, &millis(lease));
             // A comment as nft writes it: type 0, length, text with its NUL.
             let text = block.finding.as_str();
             let mut note = vec![0, u8::try_from(text.len() + 1).unwrap_or(u8::MAX)];

@@ -5,14 +5,14 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::{
-    batch::{TABLE, question},
-    wire::{Attributes, Socket, attribute, put},
+    batch::{TABLE, of_set, question},
+    wire::{Attributes, Socket, attribute},
 };
 use crate::{
     facts::Session,
     present::{Held, Present},
     render::{
-        action_of, set_of,
+        SETS, action_of, set_of,
         skeleton::{TRIED, TRIED_FOR, is_note},
     },
 };
@@ -33,7 +33,23 @@ const GETSET: u8 = 10;
 const GETSETELEM: u8 = 13;
 
 /// `None`: there is no such table. Changes made while this reads show as a generation that moved on; the caller compares.
+///
+/// The kernel looks for its place in a set anew for each 32 KiB that it tells, so that 100,000 elements take two seconds; whoever knows
+/// most of them already reads the [`frame`] and asks for the rest by key ([`held_at`]).
 pub(super) fn read(socket: &Socket) -> io::Result<Option<Present>> {
+    let Some(mut present) = frame(socket)? else { return Ok(None) };
+    for (set, action) in SETS {
+        socket.dump(GETSETELEM, &of_set(set), |a| {
+            for element in elements(a) {
+                block(&mut present, action, element);
+            }
+        })?;
+    }
+    Ok(Some(present))
+}
+
+/// Everything but what is blocked.
+pub(super) fn frame(socket: &Socket) -> io::Result<Option<Present>> {
     let mut present = Present { agents_left: Duration::MAX, ..Present::default() };
     let named = attribute(1, TABLE);
     socket.dump(GETCHAIN, &[], |a| present.skeleton.push_str(&chain(a)))?;
@@ -45,19 +61,13 @@ pub(super) fn read(socket: &Socket) -> io::Result<Option<Present>> {
     }
     for set in sets {
         present.skeleton.push_str(&format!("{} {} {}\n", if set.is_map { "map" } else { "set" }, set.name, set.spec));
-        if is_note(&set.name) {
+        if is_note(&set.name) || action_of(&set.name).is_some() {
             continue;
         }
-        let mut request = named.clone();
-        request.extend_from_slice(&attribute(2, format!("{}\0", set.name).as_bytes()));
         let mut marks = BTreeSet::new();
         let mut left = Duration::MAX;
-        socket.dump(GETSETELEM, &request, |a| {
-            for element in a.get(3).map(Attributes).into_iter().flatten().map(|(_, bytes)| Attributes(bytes)) {
-                if let Some(action) = action_of(&set.name) {
-                    block(&mut present, action, element);
-                    continue;
-                }
+        socket.dump(GETSETELEM, &of_set(&set.name), |a| {
+            for element in elements(a) {
                 match set.name.as_str() {
                     "open4" | "open6" => present.open.extend(key(element).and_then(place)),
                     "ssh4" | "ssh6" => present.sessions.extend(key(element).and_then(session)),
@@ -83,6 +93,11 @@ pub(super) fn read(socket: &Socket) -> io::Result<Option<Present>> {
         present.agents_left = Duration::ZERO;
     }
     Ok(Some(present))
+}
+
+/// Of a message that lists some.
+fn elements(message: Attributes<'_>) -> impl Iterator<Item = Attributes<'_>> {
+    message.get(3).map(Attributes).into_iter().flatten().map(|(_, bytes)| Attributes(bytes))
 }
 
 /// `chain on_output output -10 accept`, `chain judge`; nothing for other tables.
@@ -157,22 +172,42 @@ fn counted(element: Attributes<'_>) -> (u64, u64) {
     (count(2), count(1))
 }
 
-/// What the kernel holds at one place.
-pub(super) fn ask(socket: &Socket, endpoint: &Endpoint) -> io::Result<Option<Held>> {
-    let mut found = None;
-    for action in [Action::Block, Action::Shadow] {
-        let element = |a: Attributes<'_>| {
-            a.get(3).map(Attributes).and_then(|mut list| list.next()).and_then(|(_, one)| held(action, Attributes(one)))
-        };
-        match socket.get(GETSETELEM, &question(set_of(endpoint.address, action), endpoint), element)?.flatten() {
-            None => {}
-            Some(Ok((at, _))) if at != *endpoint => return Err(io::Error::other(format!("asked for {endpoint}, told of {at}"))),
-            Some(Ok(_)) if found.is_some() => return Err(io::Error::other(format!("{endpoint}: twice"))),
-            Some(Ok((_, held))) => found = Some(held),
-            Some(Err(foreign)) => return Err(io::Error::other(foreign)),
+/// Elements asked for in one message: their answers have to fit the socket's queue.
+const ASKED_AT_ONCE: usize = 512;
+
+/// What one of our sets holds at these places, all of one family, told in their order.
+pub(super) fn held_at(
+    socket: &Socket,
+    action: Action,
+    places: &[Endpoint],
+    mut tell: impl FnMut(Endpoint, Option<Held>),
+) -> io::Result<()> {
+    let Some(first) = places.first() else { return Ok(()) };
+    let set = set_of(first.address, action);
+    let mut rest = places;
+    while !rest.is_empty() {
+        let (asked, later) = rest.split_at(rest.len().min(ASKED_AT_ONCE));
+        let mut answers = Vec::with_capacity(asked.len());
+        socket.get(GETSETELEM, &question(set, asked), asked.len(), |a| answers.extend(elements(a).map(|e| held(action, e))))?;
+        let told = answers.len();
+        for (place, answer) in asked.iter().zip(answers) {
+            match answer {
+                Some(Ok((at, held))) if at == *place => tell(at, Some(held)),
+                Some(Ok((at, _))) => return Err(io::Error::other(format!("asked for {place}, told of {at}"))),
+                Some(Err(foreign)) => return Err(io::Error::other(foreign)),
+                None => return Err(io::Error::other(format!("{place}: an answer that cannot be read"))),
+            }
         }
+        // The kernel stops at the first that it does not hold.
+        rest = match asked.get(told..) {
+            Some([missing, ..]) => {
+                tell(*missing, None);
+                rest.get(told + 1..).unwrap_or_default()
+            }
+            _ => later,
+        };
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Who tried what, at least so often, and how long ago for the last time.
@@ -187,12 +222,7 @@ pub struct Tried {
 pub(super) fn tried(socket: &Socket) -> io::Result<Vec<Tried>> {
     let mut found = Vec::new();
     for set in TRIED {
-        let mut request = attribute(1, TABLE);
-        put(&mut request, 2, format!("{set}\0").as_bytes());
-        socket.dump(GETSETELEM, &request, |a| {
-            let elements = a.get(3).map(Attributes).into_iter().flatten();
-            found.extend(elements.filter_map(|(_, bytes)| attempt(Attributes(bytes))));
-        })?;
+        socket.dump(GETSETELEM, &of_set(set), |a| found.extend(elements(a).filter_map(attempt)))?;
     }
     Ok(found)
 }

@@ -84,19 +84,25 @@ impl Socket {
         }
     }
 
-    /// One thing by its name; `None`: there is none such.
-    pub(super) fn get<T>(&self, kind: u8, attributes: &[u8], read: impl FnOnce(Attributes<'_>) -> T) -> io::Result<Option<T>> {
+    /// So many things by their names, each in an answer of its own, up to the first that there is none of.
+    pub(super) fn get(&self, kind: u8, attributes: &[u8], asked: usize, mut each: impl FnMut(Attributes<'_>)) -> io::Result<()> {
         self.send(kind, 0, INET, attributes)?;
         let mut buffer = [0; 4096];
-        let length = self.receive(&mut buffer)?;
-        let message = Messages(buffer.get(..length).unwrap_or_default()).next().ok_or_else(|| io::Error::other("an empty answer"))?;
-        match message.kind {
-            ERROR => match message.error() {
-                why if why.kind() == io::ErrorKind::NotFound => Ok(None),
-                why => Err(why),
-            },
-            _ => Ok(Some(read(message.attributes()))),
+        let mut told = 0;
+        while told < asked {
+            let length = self.receive(&mut buffer)?;
+            for message in Messages(buffer.get(..length).unwrap_or_default()) {
+                match message.kind {
+                    ERROR => match message.error() {
+                        why if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+                        why => return Err(why),
+                    },
+                    _ => each(message.attributes()),
+                }
+                told += 1;
+            }
         }
+        Ok(())
     }
 
     /// Commits a batch; an error means that nothing of it was done. The socket is used up: further complaints may wait in it.

@@ -7,6 +7,7 @@ use super::{Enacted, Error, Manner, Outline, Point, lease};
 use crate::{
     check::{self, Against},
     facts::Facts,
+    present::Held,
     render::{self, Skeleton, Term, Transaction},
     ruleset::{self, Block, Ruleset, Withheld},
 };
@@ -144,16 +145,21 @@ impl Point {
         }
         let Ok(commits) = kernel.commit(&transaction, Some(generation), self.readd) else { return false };
         let generation = generation.wrapping_add(commits);
-        let Ok(held) = kernel.held(step.places.iter().copied()) else { return false };
-        for (at, held) in held {
-            match (step.blocks.get(&at), held) {
-                (Some(block), Some(mut held)) if held.holds(block) => {
-                    held.left += age;
-                    present.blocks.insert(at, held);
+        let places: Vec<Endpoint> = step.places.iter().copied().collect();
+        let mut as_asked = true;
+        for action in [Action::Block, Action::Shadow] {
+            let read = kernel.held(action, &places, |at, held| match (step.blocks.get(&at).filter(|b| b.action == action), held) {
+                (Some(block), Some(held)) if held.holds(block) => {
+                    present.blocks.insert(at, Held { left: held.left + age, ..held });
                 }
-                (None, None) => drop(present.blocks.remove(&at)),
-                _ => return false,
-            }
+                (None, None) if !step.blocks.contains_key(&at) => drop(present.blocks.remove(&at)),
+                (None, None) => {}
+                _ => as_asked = false,
+            });
+            as_asked &= read.is_ok();
+        }
+        if !as_asked {
+            return false;
         }
         memory.generation = Some(generation);
         // Somebody beside us: what they did is not known yet.

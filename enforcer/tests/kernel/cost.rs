@@ -22,7 +22,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 const MANY: usize = 100_000;
@@ -167,7 +167,7 @@ fn cost_of_a_decision() {
     for (size, rounds) in [(10, 100), (1_000, 100), (10_000, 100), (MANY, 10)] {
         let Some(lab) = lab() else { return };
         let _ends = serve(&lab);
-        let (sets, arriving) = watch::channel(None);
+        let (sets, arriving) = mpsc::channel(1);
         let (say, mut reports) = mpsc::channel(64);
         let shutdown = CancellationToken::new();
         let (config, token) = (config(&lab), shutdown.clone());
@@ -180,7 +180,7 @@ fn cost_of_a_decision() {
             let said = reports.blocking_recv().unwrap();
             assert_eq!(said.outcome, Outcome::Applied, "{}", said.reason);
         };
-        sets.send_replace(Some(Arc::new(sign(&set))));
+        sets.blocking_send(Arc::new(sign(&set))).unwrap();
         wait(&mut reports);
         // One more block, then one less, as often as it takes for a figure.
         let target: SocketAddr = format!("10.92.0.2:{PORT}").parse().unwrap();
@@ -192,7 +192,7 @@ fn cost_of_a_decision() {
             set.generation += 1;
             let signed = Arc::new(sign(&set));
             let begin = Instant::now();
-            sets.send_replace(Some(signed));
+            sets.blocking_send(signed).unwrap();
             took.push(lab.within("agent", move || {
                 // Asked once per millisecond: faster would measure the server's accept queue.
                 let refused = |kind| kind == ErrorKind::ConnectionRefused || kind == ErrorKind::ConnectionReset;
@@ -205,7 +205,7 @@ fn cost_of_a_decision() {
             wait(&mut reports);
             set.decisions = before;
             set.generation += 1;
-            sets.send_replace(Some(Arc::new(sign(&set))));
+            sets.blocking_send(Arc::new(sign(&set))).unwrap();
             wait(&mut reports);
         }
         row(

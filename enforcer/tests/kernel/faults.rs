@@ -25,7 +25,11 @@ fn lease(port: u16, was: Option<Action>, renewal: bool) -> Change {
 
 fn left(lab: &Lab, port: u16) -> Option<Duration> {
     let at = Endpoint::new(SHADOW[0].parse().unwrap(), port);
-    lab.within("router", move || Monitor::open().unwrap().held([at].into_iter()).unwrap().pop().unwrap().1.map(|held| held.left))
+    lab.within("router", move || {
+        let mut left = None;
+        Monitor::open().unwrap().held(Action::Block, &[at], |_, held| left = held.map(|held| held.left)).unwrap();
+        left
+    })
 }
 
 #[test]

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The loop in the router's namespace, and somebody who says how the host is.
 struct Gated {
-    sets: watch::Sender<Option<Arc<Signed>>>,
+    sets: mpsc::Sender<Arc<Signed>>,
     health: watch::Sender<Option<Health>>,
     reports: mpsc::Receiver<Applied>,
     shutdown: CancellationToken,
@@ -26,7 +26,7 @@ struct Gated {
 
 impl Gated {
     fn start(lab: &Lab, config: enforcer::Config) -> Gated {
-        let (sets, arriving) = watch::channel(None);
+        let (sets, arriving) = mpsc::channel(1);
         let (health, told) = watch::channel(None);
         let (say, reports) = mpsc::channel(64);
         let shutdown = CancellationToken::new();
@@ -39,7 +39,7 @@ impl Gated {
     }
 
     fn send(&mut self, signed: Signed) -> Applied {
-        self.sets.send_replace(Some(Arc::new(signed)));
+        self.sets.blocking_send(Arc::new(signed)).unwrap();
         self.report()
     }
 

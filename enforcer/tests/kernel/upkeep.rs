@@ -18,12 +18,12 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// The loop in the router's namespace.
 pub struct Running {
-    sets: watch::Sender<Option<Arc<Signed>>>,
+    sets: mpsc::Sender<Arc<Signed>>,
     reports: mpsc::Receiver<Applied>,
     shutdown: CancellationToken,
     thread: Option<JoinHandle<Result<(), Error>>>,
@@ -31,7 +31,7 @@ pub struct Running {
 
 impl Running {
     pub fn start(lab: &Lab, config: enforcer::Config) -> Running {
-        let (sets, arriving) = watch::channel(None);
+        let (sets, arriving) = mpsc::channel(1);
         let (say, reports) = mpsc::channel(64);
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
@@ -43,7 +43,7 @@ impl Running {
     }
 
     pub fn send(&self, signed: Signed) {
-        self.sets.send_replace(Some(Arc::new(signed)));
+        self.sets.blocking_send(Arc::new(signed)).unwrap();
     }
 
     /// The next report; every word of it is awaited, none is slept for.

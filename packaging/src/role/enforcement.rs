@@ -87,7 +87,7 @@ async fn obey(config: enforcer::Config, file: PathBuf, health_enabled: bool, glo
     let shutdown = begin()?;
     let mode = if config.mode == enforcer::Mode::Enforce { "enforces" } else { "dry run of" };
     say(global, "enforcer", &format!("{mode} the sets in {}", file.display()))?;
-    let (shown, sets) = watch::channel(None);
+    let (shown, sets) = mpsc::channel(1);
     let (reports, said) = mpsc::channel(64);
     let following = tokio::spawn(enforcer::follow::follow(file.clone(), shown, Duration::from_millis(500), |why| tracing::warn!("{why}")));
     let writing = tokio::spawn(write_reports(said, beside(&file, ".applied")));

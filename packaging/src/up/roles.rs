@@ -97,7 +97,9 @@ impl Roles {
         let (shown, seen_by_health) = mpsc::channel(8);
         let (told, health) = watch::channel(None);
         let health = config.health.enabled.then_some(health);
-        let enforcer = enforcer::run_gated(config.enforcer.clone(), handle.decisions(), health, reports, shutdown.clone());
+        let (hand, sets) = mpsc::channel(1);
+        tokio::spawn(wiring::hand_on(handle.decisions(), hand));
+        let enforcer = enforcer::run_gated(config.enforcer.clone(), sets, health, reports, shutdown.clone());
         running.spawn(async move { ended("enforcer", enforcer.await) });
         tokio::spawn(wiring::tee(applied, onward, shown));
         let at = collector.admin_address().to_string();
