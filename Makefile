@@ -51,20 +51,24 @@ unit: export GNOMON_BIN := $(CARGO_TARGET_DIR)/debug/gnomon
 endif
 unit: ## Tests of all tiers that can run here
 	@test -n "$(ROOT)" || echo "network namespaces: not root (run make test as root)" >> $(SKIPPED)
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --locked --workspace --no-fail-fast; \
-	else echo "cargo-nextest is not installed (make tools): using cargo test"; $(CARGO) test --locked --workspace --no-fail-fast; fi
+	@if ! $(CARGO) nextest --version >/dev/null 2>&1; then echo "needs: building cargo-nextest (some minutes, once)"; \
+	  $(CARGO) install --locked --quiet cargo-nextest || true; fi; \
+	if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --locked --workspace --no-fail-fast; \
+	else echo "cargo-nextest cannot be installed here: using cargo test, one at a time"; \
+	  $(CARGO) test --locked --workspace --no-fail-fast -- --test-threads=1; fi
 
 fuzz: ## Search for inputs that break a parser, each for a while (nightly, cargo-fuzz): make fuzz SECONDS_EACH=60 TARGETS='dns tls'
 	@exec fuzz/run
 
 deny: ## Licences, advisories, duplicates and sources of dependencies
-	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
-	  echo "dependencies' licences and advisories: cargo-deny is not installed (make tools)" >> $(SKIPPED); exit 0; fi; \
+	@if ! $(CARGO) deny --version >/dev/null 2>&1; then echo "needs: building cargo-deny (two minutes, once)"; \
+	  if ! $(CARGO) install --locked --quiet cargo-deny; then \
+	    echo "dependencies' licences and advisories: cargo-deny could not be installed" >> $(SKIPPED); exit 0; fi; fi; \
 	$(CARGO) deny --locked check bans licenses sources; \
 	if $(CARGO) deny --locked fetch db >/dev/null 2>&1; then $(CARGO) deny --locked check advisories; \
 	else echo "dependencies' advisories: the advisory database cannot be fetched from here" >> $(SKIPPED); fi
 
-tools: ## Install cargo-nextest and cargo-deny (slow: both are built here)
+tools: ## Install cargo-nextest and cargo-deny (some minutes: both are built here)
 	$(CARGO) install --locked cargo-nextest cargo-deny
 
 needs-%:
