@@ -56,6 +56,8 @@ pub struct Circumstances<'a> {
     pub watched: bool,
     /// A probe found nothing there, and nothing was seen since.
     pub missed: bool,
+    /// What the server that answers there calls itself.
+    pub identity: Option<&'a str>,
 }
 
 /// One step of one case. Stepping again with the same arguments changes nothing and asks for nothing.
@@ -182,6 +184,9 @@ impl Step {
             self.case.exemption = None;
             self.restart(now, "the exemption ended");
         }
+        if let Some(identity) = c.identity {
+            self.recognise(identity, now);
+        }
         if self.case.exemption.is_some() {
             self.release("exempted");
             return;
@@ -204,6 +209,24 @@ impl Step {
         if let Some(deadline) = deadline {
             self.approach(deadline, finding, now, c);
         }
+    }
+
+    /// Addresses are given to others: whoever was told of one server was not told of the next, so that nobody is blocked for another's
+    /// neglect. Versions do not count, a server may be upgraded.
+    fn recognise(&mut self, identity: &str, now: Timestamp) {
+        // Nor is a word said again each time that two servers behind one door take turns.
+        if self.case.replaced {
+            return;
+        }
+        let Some(before) = self.case.identity.replace(identity.to_owned()).filter(|before| before != identity) else { return };
+        if self.case.notified_at.is_none() {
+            return;
+        }
+        let why = format!("another server answers there: {identity}, where {before} was; the clock starts anew, this once");
+        self.release(&why);
+        self.restart(now, &why);
+        self.case.identity = Some(identity.to_owned());
+        self.case.replaced = true;
     }
 
     /// The owner, as soon as there is one to be believed, if need be with a clock that runs already; the security queue when

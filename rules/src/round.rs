@@ -158,6 +158,7 @@ impl Round {
             sightings: server.map_or(0, |s| s.sightings),
             watched: witnesses.any(|sensor| !seen.deaf.contains(sensor)),
             missed: server.is_some_and(Server::is_missed),
+            identity: server.and_then(|s| s.server_info.as_ref()).map(|info| info.name.as_str()),
         };
         let (case, effects) = step(case, now, &circumstances);
         self.effects.extend(effects.into_iter().map(|e| (id.clone(), e)));

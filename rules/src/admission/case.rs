@@ -97,6 +97,13 @@ pub struct Case {
     /// a probe that misses it, to call it gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hushed: bool,
+    /// The name of the server that this case is about, as it said itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Another server took its place once, and the clock began anew for it. A second time it does not: whoever changes names does not
+    /// buy time for ever.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
     pub closed: Option<Closure>,
     pub closed_at: Option<Timestamp>,
     pub exemption: Option<Exemption>,
@@ -141,6 +148,8 @@ impl Case {
             reminded: Vec::new(),
             blocked_at: None,
             hushed: false,
+            identity: None,
+            replaced: false,
             closed: None,
             closed_at: None,
             exemption: None,

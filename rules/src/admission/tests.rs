@@ -77,6 +77,7 @@ impl World {
             sightings: self.sightings,
             watched: self.watched,
             missed: self.missed,
+            identity: None,
         };
         let (case, effects) = step(&self.case, self.now, &c);
         assert_eq!(step(&case, self.now, &c), (case.clone(), Vec::new()), "a second look changes nothing");
