@@ -61,17 +61,31 @@ pub(crate) async fn request(parts: &Parts, body: Incoming, bounds: &Bounds) -> R
 /// Plain JSON, declared as such: pages of others cannot send that type unasked, and nothing has to be unpacked to be checked.
 fn readable(parts: &Parts) -> Result<(), Refusal> {
     let types: Vec<_> = parts.headers.get_all(CONTENT_TYPE).iter().filter_map(|v| v.to_str().ok()).collect();
-    let json = match types.as_slice() {
-        [one] => one.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("application/json")),
-        _ => false,
+    let declared = match types.as_slice() {
+        [one] => Some(*one),
+        _ => None,
     };
+    let json = declared.and_then(|d| d.split(';').next()).is_some_and(|t| t.trim().eq_ignore_ascii_case("application/json"));
     let packed = parts.headers.get_all(CONTENT_ENCODING).iter().any(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"));
     let unsupported = |rule, error: &str, hint: &str| Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, rule, error.to_owned(), hint));
     match (json, packed) {
         (false, _) => unsupported("read.type", "the body is not declared as JSON", "send `Content-Type: application/json`"),
         (_, true) => unsupported("read.encoding", "the body is compressed", "send it without Content-Encoding"),
+        _ if !declared.is_some_and(in_utf8) => {
+            unsupported("read.charset", "the body is declared in another charset than UTF-8", "send JSON in UTF-8")
+        }
         _ => Ok(()),
     }
+}
+
+/// JSON is UTF-8 (RFC 8259 §8.1). Servers that go by another charset read other messages in the same bytes: in UTF-7 `+ACI-` ends a
+/// text that goes on here.
+fn in_utf8(declared: &str) -> bool {
+    let charset = |parameter: &str| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_ascii_lowercase())
+    };
+    declared.split(';').skip(1).filter_map(charset).all(|c| c == "utf-8" || c == "utf8")
 }
 
 async fn collect(body: Incoming, bounds: &Bounds) -> Result<Bytes, Refusal> {

@@ -7,24 +7,14 @@
 use crate::{answer::CALL, validate::era::Era};
 use hyper::{
     HeaderMap,
-    header::{ACCEPT_ENCODING, HOST, HeaderName, HeaderValue},
+    header::{ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue},
 };
 
 pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-const FROM_CLIENT: &[&str] = &[
-    "accept",
-    "accept-language",
-    "content-type",
-    "user-agent",
-    "mcp-protocol-version",
-    "mcp-method",
-    "mcp-name",
-    "traceparent",
-    "tracestate",
-    "baggage",
-];
+const FROM_CLIENT: &[&str] =
+    &["accept", "accept-language", "user-agent", "mcp-protocol-version", "mcp-method", "mcp-name", "traceparent", "tracestate", "baggage"];
 
 const FROM_BACKEND: &[&str] = &[
     "content-type",
@@ -53,6 +43,10 @@ pub(crate) fn to_backend(
         if known || extra.iter().any(|e| e == name.as_str()) {
             out.append(name.clone(), value.clone());
         }
+    }
+    // In our words: what is forwarded was read as JSON in UTF-8, and a parameter of the client's could have the backend read it otherwise.
+    if client.contains_key(CONTENT_TYPE) {
+        out.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     // A list in a compressed answer could not be read.
     out.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -118,12 +112,17 @@ mod tests {
             ("x-gnomon-call", "forged"),
             ("accept-encoding", "gzip"),
             ("accept", "application/json"),
+            ("content-type", "application/json; x=\";charset=utf-7\""),
             ("mcp-param-region", "eu"),
             ("x-tenant", "1"),
         ]);
         let ours = HeaderValue::from_static("backend:3001");
         let out = to_backend(&client, Era::Legacy, &["x-tenant".into()], &ours, Some("upstream"), "c1");
-        assert_eq!(names(&out), ["accept", "accept-encoding", "host", "mcp-param-region", "mcp-session-id", "x-gnomon-call", "x-tenant"]);
+        assert_eq!(
+            names(&out),
+            ["accept", "accept-encoding", "content-type", "host", "mcp-param-region", "mcp-session-id", "x-gnomon-call", "x-tenant",]
+        );
+        assert_eq!(out["content-type"], "application/json");
         assert_eq!(
             (&out["host"], &out["mcp-session-id"], &out["x-gnomon-call"]),
             (&ours, &"upstream".parse().unwrap(), &"c1".parse().unwrap())
