@@ -143,7 +143,7 @@ impl Api {
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
         let said = serde_json::from_slice::<Refusal>(body).ok();
-        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+        if status == StatusCode::UNAUTHORIZED {
             let what = format!("{} does not take this token", self.base);
             return Failure::new(
                 Side::CommandLine,

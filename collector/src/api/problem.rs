@@ -137,7 +137,7 @@ impl From<enrol::Refusal> for Problem {
         use enrol::Refusal as R;
         match why {
             R::Token | R::Expired(_) => Problem::forbidden(why.to_string(), "ask whoever runs the collector for a new join token"),
-            R::Unknown(_) => Problem::missing(why.to_string()),
+            R::Unknown(_) | R::NoToken(_) => Problem::missing(why.to_string()),
             R::Taken(_) | R::Full(_) => Problem::conflict(why.to_string()),
             R::Ask(_) => Problem::bad(why.to_string()),
             R::Randomness(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, why.to_string(), "look at the machine's random source"),

@@ -1,7 +1,7 @@
 //! `/v1/sensors` and `/v1/tokens`: who reports to us, and how one joins.
 
 use super::{Api, body, problem::Problem};
-use crate::{enrol, sensors::Role, store::rows};
+use crate::{enrol, sensors::Role};
 use axum::{
     Json,
     body::Bytes,
@@ -67,7 +67,8 @@ pub(super) async fn revoke(State(api): State<Api>, Path(name): Path<String>) -> 
 }
 
 pub(super) async fn tokens(State(api): State<Api>) -> Result<Json<Vec<Value>>, Problem> {
-    let all = api.query(|db| rows::TOKENS.all::<enrol::Token>(db)).await?;
+    let now = api.now();
+    let all = api.query(move |db| enrol::open(db, now)).await?;
     Ok(Json(all.into_iter().map(|(hash, token)| json!({"hash": hash, "token": token})).collect()))
 }
 

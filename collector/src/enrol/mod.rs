@@ -17,10 +17,13 @@ use crate::{
 pub(crate) use authority::{Authority, Csr, LIFETIME};
 use ring::digest;
 use rules::{Timestamp, period::Period, registry::is_slug};
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 const MAX_TOKENS: usize = 10_000;
+/// Characters of a token's hash that are enough to mean it. Lists show twelve.
+const MIN_HASH: usize = 8;
 const MAX_TTL: Period = Period::days(30);
 /// Certificates of one name that stand at the same time: the newest, and older ones until they expire.
 const MAX_SERIALS: usize = 4;
@@ -67,6 +70,8 @@ pub(crate) enum Refusal {
     Taken(String),
     #[error("there are {0} sensors, as many as are allowed")]
     Full(usize),
+    #[error("no token with the hash `{0}` is open")]
+    NoToken(String),
     #[error("nothing is enrolled as `{0}`")]
     Unknown(String),
     #[error("{0}")]
@@ -117,12 +122,28 @@ pub(crate) fn issue(turn: &mut Turn<'_>, ask: Ask) -> Answer<String> {
     Ok(Ok(secret))
 }
 
-pub(crate) fn withdraw(turn: &mut Turn<'_>, hash: &str) -> Answer<()> {
-    if !rows::TOKENS.delete(turn.db, hash)? {
-        return Ok(Err(Refusal::Token));
+/// By the hash that lists show, or as much of it as means one token: what is on a person's screen has to be enough.
+pub(crate) fn withdraw(turn: &mut Turn<'_>, given: &str) -> Answer<()> {
+    if given.len() < MIN_HASH {
+        return Ok(Err(Refusal::Ask("give at least 8 characters of the token's hash")));
     }
+    let mut meant = rows::TOKENS.all::<Token>(turn.db)?;
+    meant.retain(|(hash, _)| hash.starts_with(given));
+    let hash = match meant.as_slice() {
+        [(hash, _)] => hash,
+        [] => return Ok(Err(Refusal::NoToken(rules::printable::printable(given, 80)))),
+        _ => return Ok(Err(Refusal::Ask("the hashes of several tokens begin so; give more of it"))),
+    };
+    rows::TOKENS.delete(turn.db, hash)?;
     journal::write(turn, "admin", "token-withdrawn", short(hash), "asked for", json!({}))?;
     Ok(Ok(()))
+}
+
+/// Tokens that can still be used, by their hash.
+pub(crate) fn open(db: &Connection, now: Timestamp) -> Outcome<Vec<(String, Token)>> {
+    let mut all = rows::TOKENS.all::<Token>(db)?;
+    all.retain(|(_, token)| token.uses_left > 0 && token.expires_at > now);
+    Ok(all)
 }
 
 /// Takes a token's secret and a wanted name; gives the place that a certificate may be made for.

@@ -29,12 +29,15 @@ struct Site {
 }
 
 async fn site(data: &Path) -> Site {
-    let mut config = config(data);
+    site_of(config(data)).await
+}
+
+async fn site_of(mut config: Config) -> Site {
     config.intake = Some(([127, 0, 0, 1], 0).into());
     let (running, stop) = run(&config).await;
     let admin = Admin::of(&running, &config);
     let url = format!("https://localhost:{}", running.intake_address().unwrap().port());
-    let root = Certificate::from_pem(&std::fs::read(data.join("ca.pem")).unwrap()).unwrap();
+    let root = Certificate::from_pem(&std::fs::read(config.data.join("ca.pem")).unwrap()).unwrap();
     Site { config, running, stop, admin, url, root }
 }
 
@@ -187,5 +190,24 @@ async fn an_enforcer_waits_for_news_and_a_gateway_gets_the_bundle() {
     assert_eq!(generation(site.running.handle().bundle().borrow().as_ref().unwrap()), 1001);
     let renewed = client.post(format!("{}/v1/renew", site.url)).json(&json!({"csr": gateway.csr})).send().await.unwrap();
     assert_eq!(renewed.status(), StatusCode::OK);
+    end(site.running, site.stop).await;
+}
+
+#[tokio::test]
+async fn a_token_is_withdrawn_by_as_much_of_its_hash_as_lists_show() {
+    let data = tempfile::tempdir().unwrap();
+    let site = site(data.path()).await;
+    let token = site.token(json!({})).await;
+    let short: String = site.admin.get("/v1/tokens").await[0]["hash"].as_str().unwrap().chars().take(12).collect();
+    for (given, status) in [("000000000000", StatusCode::NOT_FOUND), (&short[..2], StatusCode::BAD_REQUEST)] {
+        assert_eq!(site.admin.ask("DELETE", &format!("/v1/tokens/{given}"), Value::Null).await.0, status, "{given}");
+    }
+    assert_eq!(site.admin.ask("DELETE", &format!("/v1/tokens/{short}"), Value::Null).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(site.admin.get("/v1/tokens").await, json!([]));
+    assert_eq!(site.join(&token, &joiner("s1")).await.0, StatusCode::FORBIDDEN);
+
+    site.token(json!({"ttl": "10m"})).await;
+    site.config.clock.advance(std::time::Duration::from_secs(601));
+    assert_eq!(site.admin.get("/v1/tokens").await, json!([]), "what expired can be used no more, and is not listed");
     end(site.running, site.stop).await;
 }
