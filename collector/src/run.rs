@@ -2,7 +2,10 @@
 
 use crate::{
     AcceptError, Config, Error, Unavailable, VerifyingKey,
-    api::{self, Admin, Api},
+    api::{
+        self, Admin, Api,
+        listen::{Door, Turned},
+    },
     dispatch::{Shown, Signer, Windows},
     intake::{self, Speaker},
     judge, notify, own, prior, registry, retention, secrets,
@@ -51,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) writer: Writer,
     pub(crate) shown: Arc<Windows>,
     pub(crate) key: VerifyingKey,
+    pub(crate) turned: Arc<Turned>,
 }
 
 /// Opens the data directory, restores what was known, and starts all parts. What is returned is ready to be asked.
@@ -82,7 +86,8 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
     let shown = Arc::new(Windows::default());
     let (writer, thread) = open_store(db, &config, signer, &shown)?;
     first_look(&writer, &config.site, (key.key_id.clone(), authority.pin().to_owned())).await?;
-    let handle = Handle { inner: Arc::new(Inner { config: config.clone(), writer: writer.clone(), shown: shown.clone(), key }) };
+    let turned = Arc::default();
+    let handle = Handle { inner: Arc::new(Inner { config: config.clone(), writer: writer.clone(), shown: shown.clone(), key, turned }) };
 
     let api = Api { handle: handle.clone(), authority, admin: Admin::new(token.trim()) };
     let mut running = Running {
@@ -94,12 +99,14 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
         shutdown: shutdown.clone(),
         _lock: lock,
     };
-    let (most, stop) = (config.limits.connections, &shutdown);
-    running.part("the admin API", api::listen::serve(admin, None, api::admin(api.clone()), most, stop.clone()));
+    let (most, turned, stop) = (config.limits.connections, running.handle.inner.turned.clone(), &shutdown);
+    let door = Door { router: api::admin(api.clone()), tls: None, most, turned };
     if let Some(intake) = intake {
         let tls = TlsAcceptor::from(Arc::new(tls));
-        running.part("the intake", api::listen::serve(intake, Some(tls), api::intake(api), most, stop.clone()));
+        let door = Door { router: api::intake(api), tls: Some(tls), ..door.clone() };
+        running.part("the intake", api::listen::serve(intake, door, stop.clone()));
     }
+    running.part("the admin API", api::listen::serve(admin, door, stop.clone()));
     running.part("the writer", tick(config.judge_every.0, writer.clone(), stop.clone()));
     running.part("the resolver", registry::refresh(writer.clone(), stop.clone()));
     running.part("the pruner", retention::run(writer.clone(), config.clone(), stop.clone()));

@@ -1,12 +1,23 @@
 //! Accepts connections: bounded in number, in time, in the size of what comes before a body.
 
+mod line;
+mod share;
+
 use super::peer::Peer;
 use axum::{Extension, Router};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use std::{sync::Arc, time::Duration};
+use line::Line;
+use share::{Share, Shares};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -21,18 +32,51 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(20);
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 32 << 10;
+/// How long the other end may take nothing of what waits for it.
+const UNREAD: Duration = Duration::from_secs(30);
 /// How long an answer may still take once we are told to stop.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-/// Serves `router` until told to stop; then ends what is under way.
-pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, connections: usize, stop: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(connections.max(1)));
+/// Connections that were turned away or cut short, since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Turned {
+    full: AtomicU64,
+    share: AtomicU64,
+    unread: AtomicU64,
+}
+
+impl Turned {
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 3] {
+        let count = |n: &AtomicU64| n.load(Relaxed);
+        [
+            ("connections-full", count(&self.full)),
+            ("connections-one-address", count(&self.share)),
+            ("connections-unread", count(&self.unread)),
+        ]
+    }
+}
+
+/// What is served at a door, and to how many at once.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) router: Router,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) most: usize,
+    pub(crate) turned: Arc<Turned>,
+}
+
+/// Serves until told to stop; then ends what is under way.
+pub(crate) async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(door.most.max(1)));
+    // Whoever has no certificate yet may be anybody, and one machine must not take the places of all sensors. Without TLS the door
+    // is on loopback, and everybody has the same address.
+    let shares = Shares::new(if door.tls.is_some() { door.most / 8 } else { door.most });
     let mut open = JoinSet::new();
     loop {
-        let stream = tokio::select! {
+        let (stream, from) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(why) => {
                     // Out of descriptors, mostly: others must end first.
                     tracing::warn!(%why, "a connection could not be accepted");
@@ -44,12 +88,16 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, route
         while open.try_join_next().is_some() {}
         let Ok(permit) = permits.clone().try_acquire_owned() else {
             // Refused at once: waiting would let a few slow ones hold everybody.
-            drop(stream);
+            door.turned.full.fetch_add(1, Relaxed);
             continue;
         };
-        let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
+        let Some(share) = shares.take(from.ip()) else {
+            door.turned.share.fetch_add(1, Relaxed);
+            continue;
+        };
+        let (door, stop) = (door.clone(), stop.clone());
         open.spawn(async move {
-            connection(stream, tls, router, stop).await;
+            connection(stream, share, door, stop).await;
             drop(permit);
         });
     }
@@ -60,12 +108,15 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, route
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
+async fn connection(stream: TcpStream, share: Share, door: Door, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return http(stream, router, stop).await };
+    let stream = Line::new(stream, UNREAD, door.turned);
+    let Some(tls) = door.tls else { return http(stream, door.router, stop).await };
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
     let peer = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(Peer::of);
-    http(stream, router.layer(Extension(peer)), stop).await;
+    // Many sensors may be behind one address: each that shows its certificate is itself.
+    let _held = peer.is_none().then_some(share);
+    http(stream, door.router.layer(Extension(peer)), stop).await;
 }
 
 async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, router: Router, stop: CancellationToken) {

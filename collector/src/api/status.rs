@@ -77,9 +77,11 @@ fn stored(db: &Connection) -> crate::store::Outcome<Stored> {
 pub(crate) async fn gather(api: &Api) -> Result<Status, Problem> {
     let stored = api.query(stored).await?;
     let (now, key, refused) = (api.now(), api.handle.verifying_key(), api.handle.inner.writer.refused());
+    let turned = api.handle.inner.turned.counts();
     api.read(move |state| {
         let mut lost: BTreeMap<String, u64> = state.lost.iter().map(|(what, n)| ((*what).to_owned(), *n)).collect();
         lost.insert("writer-busy".to_owned(), refused);
+        lost.extend(turned.map(|(what, n)| (what.to_owned(), n)));
         for site in state.sites.values() {
             for (what, n) in site.inventory.lost() {
                 *lost.entry(format!("inventory-{what}")).or_default() += n;

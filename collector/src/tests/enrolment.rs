@@ -211,3 +211,28 @@ async fn a_token_is_withdrawn_by_as_much_of_its_hash_as_lists_show() {
     assert_eq!(site.admin.get("/v1/tokens").await, json!([]), "what expired can be used no more, and is not listed");
     end(site.running, site.stop).await;
 }
+
+#[tokio::test]
+async fn one_machine_without_a_certificate_cannot_take_all_places() {
+    use tokio::{io::AsyncReadExt, net::TcpStream};
+    let data = tempfile::tempdir().unwrap();
+    let mut config = config(data.path());
+    config.limits.connections = 16;
+    let site = site_of(config).await;
+    let intake = site.running.intake_address().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(TcpStream::connect(intake).await.unwrap());
+    }
+    let mut closed = 0;
+    for connection in &mut held {
+        let read = tokio::time::timeout(std::time::Duration::from_millis(200), connection.read_u8()).await;
+        closed += u32::from(read.is_ok());
+    }
+    assert_eq!(closed, 14, "two of sixteen places are the share of one address");
+    assert_eq!(site.admin.get("/v1/status").await["lost"]["connections-one-address"], 14);
+    let elsewhere = Client::builder().tls_certs_only([site.root.clone()]).no_proxy().local_address(Some([127, 0, 0, 2].into()));
+    let answer = elsewhere.build().unwrap().get(format!("{}/v1/decisions", site.url)).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN, "others still have theirs");
+    end(site.running, site.stop).await;
+}

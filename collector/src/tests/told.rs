@@ -29,7 +29,8 @@ impl Hook {
             StatusCode::OK
         };
         let router = Router::new().route("/in", post(take));
-        tokio::spawn(crate::api::listen::serve(listener, None, router, 8, CancellationToken::new()));
+        let door = crate::api::listen::Door { router, tls: None, most: 8, turned: std::sync::Arc::default() };
+        tokio::spawn(crate::api::listen::serve(listener, door, CancellationToken::new()));
         (hook, url)
     }
 
