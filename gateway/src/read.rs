@@ -11,11 +11,16 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{
     Method, StatusCode,
     body::{Body as _, Incoming},
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT},
     http::request::Parts,
 };
 use rules::printable::printable;
+use std::time::Duration;
 use tokio::time::timeout;
+
+/// Of a body that is refused for its length, so much more is read, for so long.
+const SPILL_BYTES: usize = 64 << 20;
+const SPILL_TIME: Duration = Duration::from_secs(5);
 
 /// What a request says.
 #[derive(Clone, Debug)]
@@ -51,7 +56,7 @@ pub(crate) async fn request(parts: &Parts, body: Incoming, bounds: &Bounds) -> R
         }
     }
     readable(parts)?;
-    let body = collect(body, bounds).await?;
+    let body = collect(body, bounds, parts.headers.contains_key(EXPECT)).await?;
     let envelope = Envelope::read(&body, bounds.depth).map_err(|m| {
         refusal(StatusCode::BAD_REQUEST, "validate.json-rpc", m.why, "send one JSON-RPC 2.0 message").code(m.code).to(Ids::One(m.id))
     })?;
@@ -88,17 +93,23 @@ fn in_utf8(declared: &str) -> bool {
     declared.split(';').skip(1).filter_map(charset).all(|c| c == "utf-8" || c == "utf8")
 }
 
-async fn collect(body: Incoming, bounds: &Bounds) -> Result<Bytes, Refusal> {
+async fn collect(mut body: Incoming, bounds: &Bounds, asks_first: bool) -> Result<Bytes, Refusal> {
     let large = || {
         let error = format!("the body is larger than {} bytes", bounds.body_bytes);
         refusal(StatusCode::PAYLOAD_TOO_LARGE, "read.size", error, "send less, or ask an administrator to raise gateway.bounds.body_bytes")
     };
     if body.size_hint().lower() > bounds.body_bytes as u64 {
+        if !asks_first {
+            spill(&mut body).await;
+        }
         return Err(large());
     }
-    match timeout(bounds.body_time.0, Limited::new(body, bounds.body_bytes).collect()).await {
+    match timeout(bounds.body_time.0, Limited::new(&mut body, bounds.body_bytes).collect()).await {
         Ok(Ok(all)) => Ok(all.to_bytes()),
-        Ok(Err(why)) if why.downcast_ref::<LengthLimitError>().is_some() => Err(large()),
+        Ok(Err(why)) if why.downcast_ref::<LengthLimitError>().is_some() => {
+            spill(&mut body).await;
+            Err(large())
+        }
         Ok(Err(why)) => {
             let error = format!("the body did not arrive whole: {}", printable(&why.to_string(), 100));
             Err(refusal(StatusCode::BAD_REQUEST, "read.broken", error, "send it again"))
@@ -108,6 +119,22 @@ async fn collect(body: Incoming, bounds: &Bounds) -> Result<Bytes, Refusal> {
             Err(refusal(StatusCode::REQUEST_TIMEOUT, "read.slow", error, "send it faster"))
         }
     }
+}
+
+/// Most clients send all before they read: answered in between, they see a broken connection and never why. So what is too long is
+/// taken and dropped, within bounds; who waits for `100 Continue` has sent nothing yet.
+async fn spill(body: &mut Incoming) {
+    let mut left = SPILL_BYTES;
+    let rest = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Whether it came to an end or not, it is refused.
+    drop(timeout(SPILL_TIME, rest).await);
 }
 
 fn refusal(status: StatusCode, rule: &'static str, error: String, hint: &str) -> Refusal {

@@ -115,6 +115,19 @@ async fn a_body_too_large_is_refused_however_it_is_sent() {
     let text = padded.to_string();
     let chunked = format!("{head}{:x}\r\n{text}\r\n0\r\n\r\n", text.len());
     assert!(raw(site.address, chunked.as_bytes()).await.starts_with("HTTP/1.1 413"));
+    // More than the buffers in between hold, from a client that sends all before it reads.
+    let long = "x".repeat(24 << 20);
+    let known = head.replace("transfer-encoding: chunked", &format!("content-length: {}", long.len()));
+    for request in [format!("{known}{long}"), format!("{head}{:x}\r\n{long}\r\n0\r\n\r\n", long.len())] {
+        let mut client = TcpStream::connect(site.address).await.unwrap();
+        client.write_all(request.as_bytes()).await.expect("all of it is taken");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("and answered");
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    }
+    // Who asks first is told before anything is sent.
+    let asking = known.replace("connection: close", "expect: 100-continue\r\nconnection: close");
+    assert!(raw(site.address, asking.as_bytes()).await.starts_with("HTTP/1.1 413"));
     assert!(backend.asked().is_empty());
 }
 
