@@ -8,7 +8,7 @@ use collector::{AcceptError, Handle};
 use rules::{
     evidence::Evidence,
     observation::{Applied, Said},
-    wire::v1::{Batch, Signed},
+    wire::v1::{Ack, Batch, Signed},
 };
 use sensor::Delivery;
 use std::{io, path::Path, sync::Arc};
@@ -20,7 +20,11 @@ pub(crate) async fn feed(mut batches: mpsc::Receiver<Delivery>, handle: Handle, 
         if let Some(seen) = &seen {
             show(&batch, seen);
         }
-        let answer = handle.accept(batch).await.map_err(|why| why.to_string());
+        let answer = match handle.accept(batch).await {
+            // The sensor goes on after it: its spool was set back.
+            Err(AcceptError::EpochOver { current, .. }) => Ok(Ack { epoch: current, seq: 0 }),
+            other => other.map_err(|why| why.to_string()),
+        };
         // A sensor that no longer waits will ask again.
         drop(done.send(answer));
     }

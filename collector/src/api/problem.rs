@@ -17,12 +17,16 @@ pub(crate) struct Problem {
     error: String,
     whose: &'static str,
     what_to_do: String,
+    /// Of a batch under an epoch that is over: the one that counts, for a sensor to go on after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
 }
 
 impl Problem {
     fn new(status: StatusCode, error: impl Into<String>, what_to_do: impl Into<String>) -> Problem {
         let whose = if status.is_server_error() { "collector" } else { "caller" };
-        Problem { status: status.as_u16(), error: printable(&error.into(), 1000), whose, what_to_do: printable(&what_to_do.into(), 400) }
+        let (error, what_to_do) = (printable(&error.into(), 1000), printable(&what_to_do.into(), 400));
+        Problem { status: status.as_u16(), error, whose, what_to_do, epoch: None }
     }
 
     pub(crate) fn bad(error: impl Into<String>) -> Problem {
@@ -97,8 +101,16 @@ impl From<AcceptError> for Problem {
     fn from(why: AcceptError) -> Problem {
         match why {
             AcceptError::Malformed(_) => Problem::bad(why.to_string()),
-            AcceptError::EpochOver { .. } => Problem::conflict(why.to_string()),
-            AcceptError::Forbidden(_) => Problem::forbidden(why.to_string(), "enrol this sensor anew"),
+            AcceptError::EpochOver { current, .. } => {
+                let problem =
+                    Problem::new(StatusCode::CONFLICT, why.to_string(), "say what is not acknowledged under a later epoch, from 1 on");
+                Problem { epoch: Some(current), ..problem }
+            }
+            AcceptError::Forbidden(_) => {
+                let todo =
+                    "to enrol it anew: remove `identity` from its data directory, and start it with a token of `gnomon tokens issue`";
+                Problem::forbidden(why.to_string(), todo)
+            }
             AcceptError::Unavailable(why) => why.into(),
         }
     }

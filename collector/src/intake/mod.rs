@@ -30,7 +30,7 @@ pub enum AcceptError {
     #[error("the batch is not acceptable: {0}")]
     Malformed(String),
     /// An older epoch than one already seen: a copied or restored sensor.
-    #[error("epoch {got} is over, this sensor is at {current}; if it was restored from a copy, enrol it anew")]
+    #[error("epoch {got} is over, this sensor is at {current}")]
     EpochOver { got: u64, current: u64 },
     #[error("{0}")]
     Forbidden(String),

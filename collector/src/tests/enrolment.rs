@@ -92,6 +92,8 @@ async fn a_token_is_swapped_once_for_a_certificate_that_speaks_for_one_name() {
     let (status, ack) = site.send(&client, &said).await;
     assert_eq!(status, StatusCode::OK, "{ack}");
     assert_eq!(serde_json::from_value::<Ack>(ack).unwrap(), Ack { epoch: 1, seq: 3 });
+    let (status, over) = site.send(&client, &Batch { epoch: 0, ..said.clone() }).await;
+    assert_eq!((status, over["epoch"].as_u64()), (StatusCode::CONFLICT, Some(1)), "{over}");
     let other = Batch { sensor: "s2".to_owned(), ..said.clone() };
     assert_eq!(site.send(&client, &other).await.0, StatusCode::FORBIDDEN, "a certificate speaks for its own name");
     assert_eq!(site.send(&site.client(None), &said).await.0, StatusCode::FORBIDDEN, "no certificate, no word");

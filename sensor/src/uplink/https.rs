@@ -9,7 +9,7 @@ use rules::{
     wire::v1::{Ack, Batch},
 };
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -73,11 +73,22 @@ impl HttpsUplink {
         let said = || format!("{status} {}", printable_bytes(&body, 200));
         match status {
             200 => serde_json::from_slice(&body).map_err(|why| Undelivered::Later(format!("not an acknowledgement: {why}"))),
+            // This spool was set back: by a snapshot, a backup, a copy.
+            409 => match serde_json::from_slice(&body) {
+                Ok(Over { epoch }) => Ok(Ack { epoch, seq: 0 }),
+                Err(_) => Err(Undelivered::Later(said())),
+            },
             // It understood us and will not have it: sending the same again changes nothing.
             400 | 413 | 422 => Err(Undelivered::Never(said())),
             _ => Err(Undelivered::Later(said())),
         }
     }
+}
+
+/// What a collector says of a batch under an epoch that is over: the epoch that counts.
+#[derive(Deserialize)]
+struct Over {
+    epoch: u64,
 }
 
 pub(super) struct Reply {

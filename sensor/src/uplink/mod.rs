@@ -245,7 +245,15 @@ impl Post {
         match delivered {
             Ok(ack) if ack.epoch > self.spool.epoch() => {
                 tracing::warn!(epoch = ack.epoch, "the collector knows a later epoch of this sensor; numbering anew");
-                self.spool.renumber(ack.epoch + 1)
+                // Of two copies of one sensor each takes the other's epoch for a later one: not as fast as they can.
+                self.courier.failed(now);
+                self.spool.renumber(ack.epoch.saturating_add(1))
+            }
+            Ok(ack) if ack.epoch == self.spool.epoch() && ack.seq > self.spool.given() => {
+                // A snapshot or backup of this machine: the numbers given since then mean something else there, and what is said
+                // under them again would be taken for a repetition.
+                tracing::warn!(?ack, given = self.spool.given(), "the collector has more than this spool ever gave; numbering anew");
+                self.spool.renumber(ack.epoch.saturating_add(1))
             }
             Ok(ack) if ack.epoch == self.spool.epoch() && ack.seq > self.spool.acked() => {
                 self.courier.acknowledged();
@@ -254,7 +262,7 @@ impl Post {
             Ok(ack) if ack.epoch == self.spool.epoch() && ack.seq < self.spool.acked() => {
                 // Another name, a collector set back, or a number it never got: it would wait for what is no longer here.
                 tracing::warn!(?ack, acked = self.spool.acked(), "the collector lacks what was settled before; numbering anew");
-                self.spool.renumber(ack.epoch + 1)
+                self.spool.renumber(ack.epoch.saturating_add(1))
             }
             Ok(ack) => {
                 self.courier.failed(now);

@@ -111,6 +111,11 @@ impl Spool {
         self.acked - self.base
     }
 
+    /// The highest number given in this epoch.
+    pub fn given(&self) -> u64 {
+        self.next - 1 - self.base
+    }
+
     pub fn losses(&self) -> Losses {
         self.losses
     }
@@ -259,7 +264,7 @@ impl Spool {
     /// A collector that counts otherwise wants a new epoch: everything unacknowledged is said under it, from 1 on. What was
     /// acknowledged has no number in it, so that nobody takes it for lost.
     pub fn renumber(&mut self, epoch: u64) -> io::Result<()> {
-        self.epoch = epoch.max(self.epoch + 1);
+        self.epoch = epoch.max(self.epoch.saturating_add(1));
         self.base = self.acked;
         self.write_state()
     }

@@ -159,3 +159,17 @@ async fn a_collector_that_lacks_what_was_settled_is_told_the_rest_under_a_new_ep
     let records = post.spool.peek(1000, 1 << 20, Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(records.iter().map(|r| (r.seq, port(r))).collect::<Vec<_>>(), (1..=5).map(|n| (n, Some(n as u16 + 15))).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn a_spool_that_was_set_back_says_under_a_new_epoch_what_the_collector_would_take_for_a_repetition() {
+    // Restored from a snapshot: 15 was acknowledged then, 20 is the last number it knows of, and the collector has 400.
+    for (ack, epoch) in [(Ack { epoch: 1, seq: 400 }, 2), (Ack { epoch: 7, seq: 0 }, 8)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut post = post(dir.path());
+        post.spool.ack(15).unwrap();
+        post.delivered(Ok(ack)).unwrap();
+        assert_eq!((post.spool.epoch(), post.spool.acked(), post.spool.given()), (epoch, 0, 5));
+        let records = post.spool.peek(1000, 1 << 20, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(records.iter().map(port).collect::<Vec<_>>(), (16..=20).map(Some).collect::<Vec<_>>());
+    }
+}

@@ -60,7 +60,7 @@ async fn collector(authority: Authority) -> String {
             let (status, answer) = match path.as_str() {
                 "/v1/enroll" => ("200 OK", enrolled(&authority, &body)),
                 "/v1/renew" if certified => ("200 OK", renewed(&authority, &body)),
-                "/v1/observations" if certified => ("200 OK", acknowledged(&body)),
+                "/v1/observations" if certified => acknowledged(&body),
                 _ => ("401 Unauthorized", "who are you".to_owned()),
             };
             let text = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}", answer.len());
@@ -104,9 +104,13 @@ fn certified(authority: &Authority, csr: &str) -> String {
     serde_json::to_string(&answer).unwrap()
 }
 
-fn acknowledged(body: &[u8]) -> String {
+/// It has seen epoch 9.
+fn acknowledged(body: &[u8]) -> (&'static str, String) {
     let batch: Batch = serde_json::from_slice(body).unwrap();
-    serde_json::to_string(&Ack { epoch: batch.epoch, seq: batch.records.last().unwrap().seq }).unwrap()
+    if batch.epoch < 9 {
+        return ("409 Conflict", r#"{"error":"epoch 8 is over","whose":"caller","what_to_do":"","epoch":9}"#.to_owned());
+    }
+    ("200 OK", serde_json::to_string(&Ack { epoch: batch.epoch, seq: batch.records.last().unwrap().seq }).unwrap())
 }
 
 #[tokio::test]
@@ -123,6 +127,8 @@ async fn a_token_becomes_a_certificate_that_delivers() {
     let uplink = crate::uplink::HttpsUplink::new(&enrolled).unwrap();
     let at = Timestamp::UNIX_EPOCH;
     let records = vec![Record { seq: 3, at, said: Said::Coverage(Coverage::default()) }];
+    let over = uplink.deliver(&Batch { sensor: "s1".into(), epoch: 8, records: records.clone() }).await.unwrap();
+    assert_eq!(over, Ack { epoch: 9, seq: 0 }, "what tells a spool that was set back where to go on");
     let ack = uplink.deliver(&Batch { sensor: "s1".into(), epoch: 9, records }).await.unwrap();
     assert_eq!(ack, Ack { epoch: 9, seq: 3 });
 
