@@ -8,6 +8,7 @@ use crate::{
     api::{Access, Api},
     cli::Global,
     config::Config,
+    data,
     failure::{Exit, Failure, Side},
     out, wiring,
 };
@@ -102,10 +103,10 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
         Command::Points => return fleet::points(options, global).await,
         _ => {}
     }
-    let data = global.data();
-    let mut config = Config::load(options.config.as_deref())?.enforcer_at(&data);
+    let data_dir = global.data();
+    let mut config = Config::load(options.config.as_deref())?.enforcer_at(&data_dir);
     if config.trusted_keys.is_empty() {
-        config.trusted_keys.extend(wiring::known_key(&data));
+        config.trusted_keys = wiring::known_keys(&data_dir);
     }
     match &options.command {
         Command::Plan { set, nft } => {
@@ -152,6 +153,12 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
             said(global.json, "resumed", "sets are applied again as they arrive")
         }
         Command::Remove => {
+            // It mends what is taken from under it: gone is what nobody puts back.
+            if let Some(pid) = data::holder(&data_dir) {
+                let what = format!("process {pid} still enforces from {}, and puts our table back", data_dir.display());
+                let todo = "stop it first (systemctl stop gnomon-enforcer); to open everything at once: gnomon enforce stop 'why'";
+                return Err(Failure::new(Side::Machine, what, todo));
+            }
             operator::remove(&config).await.map_err(explained)?;
             said(global.json, "removed", "our table is gone and the last set forgotten")
         }

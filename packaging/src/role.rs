@@ -155,7 +155,7 @@ pub async fn collector(options: &Collector, global: &Global) -> Result<Exit, Fai
     config.names.extend(options.names.iter().cloned());
     config.beginning = options.recover.beginning();
     let running = collector::start(config, shutdown).await.map_err(wiring::collector_failed)?;
-    wiring::remember_key(held.path(), &running.handle().verifying_key().public_key)?;
+    wiring::remember_keys(held.path(), std::slice::from_ref(&running.handle().verifying_key().public_key))?;
     let intake =
         running.intake_address().map_or_else(|| "takes in nobody (--listen ADDR)".to_owned(), |a| format!("intake at https://{a}"));
     let token = held.path().join("admin.token");
@@ -205,7 +205,12 @@ async fn join(join: &Join, data: &Path) -> Result<Enrolled, Failure> {
     match (known, url, &join.token) {
         (Some(known), url, Some(token)) if expired => enroll(url.unwrap_or(&known.url), token, data).await.map_err(enrolment_failed),
         (Some(known), None, _) => Ok(known),
-        (Some(known), Some(url), _) if known.url == url.trim_end_matches('/') => Ok(known),
+        (Some(known), Some(url), token) if known.url == url.trim_end_matches('/') => {
+            if token.is_some() {
+                out::note(format!("{} holds an identity (`{}`) already: the token is not used", data.display(), known.sensor));
+            }
+            Ok(known)
+        }
         (_, Some(url), Some(token)) => enroll(url, token, data).await.map_err(enrolment_failed),
         _ => Err(Failure::new(
             Side::CommandLine,
@@ -217,10 +222,14 @@ async fn join(join: &Join, data: &Path) -> Result<Enrolled, Failure> {
 
 fn enrolment_failed(why: EnrollError) -> Failure {
     let (side, todo) = match &why {
-        EnrollError::Token | EnrollError::Url(_) => (Side::CommandLine, "copy it whole; it is one word"),
+        EnrollError::Token => (Side::CommandLine, "copy it whole; it is one word"),
+        EnrollError::Url(_) => (Side::CommandLine, "give --collector (GNOMON_COLLECTOR) as the intake's https address"),
         EnrollError::Refused(_) => (Side::Collector, "ask whoever runs it for a new join token: gnomon tokens issue"),
         EnrollError::Unreachable { .. } => (Side::Network, "`gnomon doctor --collector URL` tells whether it can be reached at all"),
-        EnrollError::File { .. } => (Side::Machine, "choose a directory you may write to: --data DIR"),
+        EnrollError::File { .. } => (
+            Side::Machine,
+            "mend what it names, or remove `identity` from the data directory and enrol anew with --collector URL --token TOKEN",
+        ),
         _ => (Side::Collector, "use a sensor and a collector of the same version"),
     };
     Failure::new(side, why, todo)

@@ -81,21 +81,28 @@ pub(crate) async fn tee(mut said: mpsc::Receiver<Applied>, onward: mpsc::Sender<
 
 const KEY_FILE: &str = "decisions.pub";
 
-/// Keeps the collector's public key where `gnomon enforce` finds it when nothing runs.
-pub(crate) fn remember_key(data: &Path, key: &str) -> Result<(), Failure> {
+/// Keeps the public keys of those who may sign decision sets, one a line, where `gnomon enforce` finds them when nothing runs.
+pub(crate) fn remember_keys(data: &Path, keys: &[String]) -> Result<(), Failure> {
     let path = data.join(KEY_FILE);
-    if std::fs::read_to_string(&path).is_ok_and(|old| old.trim() == key) {
+    if known_keys(data) == keys {
         return Ok(());
     }
     let fresh = path.with_extension("new");
-    std::fs::write(&fresh, format!("{key}\n")).and_then(|()| std::fs::rename(&fresh, &path)).map_err(|why| {
-        Failure::new(Side::Machine, format!("cannot write {}: {why}", path.display()), "make room, or choose another directory: --data DIR")
-    })
+    std::fs::write(&fresh, keys.iter().map(|key| format!("{key}\n")).collect::<String>())
+        .and_then(|()| std::fs::rename(&fresh, &path))
+        .map_err(|why| {
+            Failure::new(
+                Side::Machine,
+                format!("cannot write {}: {why}", path.display()),
+                "make room, or choose another directory: --data DIR",
+            )
+        })
 }
 
-/// The key that `remember_key` kept, if it did.
-pub(crate) fn known_key(data: &Path) -> Option<String> {
-    std::fs::read_to_string(data.join(KEY_FILE)).ok().map(|text| text.trim().to_owned())
+/// The keys that `remember_keys` kept, if it did.
+pub(crate) fn known_keys(data: &Path) -> Vec<String> {
+    let kept = std::fs::read_to_string(data.join(KEY_FILE)).unwrap_or_default();
+    kept.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
 }
 
 pub(crate) fn collector_failed(why: collector::Error) -> Failure {
@@ -144,4 +151,19 @@ pub(crate) fn gateway_failed(why: gateway::Error) -> Failure {
         _ => (Side::Configuration, "correct it in the [gateway] section"),
     };
     Failure::new(side, why, todo)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_who_may_sign_are_kept_and_who_no_longer_may_is_forgotten() {
+        let data = tempfile::tempdir().unwrap();
+        assert!(known_keys(data.path()).is_empty());
+        for keys in [vec!["a=".to_owned(), "b=".to_owned()], vec!["b=".to_owned()]] {
+            remember_keys(data.path(), &keys).unwrap();
+            assert_eq!(known_keys(data.path()), keys);
+        }
+    }
 }

@@ -228,3 +228,22 @@ fn a_scan_is_stopped_whatever_else_is_set() {
     }
     refused(&run(&["scan", "--stop", "--go", "--data", data]), "cannot be used with", "Usage");
 }
+
+#[test]
+fn who_an_enforcer_was_told_to_trust_is_known_to_the_commands_beside_it() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (data, sets) = (dir.path().join("data"), dir.path().join("set.json"));
+    let key = format!("{}=", "A".repeat(43));
+    let arguments = ["enforcer", "--data", data.to_str().unwrap(), "--sets", sets.to_str().unwrap(), "--trust", &key];
+    let mut enforcer = gnomon(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the command starts");
+    let kept = data.join("decisions.pub");
+    let known = (0..200).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::fs::read_to_string(&kept).ok()
+    });
+    let removed = run(&["enforce", "remove", "--data", data.to_str().unwrap()]);
+    drop(enforcer.kill());
+    drop(enforcer.wait());
+    refused(&removed, "still enforces", "stop it first");
+    assert_eq!(known, Some(format!("{key}\n")), "`gnomon enforce` is not given --trust, and has to find it");
+}

@@ -11,6 +11,7 @@ use crate::{
     failure::{Exit, Failure, Side},
     out,
     reports::Numbers,
+    wiring,
 };
 use clap::Args;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -68,6 +69,8 @@ pub fn enforcer(options: &Enforcer, global: &Global) -> Result<Exit, Failure> {
     let (mut config, health_enabled) = (settings.enforcer_at(held.path()), settings.health.enabled);
     config.trusted_keys.extend(options.trust.iter().cloned());
     trusted(&config.trusted_keys, "enforcer")?;
+    // `gnomon enforce` on this host is not told of `--trust` again, and would take the set in force for nobody's.
+    wiring::remember_keys(held.path(), &config.trusted_keys)?;
     let Some(file) = options.sets.clone().or_else(|| config.sets.clone()) else {
         let what = "an enforcer needs the file in which signed sets arrive";
         return Err(Failure::new(Side::CommandLine, what, "give --sets FILE, and let `gnomon courier --sets FILE` fill it"));

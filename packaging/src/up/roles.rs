@@ -78,7 +78,7 @@ impl Roles {
     ) -> Result<(Started, JoinSet<Ended>, mpsc::Receiver<Evidence>), Failure> {
         let handle = collector.handle();
         let key = handle.verifying_key();
-        wiring::remember_key(data, &key.public_key)?;
+        wiring::remember_keys(data, std::slice::from_ref(&key.public_key))?;
         let numbers = Numbers::begin(data, rules::Timestamp::now())?;
         config.sensor = config.sensor_at(data);
         config.enforcer = config.enforcer_at(data);
