@@ -129,7 +129,7 @@ pub fn standing(case: &Case, finding: &Finding, policy: &Policy, soft_phase_star
         return format!("waiting for proof that a notice reached {to}: until then no clock runs");
     }
     if !finding.kind.enforceable() {
-        return format!("told; a {} finding never ends in a block", finding.kind);
+        return format!("told; {} findings never end in a block", finding.kind);
     }
     if let Some(since) = case.blocked_at {
         return format!("blocked since {since}");

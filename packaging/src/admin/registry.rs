@@ -178,6 +178,7 @@ pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
                 }
                 (None, slug) => fields.draft(slug.as_deref().unwrap_or_default())?,
             };
+            answered_for(&draft)?;
             changed(&api.register(&draft).await?, "registered", json)
         }
         Command::Update { slug, fields, deprecate, retire, activate } => {
@@ -198,6 +199,19 @@ pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
         }
         Command::Import(options) => import::run(options, &api, json).await,
     })
+}
+
+/// What was found does not always say whose it is.
+fn answered_for(draft: &Draft) -> Result<(), Failure> {
+    let missing: Vec<_> = [("--owner NAME", &draft.owner), ("--contact ADDRESS", &draft.contact)]
+        .into_iter()
+        .filter_map(|(flag, given)| given.trim().is_empty().then_some(flag))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let what = "a registration says who answers for the server, and nobody is known to";
+    Err(Failure::new(Side::CommandLine, what, format!("add {}", missing.join(" and "))))
 }
 
 /// A registration as it was written.
