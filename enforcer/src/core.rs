@@ -403,7 +403,7 @@ impl Core {
                 }
             }
             // A person came in between; the state will say so in a moment.
-            Err(Error::Stopped(_) | Error::TrialRunning(_)) => Vec::new(),
+            Err(Error::Stopped(_) | Error::TrialRunning(_) | Error::Superseded(_)) => Vec::new(),
             Err(why) => {
                 // Try again before the leases run out, at the latest with the next tick that is due.
                 self.renew_at = Some(now.mono + RETRY);

@@ -64,6 +64,9 @@ pub enum Error {
     Differs(String),
     #[error("enforcement was stopped on this host ({0}); `gnomon enforce resume` ends that")]
     Stopped(String),
+    /// A person rolled back or removed it while it was to be renewed.
+    #[error("generation {0} is no longer to be in force on this host")]
+    Superseded(u64),
     #[error("a trial is running until {0}: confirm it or roll it back first")]
     TrialRunning(Timestamp),
     #[error("there is no trial to confirm; if it lapsed, apply again")]

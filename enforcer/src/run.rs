@@ -396,6 +396,10 @@ impl Hands {
         if let Some(why) = state.stopped {
             return Err(Error::Stopped(why));
         }
+        // Between their word and our next look at it: what a person took away is not put back.
+        if state.current != Some(set.generation) {
+            return Err(Error::Superseded(set.generation));
+        }
         let (now, left) = (Timestamp::now(), self.core.left(set, now()));
         let set = &self.passed(set, state.gate.as_ref());
         self.counts = None;

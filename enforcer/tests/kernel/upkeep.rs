@@ -438,3 +438,26 @@ fn a_table_of_an_older_make_is_replaced() {
     assert!(is_blocked(&lab));
     running.stop();
 }
+
+/// The commit that takes the table away is heard within a millisecond, the person's word is read with the next look.
+#[test]
+fn what_a_person_removed_beside_the_loop_is_not_put_back() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    let mut running = Running::start(&lab, lab.config("router"));
+    running.send(sign(&blocking(1, 60)));
+    assert_eq!(running.report().outcome, Outcome::Applied);
+    for generation in 2..6 {
+        let config = lab.config("router");
+        lab.run("router", move || async move { enforcer::remove(&config).await }).unwrap();
+        let end = std::time::Instant::now() + Duration::from_millis(1500);
+        while std::time::Instant::now() < end {
+            assert!(!is_blocked(&lab), "the table is back");
+        }
+        assert!(!lab.nft("router", "list ruleset").contains("gnomon"));
+        // A newer set is another matter.
+        running.send(sign(&blocking(generation, 60)));
+        within(Duration::from_secs(5), || is_blocked(&lab));
+    }
+    running.stop();
+}
