@@ -55,10 +55,6 @@ pub(crate) fn key(seed: u8) -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
 }
 
-pub(crate) fn public_key(seed: u8) -> String {
-    STANDARD.encode(key(seed).public_key().as_ref())
-}
-
 pub(crate) fn sign(payload: &[u8], seed: u8) -> Signed {
     let message = [Signed::DECISIONS.as_bytes(), &[0], payload].concat();
     Signed {

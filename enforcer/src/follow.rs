@@ -16,7 +16,7 @@ use tokio::{
 };
 
 /// The base64 of the largest payload, and room for the rest.
-const MAX_FILE: u64 = (crate::intake::MAX_PAYLOAD as u64) / 3 * 4 + (64 << 10);
+const MAX_FILE: u64 = (Signed::MAX_PAYLOAD as u64) / 3 * 4 + (64 << 10);
 
 /// Gives each new content of `path` to `sets`, forever, and keeps none of it. Whoever writes the file replaces it by rename; one that cannot
 /// be read is said once and looked at again when it changes.

@@ -7,17 +7,14 @@ mod keep;
 pub(crate) use keep::Keep;
 
 use crate::{authenticate::hmac::Keyring, forward::Target};
-use base64::{Engine, prelude::BASE64_STANDARD};
-use ring::signature::{ED25519, UnparsedPublicKey};
 use rules::{
     access::Grant,
     printable::printable,
     registry::Registration,
-    wire::v1::{Bundle, Signed},
+    wire::v1::{Bundle, Distrust, Keys, Signed},
 };
-use sha2::{Digest, Sha256};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -26,65 +23,20 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Bytes of a bundle's payload that are looked at.
-pub const MAX_PAYLOAD: usize = 64 << 20;
-
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BundleError {
-    #[error("`{0}` is not an Ed25519 public key: 32 bytes in base64")]
-    Key(String),
-    #[error("signed for `{0}`, not as a bundle")]
-    Domain(String),
-    #[error("signed by key {0}, which this gateway was not told to trust")]
-    UnknownKey(String),
-    #[error("the signature does not fit the bundle")]
-    Signature,
-    #[error("the bundle is larger than {MAX_PAYLOAD} bytes")]
-    TooLarge,
+    #[error(transparent)]
+    Distrusted(#[from] Distrust),
     #[error("the bundle cannot be read: {0}")]
     Unreadable(String),
     #[error("generation {got} is older than {have}, which is in force")]
     Stale { got: u64, have: u64 },
 }
 
-/// The keys whose signature makes a bundle one.
-#[derive(Debug, Default)]
-pub struct Verifier {
-    keys: BTreeMap<String, Vec<u8>>,
-}
-
-impl Verifier {
-    /// `keys`: base64 of 32-byte Ed25519 public keys (RFC 8032).
-    pub fn new(keys: &[String]) -> Result<Verifier, BundleError> {
-        let mut known = BTreeMap::new();
-        for text in keys {
-            let bytes = BASE64_STANDARD.decode(text.trim()).ok().filter(|b| b.len() == 32);
-            let bytes = bytes.ok_or_else(|| BundleError::Key(printable(text, 64)))?;
-            known.insert(key_id(&bytes), bytes);
-        }
-        Ok(Verifier { keys: known })
-    }
-
-    pub fn open(&self, signed: &Signed) -> Result<Bundle, BundleError> {
-        if signed.domain != Signed::BUNDLE {
-            return Err(BundleError::Domain(printable(&signed.domain, 64)));
-        }
-        let key = self.keys.get(&signed.key_id);
-        let key = key.ok_or_else(|| BundleError::UnknownKey(printable(&signed.key_id, 64)))?;
-        if signed.payload.len() > MAX_PAYLOAD / 3 * 4 {
-            return Err(BundleError::TooLarge);
-        }
-        let payload = BASE64_STANDARD.decode(&signed.payload).map_err(|e| BundleError::Unreadable(e.to_string()))?;
-        let signature = BASE64_STANDARD.decode(&signed.signature).map_err(|_| BundleError::Signature)?;
-        let message = [signed.domain.as_bytes(), &[0], &payload].concat();
-        UnparsedPublicKey::new(&ED25519, key).verify(&message, &signature).map_err(|_| BundleError::Signature)?;
-        serde_json::from_slice(&payload).map_err(|e| BundleError::Unreadable(e.to_string()))
-    }
-}
-
-/// First 16 hexadecimal digits of SHA-256 over the public key.
-fn key_id(public: &[u8]) -> String {
-    crate::hex::hex(&Sha256::digest(public)).chars().take(16).collect()
+/// What `signed` holds, if one of `keys` signed it as a bundle.
+pub fn open(signed: &Signed, keys: &Keys) -> Result<Bundle, BundleError> {
+    let payload = signed.open(Signed::BUNDLE, keys)?;
+    serde_json::from_slice(payload.bytes()).map_err(|e| BundleError::Unreadable(printable(&e.to_string(), 200)))
 }
 
 /// A bundle ready to be asked: never changed, only replaced.
@@ -152,8 +104,8 @@ fn targets(slug: &str, registration: &Registration) -> Vec<Arc<Target>> {
 }
 
 /// The book that follows from `signed`, or `None` when the one in force already says so.
-pub fn judge(verifier: &Verifier, in_force: Option<&Book>, signed: &Signed) -> Result<Option<Arc<Book>>, BundleError> {
-    let bundle = verifier.open(signed)?;
+pub fn judge(keys: &Keys, in_force: Option<&Book>, signed: &Signed) -> Result<Option<Arc<Book>>, BundleError> {
+    let bundle = open(signed, keys)?;
     match in_force {
         Some(have) if bundle.generation < have.generation() => Err(BundleError::Stale { got: bundle.generation, have: have.generation() }),
         Some(have) if bundle == have.bundle => Ok(None),
@@ -166,7 +118,7 @@ pub fn judge(verifier: &Verifier, in_force: Option<&Book>, signed: &Signed) -> R
 /// Keeps the book in force up to date until `shutdown`, beginning with the one on disk. Every refusal is loud: somebody is signing what we
 /// cannot accept.
 pub(crate) async fn follow(
-    verifier: Verifier,
+    keys: Keys,
     mut offered: watch::Receiver<Option<Arc<Signed>>>,
     keep: Keep,
     books: watch::Sender<Option<Arc<Book>>>,
@@ -175,7 +127,7 @@ pub(crate) async fn follow(
 ) {
     let consider = |signed: &Signed, from: &str| {
         let in_force = books.borrow().clone();
-        match judge(&verifier, in_force.as_deref(), signed) {
+        match judge(&keys, in_force.as_deref(), signed) {
             Ok(None) => false,
             Ok(Some(book)) => {
                 tracing::info!(generation = book.generation(), from, "a new bundle is in force");

@@ -26,7 +26,10 @@ mod validate;
 
 pub use config::Config;
 
-use rules::{Timestamp, wire::v1::Signed};
+use rules::{
+    Timestamp,
+    wire::v1::{Keys, Signed},
+};
 use std::{
     io,
     net::SocketAddr,
@@ -60,7 +63,7 @@ pub async fn run(config: Config, bundle: watch::Receiver<Option<Arc<Signed>>>, s
 
 /// As [`run`], but returns as soon as clients can connect.
 pub async fn start(config: Config, bundle: watch::Receiver<Option<Arc<Signed>>>, shutdown: CancellationToken) -> Result<Running, Error> {
-    let verifier = bundle::Verifier::new(&config.bundle_keys)?;
+    let keys = Keys::parse(&config.bundle_keys).map_err(bundle::BundleError::from)?;
     let sealer = forward::session::Sealer::new(config.session_key.as_deref()).map_err(|why| Error::Config { field: "session_key", why })?;
     let path = config.data.join("audit");
     // Each connection has one exchange at a time, and a few records are on their way to the disk.
@@ -72,7 +75,7 @@ pub async fn start(config: Config, bundle: watch::Receiver<Option<Arc<Signed>>>,
 
     let (books, book) = watch::channel(None);
     let refused = Arc::new(AtomicU64::new(0));
-    let follow = bundle::follow(verifier, bundle, bundle::Keep::new(&config.data), books, refused.clone(), shutdown.clone());
+    let follow = bundle::follow(keys, bundle, bundle::Keep::new(&config.data), books, refused.clone(), shutdown.clone());
     let gateway = Arc::new(pipeline::Gateway {
         book,
         bundles_refused: refused,

@@ -2,14 +2,17 @@
 //!
 //! Unknown fields are ignored (a newer peer may add some); missing ones without a default are an error of the sender.
 
-use crate::{Timestamp, access::Grant, decision::DecisionSet, observation::Said, registry::Registry};
+use crate::{Timestamp, access::Grant, observation::Said, registry::Registry};
 use serde::{Deserialize, Serialize};
 
 mod admit;
+pub mod decisions;
 mod report;
+mod signed;
 
 pub use admit::Objection;
 pub use report::{EvidenceReport, FindingReport, ServerReport};
+pub use signed::{Distrust, Keys, Payload, Signed, key_id};
 
 /// `POST /v1/observations`: consecutive observations of one sensor. At most [`Batch::MAX`] records, [`Batch::MAX_BYTES`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,24 +58,8 @@ pub struct EnrollResponse {
     pub root: String,
 }
 
-/// Signed bytes: `signature` is Ed25519 (RFC 8032) over `domain`, a NUL byte and the decoded `payload`. Both are base64 (RFC 4648 §4).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signed {
-    /// What was signed, so that a signature for one purpose is none for another: [`Signed::DECISIONS`] or [`Signed::BUNDLE`].
-    pub domain: String,
-    /// First 16 hexadecimal digits of SHA-256 over the public key.
-    pub key_id: String,
-    pub payload: String,
-    pub signature: String,
-}
-
-impl Signed {
-    pub const DECISIONS: &'static str = "gnomon.decisions.v1";
-    pub const BUNDLE: &'static str = "gnomon.bundle.v1";
-}
-
 /// Payload of a [`Signed`] in the domain [`Signed::DECISIONS`].
-pub type Decisions = DecisionSet;
+pub type Decisions = crate::decision::DecisionSet;
 
 /// Payload of a [`Signed`] in the domain [`Signed::BUNDLE`]: all a gateway needs to decide by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    decision::{Action, Decision},
+    decision::{Action, Decision, DecisionSet},
     endpoint::Place,
     evidence::{Auth, Client, Evidence, Exposure, Facts, Implementation, Owner, OwnerSource, Process, Transport, Witness},
     finding::{FindingId, FindingKind},

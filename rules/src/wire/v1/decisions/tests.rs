@@ -1,7 +1,62 @@
 use super::*;
-use crate::fixtures::{public_key, set, sign, signed, t0};
+use crate::{
+    decision::{Action, Decision},
+    finding::{FindingId, FindingKind},
+    period::Period,
+    wire::v1::key_id,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use expect_test::expect;
-use rules::period::Period;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+
+fn t0() -> Timestamp {
+    "2026-11-21T00:00:00Z".parse().unwrap()
+}
+
+fn set(generation: u64, blocked: &[&str]) -> DecisionSet {
+    let decision = |endpoint: &&str| Decision {
+        endpoint: endpoint.parse().unwrap(),
+        finding: FindingId::derive(FindingKind::Shadow, endpoint),
+        action: Action::Block,
+        reason: "unregistered".into(),
+        since: t0(),
+        at: vec![],
+    };
+    DecisionSet {
+        site: "default".into(),
+        generation,
+        issued_at: t0(),
+        not_after: Period::days(7).after(t0()),
+        agents: vec!["10.1.0.0/16".parse().unwrap()],
+        protected: vec!["10.9.0.0/24".parse().unwrap()],
+        protected_endpoints: vec!["10.2.0.9:7413".parse().unwrap()],
+        lease: Period::seconds(900),
+        decisions: blocked.iter().map(decision).collect(),
+        rollout: None,
+    }
+}
+
+fn key(seed: u8) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
+}
+
+fn public_key(seed: u8) -> String {
+    STANDARD.encode(key(seed).public_key().as_ref())
+}
+
+fn sign(payload: &[u8], seed: u8) -> Signed {
+    let message = [Signed::DECISIONS.as_bytes(), &[0], payload].concat();
+    Signed {
+        domain: Signed::DECISIONS.into(),
+        key_id: key_id(key(seed).public_key().as_ref()),
+        payload: STANDARD.encode(payload),
+        signature: STANDARD.encode(key(seed).sign(&message)),
+    }
+}
+
+fn signed(set: &DecisionSet) -> Signed {
+    sign(&serde_json::to_vec(set).unwrap(), 1)
+}
 
 fn try_it(signed: &Signed, generation: u64, now: Timestamp) -> String {
     let keys = Keys::parse(&[public_key(1)]).unwrap();
@@ -42,25 +97,25 @@ fn everything_else_is_refused_and_says_why() {
     ];
     let said: String = cases.iter().map(|(case, why)| format!("{case}: {why}\n")).collect();
     expect![[r#"
-        older: generation 5 is older than 6, already applied here; if the collector was restored from a backup on purpose, remove this point's state directory
+        older: generation 5 is older than 6, already acted on here; if the collector was restored from a backup on purpose, remove this point's state directory (a sensor: its reset.generation)
         expired: expired at 2026-11-28T00:00:00Z; if the collector's clock is right, this host's (2026-11-29T00:00:00Z) is not
         from the future: issued at 2026-11-22T00:00:00Z, which is in this host's future (2026-11-21T00:00:00Z): one of the two clocks is wrong
         other site: for site `ot\u{1b}her`; this point belongs to `default`
-        foreign key: signed by key 6a3803d5f059902a, which `trusted_keys` does not hold; if the collector has a new key, add it here
-        foreign key under our id: the signature does not fit: the set was changed on its way, or is not the collector's
-        other purpose: signed for `gnomon.bundle.v1`, not as a decision set
-        changed: the signature does not fit: the set was changed on its way, or is not the collector's
-        not base64: the signature does not fit: the set was changed on its way, or is not the collector's
-        empty: the signature does not fit: the set was changed on its way, or is not the collector's
+        foreign key: signed by key 6a3803d5f059902a, which is not among the keys trusted here (`trusted_keys`, a gateway's `bundle_keys`); if the collector has a new key, add it
+        foreign key under our id: the signature does not fit: it was changed on its way, or is not the collector's
+        other purpose: signed for `gnomon.bundle.v1`, not for `gnomon.decisions.v1`
+        changed: the signature does not fit: it was changed on its way, or is not the collector's
+        not base64: the signature does not fit: it was changed on its way, or is not the collector's
+        empty: the signature does not fit: it was changed on its way, or is not the collector's
         signed nonsense: the collector signed something that is not a decision set: invalid type: integer `1`, expected a string at line 1 column 2
-        signed cut: the collector signed something that is not a decision set: EOF while parsing a string at line 1 column 413
+        signed cut: the collector signed something that is not a decision set: EOF while parsing a string at line 1 column 401
     "#]].assert_eq(&said);
 }
 
 #[test]
 fn a_key_that_is_none_is_an_error_of_the_configuration() {
     for bad in ["", "AAAA", "not base64"] {
-        assert!(matches!(Keys::parse(&[bad.to_owned()]), Err(Refused::BadTrustedKey(_))));
+        assert!(matches!(Keys::parse(&[bad.to_owned()]), Err(Distrust::BadKey(_))));
     }
 }
 
@@ -71,6 +126,6 @@ fn no_single_flipped_bit_gets_through() {
     for bit in 0..payload.len() * 8 {
         let mut bad = payload.clone();
         bad[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(try_it(&Signed { payload: STANDARD.encode(bad), ..good.clone() }, 5, t0()), Refused::BadSignature.to_string());
+        assert_eq!(try_it(&Signed { payload: STANDARD.encode(bad), ..good.clone() }, 5, t0()), Distrust::BadSignature.to_string());
     }
 }
