@@ -48,6 +48,32 @@ pub struct Coverage {
     /// while something comes from it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub heard: BTreeSet<IpNet>,
+    /// What a reactive reset did there. Unset: it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resets: Option<Resets>,
+}
+
+/// What a sensor's reactive reset did at one capture point, since it started. Best effort: it is no enforcement, and counts as none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resets {
+    /// Packets that left; whether an end heeded one is not known.
+    pub sent: u64,
+    /// Packets this host's kernel or routes refused.
+    pub refused: u64,
+    /// Segments not answered: their connection had enough answers, or everybody had.
+    pub connection_bound: u64,
+    pub rate_bound: u64,
+    /// Segments that were seen too late to be answered.
+    pub late: u64,
+    /// Frames that came too fast to be looked at for this. The witness has a capture of its own.
+    pub unseen: u64,
+}
+
+impl Resets {
+    pub fn suppressed(&self) -> u64 {
+        [self.connection_bound, self.rate_bound, self.late].iter().fold(0, |sum, n| sum.saturating_add(*n))
+    }
 }
 
 impl Coverage {

@@ -1,6 +1,6 @@
 //! What one sensor is told to do. Every part has a default that is safe: watch, read this host, ask nobody.
 
-use crate::{capture, host, probe, uplink};
+use crate::{capture, host, probe, reset, uplink};
 use serde::{Deserialize, Serialize};
 
 /// The sensor's configuration file (TOML). Unknown keys are refused.
@@ -13,6 +13,7 @@ pub struct Config {
     pub host: host::Config,
     pub probe: probe::Config,
     pub uplink: uplink::Config,
+    pub reset: reset::Config,
 }
 
 impl Default for Config {
@@ -23,6 +24,7 @@ impl Default for Config {
             host: host::Config::default(),
             probe: probe::Config::default(),
             uplink: uplink::Config::default(),
+            reset: reset::Config::default(),
         }
     }
 }

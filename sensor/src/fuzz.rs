@@ -3,7 +3,7 @@
 
 use crate::{
     capture::file,
-    decode::{self, Cut, Link, Segment},
+    decode::{self, Cut, Link, Packet, Segment, Transport},
     dissect::{
         Talk, body, dns,
         http::Encoding,
@@ -15,6 +15,7 @@ use crate::{
     flow::{Both, Bounds, Conversation, End, Peers, Table},
     moment::Moment,
     probe,
+    reset::{answer, book::Book},
     uplink::record,
     watch::Watch,
 };
@@ -81,7 +82,25 @@ fn link(byte: u8) -> Link {
 fn frame(bytes: &[u8]) {
     let Some((first, frame)) = bytes.split_first() else { return };
     let cut = usize::from(first >> 4) * 100;
-    _ = decode::decode(link(first & 0xf), frame, frame.len() + cut);
+    if let Ok(Packet { source, destination, transport: Transport::Tcp(segment) }) =
+        decode::decode(link(first & 0xf), frame, frame.len() + cut)
+    {
+        resets(Endpoint::new(source, segment.source_port), Endpoint::new(destination, segment.destination_port), &segment);
+    }
+}
+
+/// As if just this connection were one to reset: what is sent is a reset that is whole, and nobody answers it.
+fn resets(source: Endpoint, destination: Endpoint, segment: &Segment<'_>) {
+    let now = Timestamp::UNIX_EPOCH;
+    let book = Book::to_reset(source, destination);
+    let Some(answer) = answer::answer(&book, source, destination, segment, now) else { return };
+    for reset in answer.resets {
+        let Some(packet) = reset.packet() else { continue };
+        let again = decode::decode(Link::Raw, packet.bytes(), packet.bytes().len());
+        let Ok(Packet { transport: Transport::Tcp(ours), .. }) = again else { return assert!(again.is_ok(), "{reset:?}") };
+        assert!(ours.rst && ours.sequence == reset.sequence);
+        assert_eq!(answer::answer(&book, reset.from, reset.to, &ours, now), None);
+    }
 }
 
 /// Records of frames, through the whole line: fragments, tunnels, reassembly, dissection.

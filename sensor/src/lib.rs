@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`capture`] (frames, from an interface or a file), [`decode`] (frame to segment), [`flow`] (segments
 //! to streams), [`dissect`] (streams to evidence); beside them [`host`] and [`probe`], the two other witnesses; all of them
-//! end in [`uplink`].
+//! end in [`uplink`]. [`reset`] is off unless asked for, and no witness.
 
 pub mod capture;
 pub mod config;
@@ -16,6 +16,8 @@ pub mod host;
 pub mod moment;
 pub mod privileges;
 pub mod probe;
+mod replace;
+pub mod reset;
 mod run;
 pub mod uplink;
 pub mod watch;

@@ -42,6 +42,10 @@ fn start(data: PathBuf, config: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     config.uplink.spool.get_or_insert_with(|| data.join("spool"));
     config.probe.memory.get_or_insert_with(|| data.join("probe.memory"));
     config.probe.scan.stop_file.get_or_insert_with(|| data.join("probe.stop"));
+    config.reset.memory.get_or_insert_with(|| data.join("reset.generation"));
+    if config.reset.enabled {
+        config.reset.ready()?;
+    }
     let uplink = Uplink::Https(Box::new(HttpsUplink::new(&enrolled)?));
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let shutdown = CancellationToken::new();

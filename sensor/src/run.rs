@@ -1,6 +1,7 @@
 //! The three witnesses at work, and the one way out.
 
-use crate::{Config, Uplink, capture::live, host, probe, uplink};
+use crate::{Config, Uplink, capture::live, host, probe, reset, uplink};
+use reset::live::Reactive;
 use rules::{
     Timestamp,
     evidence::Evidence,
@@ -28,7 +29,8 @@ pub async fn run(config: Config, uplink: Uplink, shutdown: CancellationToken) ->
     let (voice, said) = mpsc::channel(WAITING);
     let mut witnesses = JoinSet::new();
     if config.capture.enabled {
-        witnesses.spawn(wire(config.capture, voice.clone(), shutdown.clone()));
+        let reactive = reactive(config.reset, &config.name);
+        witnesses.spawn(wire(config.capture, reactive, voice.clone(), shutdown.clone()));
     }
     if config.host.enabled {
         witnesses.spawn(until(shutdown.clone(), listeners(config.host, voice.clone())));
@@ -50,8 +52,16 @@ pub async fn run(config: Config, uplink: Uplink, shutdown: CancellationToken) ->
     Ok(delivered?)
 }
 
-async fn wire(config: crate::capture::Config, voice: Voice, shutdown: CancellationToken) {
-    if let Err(why) = live::watch(config, voice.clone(), shutdown).await {
+/// The reactive reset, where it is asked for and can work; without it the witness is the same.
+fn reactive(config: reset::Config, name: &str) -> Option<Reactive> {
+    if !config.enabled {
+        return None;
+    }
+    Reactive::begin(config, name).inspect_err(|why| tracing::error!(%why, "reactive reset is off")).ok()
+}
+
+async fn wire(config: crate::capture::Config, reactive: Option<Reactive>, voice: Voice, shutdown: CancellationToken) {
+    if let Err(why) = live::watch_with(config, reactive, voice.clone(), shutdown).await {
         tracing::warn!(%why, "not watching the wire");
         off(&voice, "wire", "off").await;
     }

@@ -129,6 +129,6 @@ impl Watch {
         ];
         let all = counted.into_iter().chain(self.lost.iter().map(|(k, v)| (*k, *v))).chain(self.world.lost().iter().map(|(k, v)| (*k, *v)));
         let lost = all.filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)).collect();
-        Coverage { interface: interface.to_owned(), frames: self.frames, lost, heard: self.heard.tell(self.now) }
+        Coverage { interface: interface.to_owned(), frames: self.frames, lost, heard: self.heard.tell(self.now), ..Coverage::default() }
     }
 }

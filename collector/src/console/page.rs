@@ -188,7 +188,10 @@ fn sensors(view: &View, now: Timestamp) -> String {
     for s in &view.sensors {
         let frames: u64 = s.coverage.iter().fold(0, |n, c| n.saturating_add(c.frames));
         let lost: u64 = s.coverage.iter().flat_map(|c| c.lost.values()).fold(0, |n, l| n.saturating_add(*l));
-        let interfaces: Vec<String> = s.coverage.iter().map(|c| text(&c.interface)).collect();
+        let resets = |c: &rules::observation::Coverage| {
+            c.resets.map_or_else(String::new, |r| format!(" (resets, best effort: {} sent, {} suppressed)", r.sent, r.suppressed()))
+        };
+        let interfaces: Vec<String> = s.coverage.iter().map(|c| text(&c.interface) + &resets(c)).collect();
         let class = if s.revoked.is_some() { "bad" } else { "" };
         rows.push_str(&format!(
             "<tr><td><b>{}</b></td><td><span class=\"tag {class}\">{}</span></td><td>{}</td><td>{}</td><td>{frames}</td><td>{lost}</td>\

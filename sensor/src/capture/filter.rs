@@ -2,6 +2,8 @@
 
 use crate::decode::Link;
 
+const TUNNELS: &str = "ip proto 47 or ip proto 4 or ip proto 41 or ip6 proto 47 or ip6 proto 41";
+
 /// A filter in the language of pcap-filter(7) for frames of `link`.
 pub(super) fn program(link: Link) -> String {
     // Names as they are answered; VXLAN (assigned and older port), Geneve; GRE, IP in IP, IPv6 in IPv4.
@@ -14,14 +16,23 @@ pub(super) fn program(link: Link) -> String {
     };
     let quic = format!("(udp and {}) or (ip6 and ip6[6] = 17 and {})", initial("udp", 8), initial("ip6", 48));
     let udp = format!("({names}) or {quic}");
-    let tunnels = "ip proto 47 or ip proto 4 or ip proto 41 or ip6 proto 47 or ip6 proto 41";
     // Later fragments of IPv4; extension headers of IPv6, which hide what follows from the simple tests above.
     let hidden = "(ip[6:2] & 0x1fff != 0) or (ip6 and (ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 44 or ip6[6] = 51 or ip6[6] = 60))";
-    let wanted = format!("tcp or ({udp}) or {tunnels} or {hidden}");
+    tagged(link, &format!("tcp or ({udp}) or {TUNNELS} or {hidden}"))
+}
+
+/// The same for TCP segments alone, and what may hide one.
+pub(super) fn segments(link: Link) -> String {
+    let overlays = "(udp and (dst port 4789 or dst port 8472 or dst port 6081))";
+    let extended = "(ip6 and (ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 51 or ip6[6] = 60))";
+    tagged(link, &format!("tcp or {overlays} or {TUNNELS} or {extended}"))
+}
+
+/// Each `vlan` shifts everything that is written after it by one tag.
+fn tagged(link: Link, wanted: &str) -> String {
     match link {
-        // Each `vlan` shifts everything that is written after it by one tag.
         Link::Ethernet => format!("({wanted}) or (vlan and (({wanted}) or (vlan and ({wanted}))))"),
-        _ => wanted,
+        _ => wanted.to_owned(),
     }
 }
 
@@ -34,7 +45,9 @@ mod tests {
     fn libpcap_understands_it() {
         for (link, number) in [(Link::Ethernet, 1), (Link::LinuxCooked, 113), (Link::Raw, 12), (Link::Null, 0)] {
             let dead = Capture::dead(Linktype(number)).unwrap();
-            dead.compile(&program(link), true).unwrap_or_else(|why| panic!("{link:?}: {why}"));
+            for program in [program(link), segments(link)] {
+                dead.compile(&program, true).unwrap_or_else(|why| panic!("{link:?}: {why}"));
+            }
         }
     }
 

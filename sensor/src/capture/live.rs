@@ -3,19 +3,25 @@
 //! The thread that opens sockets keeps the capability for it, since interfaces come and go; the threads that parse give up theirs
 //! before they read the first frame.
 
-use super::{Config, filter};
-use crate::{decode::Link, moment::Moment, privileges, watch::Watch};
-use pcap::{Active, Capture, Device};
+use super::{
+    Config, filter,
+    thread::{Dropped, Running, frames},
+};
+use crate::{
+    decode::Link,
+    moment::Moment,
+    privileges,
+    reset::live::{Counts, RING, Reactive, SNAP},
+    watch::Watch,
+};
+use pcap::{Active, Capture, Device, Inactive};
 use rules::{
     Timestamp,
     observation::{Coverage, Said},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     thread,
     time::{Duration, Instant},
 };
@@ -48,6 +54,8 @@ enum InterfaceError {
     Link(i32),
     #[error("the kernel refused the filter: {0}")]
     Filter(pcap::Error),
+    #[error("no thread to watch it with: {0}")]
+    Thread(std::io::Error),
     #[error("went away: {0}")]
     Gone(pcap::Error),
     #[error(transparent)]
@@ -56,23 +64,40 @@ enum InterfaceError {
 
 type Voice = mpsc::Sender<(Timestamp, Said)>;
 
-struct Running {
-    thread: thread::JoinHandle<()>,
-    wake: pcap::BreakLoop,
-    nudged: Arc<AtomicBool>,
+/// The threads at one interface. The witness says how long: the other, if there is one, ends with it.
+struct Watched {
+    witness: Running,
+    reset: Option<Running>,
+    stop: CancellationToken,
 }
 
-impl Running {
-    fn nudge(&self) {
-        self.nudged.store(true, Ordering::Release);
-        self.wake.breakloop();
+impl Watched {
+    fn threads(&self) -> impl Iterator<Item = &Running> {
+        std::iter::once(&self.witness).chain(&self.reset)
+    }
+
+    fn is_over(&self) -> bool {
+        if self.witness.is_finished() {
+            self.stop.cancel();
+        }
+        self.threads().all(Running::is_finished)
     }
 }
 
 /// Watches until `shutdown`. Evidence and coverage go to `out`; evidence that does not fit there is counted as lost.
 pub async fn watch(config: Config, out: Voice, shutdown: CancellationToken) -> Result<(), LiveError> {
+    watch_with(config, None, out, shutdown).await
+}
+
+/// As [`watch`]; what `reactive` is for happens beside it, in threads of its own.
+pub(crate) async fn watch_with(
+    config: Config,
+    reactive: Option<Reactive>,
+    out: Voice,
+    shutdown: CancellationToken,
+) -> Result<(), LiveError> {
     privileges::may_capture()?;
-    let mut running: HashMap<String, Running> = HashMap::new();
+    let mut running: HashMap<String, Watched> = HashMap::new();
     let mut refused: BTreeMap<String, String> = BTreeMap::new();
     let mut first = true;
     while !shutdown.is_cancelled() {
@@ -80,20 +105,17 @@ pub async fn watch(config: Config, out: Voice, shutdown: CancellationToken) -> R
         if std::mem::take(&mut first) && !config.interfaces.is_empty() && wanted.is_empty() {
             return Err(LiveError::NoSuchInterface { wanted: config.interfaces.join(", "), present });
         }
-        running.retain(|_, r| !r.thread.is_finished());
+        running.retain(|_, watched| !watched.is_over());
         refused.retain(|name, _| wanted.contains(name));
         for name in wanted {
             if running.contains_key(&name) {
                 continue;
             }
-            match open(&name, &config) {
-                Ok((capture, link)) => {
+            match begin(&name, &config, reactive.as_ref(), out.clone(), shutdown.child_token()) {
+                Ok(watched) => {
                     tracing::info!(interface = %name, "watching");
                     refused.remove(&name);
-                    match spawn(name.clone(), capture, link, config.clone(), out.clone(), shutdown.clone()) {
-                        Ok(thread) => drop(running.insert(name, thread)),
-                        Err(why) => tracing::warn!(interface = %name, %why, "no thread to watch it with"),
-                    }
+                    running.insert(name, watched);
                 }
                 Err(why) => {
                     let why = why.to_string();
@@ -112,7 +134,7 @@ pub async fn watch(config: Config, out: Voice, shutdown: CancellationToken) -> R
                 () = tokio::time::sleep(NUDGE) => {}
                 () = shutdown.cancelled() => {}
             }
-            running.values().for_each(Running::nudge);
+            running.values().flat_map(Watched::threads).for_each(Running::nudge);
         }
     }
     let joined = tokio::task::spawn_blocking(move || end(running)).await;
@@ -124,12 +146,12 @@ pub async fn watch(config: Config, out: Voice, shutdown: CancellationToken) -> R
 
 /// Waits for every thread and counts those that crashed. One nudge is not enough: the shutdown may have come while the interfaces
 /// were being opened, before any thread slept, and on a quiet interface nothing else wakes it.
-fn end(running: HashMap<String, Running>) -> usize {
-    while running.values().any(|r| !r.thread.is_finished()) {
-        running.values().for_each(Running::nudge);
+fn end(running: HashMap<String, Watched>) -> usize {
+    while running.values().any(|watched| !watched.is_over()) {
+        running.values().flat_map(Watched::threads).for_each(Running::nudge);
         thread::sleep(Duration::from_millis(5));
     }
-    running.into_values().filter_map(|r| r.thread.join().err()).count()
+    running.into_values().flat_map(|w| std::iter::once(w.witness).chain(w.reset)).map(Running::join).filter(|ended| !ended).count()
 }
 
 /// The interfaces to watch now, and the names of all.
@@ -149,57 +171,71 @@ fn is_pseudo(name: &str) -> bool {
     KINDS.iter().any(|kind| name.starts_with(kind))
 }
 
-fn open(name: &str, config: &Config) -> Result<(Capture<Active>, Link), InterfaceError> {
-    let clamp = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-    let mut capture = Capture::from_device(name)
-        .map_err(InterfaceError::Open)?
-        .snaplen(clamp(config.snap_length.max(64)))
-        .promisc(config.promiscuous)
-        .timeout(PATIENCE_MS)
-        .buffer_size(clamp(config.ring_bytes.max(1 << 20)))
-        .open()
-        .map_err(InterfaceError::Open)?;
+/// Opens what reads at one interface, and starts its threads.
+fn begin(name: &str, config: &Config, reactive: Option<&Reactive>, out: Voice, stop: CancellationToken) -> Result<Watched, InterfaceError> {
+    let settings = capture(name, config)?.snaplen(clamp(config.snap_length.max(64))).buffer_size(clamp(config.ring_bytes.max(1 << 20)));
+    let (capture, link) = open(settings, filter::program)?;
+    let reset = match reactive {
+        Some(reactive) => {
+            resetter(name, config, reactive, stop.clone()).inspect_err(|why| tracing::warn!(interface = %name, %why, "not resetting")).ok()
+        }
+        None => None,
+    };
+    let (reset, counts) = reset.unzip();
+    let witness = spawn(name, capture, link, config.clone(), out, counts, stop.clone()).map_err(InterfaceError::Thread)?;
+    Ok(Watched { witness, reset, stop })
+}
+
+/// Frames that wait for others are answered too late: here each is handed over at once.
+fn resetter(name: &str, config: &Config, reactive: &Reactive, stop: CancellationToken) -> Result<(Running, Arc<Counts>), InterfaceError> {
+    let settings = capture(name, config)?.snaplen(clamp(SNAP)).buffer_size(clamp(RING)).immediate_mode(true);
+    let (capture, link) = open(settings, filter::segments)?;
+    reactive.spawn(name, capture, link, stop).map_err(InterfaceError::Thread)
+}
+
+fn clamp(n: u32) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+fn capture(name: &str, config: &Config) -> Result<Capture<Inactive>, InterfaceError> {
+    let capture = Capture::from_device(name).map_err(InterfaceError::Open)?;
+    Ok(capture.promisc(config.promiscuous).timeout(PATIENCE_MS))
+}
+
+fn open(settings: Capture<Inactive>, program: fn(Link) -> String) -> Result<(Capture<Active>, Link), InterfaceError> {
+    let mut capture = settings.open().map_err(InterfaceError::Open)?;
     let number = capture.get_datalink().0;
     let link = Link::from_number(number).ok_or(InterfaceError::Link(number))?;
-    capture.filter(&filter::program(link), true).map_err(InterfaceError::Filter)?;
+    capture.filter(&program(link), true).map_err(InterfaceError::Filter)?;
     Ok((capture, link))
 }
 
 fn spawn(
-    name: String,
+    name: &str,
     mut capture: Capture<Active>,
     link: Link,
     config: Config,
     out: Voice,
-    shutdown: CancellationToken,
+    resets: Option<Arc<Counts>>,
+    stop: CancellationToken,
 ) -> std::io::Result<Running> {
-    let wake = capture.breakloop_handle();
-    let nudged = Arc::new(AtomicBool::new(false));
-    let mut interface = Interface {
-        name: name.clone(),
-        watch: Watch::new(config.flows),
-        kernel: Kernel::default(),
-        unsaid: 0,
-        nudged: nudged.clone(),
-        out,
-    };
-    // Linux cuts thread names at 15 bytes.
-    let thread = thread::Builder::new().name(format!("wire {name}")).spawn(move || {
-        if let Err(why) = interface.run(&mut capture, link, &config, &shutdown) {
-            tracing::warn!(interface = %name, %why, "no longer watching");
+    let mut interface =
+        Interface { name: name.to_owned(), watch: Watch::new(config.flows), kernel: Dropped::default(), unsaid: 0, resets, out };
+    Running::spawn(&format!("wire {name}"), capture.breakloop_handle(), move |nudged| {
+        if let Err(why) = interface.run(&mut capture, link, &config, &nudged, &stop) {
+            tracing::warn!(interface = %interface.name, %why, "no longer watching");
             interface.report(&mut capture, Some("interface-gone"));
         }
-    })?;
-    Ok(Running { thread, wake, nudged })
+    })
 }
 
 struct Interface {
     name: String,
     watch: Watch,
-    kernel: Kernel,
+    kernel: Dropped,
     /// Evidence the queue had no room for.
     unsaid: u64,
-    nudged: Arc<AtomicBool>,
+    resets: Option<Arc<Counts>>,
     out: Voice,
 }
 
@@ -209,22 +245,18 @@ impl Interface {
         capture: &mut Capture<Active>,
         link: Link,
         config: &Config,
+        nudged: &AtomicBool,
         shutdown: &CancellationToken,
     ) -> Result<(), InterfaceError> {
         privileges::give_up()?;
         let mut reported = Instant::now();
         while !shutdown.is_cancelled() {
             let watch = &mut self.watch;
-            let taken = capture.dispatch(None, |packet| {
+            frames(capture, nudged, |packet| {
                 let at = Moment::new(packet.header.ts.tv_sec, packet.header.ts.tv_usec.saturating_mul(1000));
                 watch.frame(link, packet.data, packet.header.len as usize, at);
-            });
-            match taken {
-                Ok(_) | Err(pcap::Error::TimeoutExpired) => {}
-                // Only woken; an error that is one comes again.
-                Err(_) if self.nudged.swap(false, Ordering::AcqRel) => {}
-                Err(why) => return Err(InterfaceError::Gone(why)),
-            }
+            })
+            .map_err(InterfaceError::Gone)?;
             self.watch.tick(Moment::from(Timestamp::now()));
             self.say();
             if reported.elapsed() >= config.report_every.0 {
@@ -252,27 +284,12 @@ impl Interface {
         if let Ok(stat) = capture.stats() {
             self.kernel.take(stat);
         }
-        let counted = [("kernel-drop", self.kernel.dropped), ("interface-drop", self.kernel.if_dropped), ("queue-full", self.unsaid)];
+        let counted = [("kernel-drop", self.kernel.kernel), ("interface-drop", self.kernel.interface), ("queue-full", self.unsaid)];
         coverage.lost.extend(counted.into_iter().filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)));
+        coverage.resets = self.resets.as_ref().map(|counts| counts.tell());
         coverage.lost.extend(ended.map(|reason| (reason.to_owned(), 1)));
         // When even this has no room, the next one says the same and more.
         drop(self.out.try_send((Timestamp::now(), Said::Coverage(coverage))));
-    }
-}
-
-/// The kernel's counters are 32 bits wide and wrap.
-#[derive(Debug, Default)]
-struct Kernel {
-    last: (u32, u32),
-    dropped: u64,
-    if_dropped: u64,
-}
-
-impl Kernel {
-    fn take(&mut self, stat: pcap::Stat) {
-        self.dropped += u64::from(stat.dropped.wrapping_sub(self.last.0));
-        self.if_dropped += u64::from(stat.if_dropped.wrapping_sub(self.last.1));
-        self.last = (stat.dropped, stat.if_dropped);
     }
 }
 
@@ -285,16 +302,6 @@ async fn say_off(out: &Voice, name: &str, reason: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kernel_counters_wrap() {
-        let stat = |dropped| pcap::Stat { received: 0, dropped, if_dropped: 0 };
-        let mut kernel = Kernel::default();
-        for n in [5, u32::MAX, 4] {
-            kernel.take(stat(n));
-        }
-        assert_eq!(kernel.dropped, u64::from(u32::MAX) + 5);
-    }
 
     #[tokio::test]
     async fn without_the_capability_it_says_what_is_missing() {

@@ -8,6 +8,7 @@ pub mod file;
 mod filter;
 pub mod live;
 pub mod replay;
+pub(crate) mod thread;
 
 /// What to watch. Unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

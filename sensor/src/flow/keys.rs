@@ -24,7 +24,7 @@ impl Key {
 
 /// Seeded per process, so that strangers cannot choose addresses that collide.
 #[derive(Clone, Debug)]
-pub(super) struct Seeded(u64, u64);
+pub(crate) struct Seeded(u64, u64);
 
 impl Default for Seeded {
     fn default() -> Seeded {
@@ -42,7 +42,7 @@ impl BuildHasher for Seeded {
 
 /// Multiplication folded to half its width, eight bytes at a time.
 #[derive(Debug)]
-pub(super) struct Folded {
+pub(crate) struct Folded {
     state: u64,
     secret: u64,
 }

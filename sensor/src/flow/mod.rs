@@ -12,6 +12,7 @@ mod table;
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests;
 
+pub(crate) use keys::Seeded;
 pub use table::{Lost, Table};
 
 use crate::moment::Moment;

@@ -57,6 +57,11 @@ pub fn inventory(now: Timestamp) -> HostReport {
     inventory_of(Path::new("/"), &held, now)
 }
 
+/// Addresses of this network namespace.
+pub(crate) fn own_addresses() -> std::collections::BTreeSet<IpAddr> {
+    addresses::held().into_iter().map(|h| h.address.to_canonical()).collect()
+}
+
 fn inventory_of(root: &Path, held: &[addresses::Held], now: Timestamp) -> HostReport {
     let proc = Proc::new(&root.join("proc"));
     let mut report = HostReport::default();

@@ -1,6 +1,7 @@
 //! When the next sweep is due, and what is remembered for it over restarts.
 
-use super::{config::TargetHint, replace::replace};
+use super::config::TargetHint;
+use crate::replace::replace;
 use rules::{Timestamp, period::Period};
 use serde::{Deserialize, Serialize};
 use std::{

@@ -4,7 +4,8 @@
 //! note, or so shortly before it that an answer may have come later (a second), leaves again; what was begun and not finished is
 //! asked again.
 
-use super::{config::ScanError, replace::replace, schedule::Position};
+use super::{config::ScanError, schedule::Position};
+use crate::replace::replace;
 use rules::printable::printable;
 use serde::{Deserialize, Serialize};
 use std::{

@@ -21,7 +21,6 @@ pub mod order;
 pub mod pace;
 pub mod question;
 pub mod reading;
-mod replace;
 pub mod rpc;
 mod scan;
 pub mod schedule;

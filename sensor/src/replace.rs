@@ -11,7 +11,7 @@ use std::{
 
 /// Whoever reads it never sees half; only its owner does (0600). Nothing that is there already is opened, and the name beside it
 /// cannot be known in advance: no other file is overwritten, and no link followed. Where `path` is a link, the link is replaced.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut chance = [0; 16];
     SystemRandom::new().fill(&mut chance).map_err(|_| io::Error::other("the system gives no random numbers"))?;
     let mut beside = OsString::from(path);
