@@ -57,6 +57,7 @@ impl Config {
         let mut config = self.sensor.clone();
         config.uplink.spool.get_or_insert_with(|| data.join("spool"));
         config.probe.memory.get_or_insert_with(|| data.join("probe.memory"));
+        config.reset.memory.get_or_insert_with(|| data.join("reset.generation"));
         config.probe.scan.stop_file.get_or_insert_with(|| crate::scan::halt::file(data));
         config
     }

@@ -3,11 +3,14 @@
 mod checks;
 mod kernel;
 mod places;
+mod reset;
 
 use crate::{
     cli::Global,
+    config::Config,
     failure::{Exit, Failure},
     out::{self, DIM, ERROR, GOOD, WARN},
+    role::Common,
 };
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -25,6 +28,8 @@ pub struct Options {
     /// For which role to judge what is needed
     #[arg(value_enum, default_value_t = Role::Up)]
     pub role: Role,
+    #[command(flatten)]
+    pub common: Common,
     /// A collector to reach, for example https://collector.corp.example:7412
     #[arg(long, value_name = "URL")]
     pub collector: Option<url::Url>,
@@ -75,7 +80,8 @@ impl Finding {
 }
 
 pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
-    let findings = examine(options, global);
+    let config = Config::load(options.common.config.as_deref())?;
+    let findings = examine(options, &config, global);
     for f in &findings {
         if global.json {
             out::object(f)?;
@@ -94,7 +100,7 @@ pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
     Ok(Exit::found(missing > 0))
 }
 
-fn examine(options: &Options, global: &Global) -> Vec<Finding> {
+fn examine(options: &Options, config: &Config, global: &Global) -> Vec<Finding> {
     let role = options.role;
     let mut all = vec![checks::libpcap(role), checks::nft(role), checks::ip(role)];
     all.extend(kernel::capabilities(role));
@@ -102,6 +108,7 @@ fn examine(options: &Options, global: &Global) -> Vec<Finding> {
     all.extend(kernel::confinement(role));
     all.extend(places::data_dir(role, &global.data()));
     all.extend(places::ports(role, &global.data()));
+    all.extend(reset::best_effort(role, &config.sensor.reset));
     all.extend(options.collector.as_ref().map(places::collector));
     all
 }

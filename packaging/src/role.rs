@@ -137,10 +137,15 @@ pub async fn sensor(options: &Sensor, global: &Global) -> Result<Exit, Failure> 
     let mut config = Config::load(options.common.config.as_deref())?.sensor_at(held.path());
     config.probe.scan.targets.extend(options.probe.iter().cloned());
     config.capture.interfaces.extend(options.interface.iter().cloned());
+    if config.reset.enabled {
+        // Asked for and not able to: better said at once than in a log.
+        config.reset.ready().map_err(|why| Failure::new(Side::Configuration, why, "see [sensor.reset] in `gnomon config defaults`"))?;
+    }
     let enrolled = join(&options.join, held.path()).await?;
     config.name.clone_from(&enrolled.sensor);
     let uplink = Uplink::Https(Box::new(HttpsUplink::new(&enrolled).map_err(enrolment_failed)?));
-    say(global, "sensor", &format!("`{}` of site `{}` reports to {}", enrolled.sensor, enrolled.site, enrolled.url))?;
+    let resets = if config.reset.enabled { "; reactive reset is on (best effort, no enforcement)" } else { "" };
+    say(global, "sensor", &format!("`{}` of site `{}` reports to {}{resets}", enrolled.sensor, enrolled.site, enrolled.url))?;
     let ended = sensor::run(config, uplink, shutdown).await;
     let todo = "free or repair what it names, then start it again; nothing that was stored is lost";
     ended.map(|()| Exit::Clear).map_err(|why| Failure::new(Side::Machine, why, todo))
