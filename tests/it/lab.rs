@@ -112,6 +112,7 @@ fn every_test_of_tier_5_comes_in_by_the_door() {
         include_str!("crash.rs"),
         include_str!("world_line.rs"),
         include_str!("world_hostile.rs"),
+        include_str!("world_reset.rs"),
     ];
     let mut counted = 0;
     for source in sources {

@@ -9,3 +9,4 @@ mod simulation;
 mod world;
 mod world_hostile;
 mod world_line;
+mod world_reset;
