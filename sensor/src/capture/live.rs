@@ -182,7 +182,8 @@ fn begin(name: &str, config: &Config, reactive: Option<&Reactive>, out: Voice, s
         None => None,
     };
     let (reset, counts) = reset.unzip();
-    let witness = spawn(name, capture, link, config.clone(), out, counts, stop.clone()).map_err(InterfaceError::Thread)?;
+    let witness = spawn(name, capture, link, config.clone(), out, counts, stop.clone());
+    let witness = witness.inspect_err(|_| stop.cancel()).map_err(InterfaceError::Thread)?;
     Ok(Watched { witness, reset, stop })
 }
 

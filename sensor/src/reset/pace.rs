@@ -10,7 +10,7 @@ use std::{
 /// So often one connection is answered in [`WHILE`]: one answer mostly does; one that was too late for its end, or for both, is
 /// followed by what the ends say to it.
 pub const PER_CONNECTION: u32 = 8;
-pub const WHILE: Duration = Duration::from_secs(10);
+pub const WHILE: Duration = Duration::from_secs(2);
 /// Connections remembered. Two that share a place forget each other: then the bound on all is what holds.
 const REMEMBERED: usize = 4096;
 const SECOND: Duration = Duration::from_secs(1);
