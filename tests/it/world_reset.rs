@@ -46,7 +46,14 @@ fn hub(lab: &mut Lab) -> Hub {
     router.run("ip", &["link", "set", "hub", "type", "bridge", "ageing_time", "0"]).unwrap();
     let mut host =
         |name: &str, n: u8| lab.stage.world.host_on(&segment, name, &[&format!("10.98.0.{n}/24"), &format!("fd98::{n}/64")]).unwrap();
-    Hub { agent: host("hagent", 5), person: host("hperson", 200), server: host("hserver", 20), watcher: host("hwatch", 9) }
+    let hub = Hub { agent: host("hagent", 5), person: host("hperson", 200), server: host("hserver", 20), watcher: host("hwatch", 9) };
+    // A host without a settled link-local address asks for no neighbour, and the resets it sends wait for one.
+    let by = Instant::now() + SOON;
+    while !hub.watcher.run("ip", &["-6", "addr", "show", "dev", "eth0", "tentative"]).unwrap().trim().is_empty() {
+        assert!(Instant::now() < by, "no link-local address");
+        thread::sleep(Duration::from_millis(50));
+    }
+    hub
 }
 
 fn server(v6: bool, port: u16) -> SocketAddr {
@@ -102,7 +109,7 @@ fn exchange(stream: &mut TcpStream) -> io::Result<()> {
 }
 
 /// Talks until it is told off.
-fn until_cut(stream: &mut TcpStream) -> ErrorKind {
+fn until_cut(stream: &mut TcpStream, watcher: &Watcher) -> ErrorKind {
     let by = Instant::now() + SOON;
     while Instant::now() < by {
         if let Err(why) = exchange(stream) {
@@ -110,7 +117,7 @@ fn until_cut(stream: &mut TcpStream) -> ErrorKind {
         }
         thread::sleep(Duration::from_millis(20));
     }
-    panic!("nobody cut the connection within {SOON:?}");
+    panic!("nobody cut {:?} within {SOON:?}: {:?}", stream.local_addr(), watcher.resets());
 }
 
 /// A sensor in a host's network that resets, and what it last said of `eth0`.
@@ -274,7 +281,7 @@ fn a_sensor_beside_the_path_resets_both_ends_and_nobody_else() {
     watcher.put(1, Duration::from_secs(3600));
     for stream in &mut doomed {
         let end = stream.local_addr().unwrap();
-        assert_eq!(until_cut(stream), ErrorKind::ConnectionReset, "{end}");
+        assert_eq!(until_cut(stream, &watcher), ErrorKind::ConnectionReset, "{end}");
         let (peer, why) = ends.recv_timeout(SOON).unwrap_or_else(|_| panic!("the server's end of {end} stays open"));
         assert_eq!((peer, why), (end, ErrorKind::ConnectionReset));
     }
