@@ -14,7 +14,7 @@ use crate::{
 };
 use clap::Args;
 use ipnet::IpNet;
-use sensor::probe::{self, ScanConfig, ScanReport, TargetHint, Window};
+use sensor::probe::{self, ScanConfig, ScanReport, TargetHint, TestIdentity, Window};
 use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -95,6 +95,15 @@ pub struct Options {
     /// Do not learn whether servers take requests for any Host
     #[arg(long)]
     pub no_foreign_host: bool,
+    /// Also try newline-delimited JSON-RPC over bare TCP on ports that speak no HTTP
+    #[arg(long)]
+    pub raw: bool,
+    /// A client certificate made for asking (PEM), shown only to servers that serve nobody without one
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub certificate: Option<PathBuf>,
+    /// The key of --certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub key: Option<PathBuf>,
     /// A server that is known to be there: its URL with the address, and before an @ the name it goes by
     #[arg(long = "hint", value_name = "URL", value_parser = hint)]
     pub hints: Vec<TargetHint>,
@@ -176,6 +185,8 @@ impl Options {
             dry_run: self.dry_run,
             legacy_get: !self.no_legacy_get,
             foreign_host: !self.no_foreign_host,
+            raw: self.raw,
+            test_identity: self.certificate.clone().zip(self.key.clone()).map(|(certificate, key)| TestIdentity { certificate, key }),
             hints: self.hints.clone(),
             evidence: self.evidence.clone(),
             ..usual

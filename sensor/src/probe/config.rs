@@ -69,6 +69,10 @@ pub struct ScanConfig {
     pub legacy_get: bool,
     /// Send the negative control under a foreign `Host`, to learn whether the server checks it.
     pub foreign_host: bool,
+    /// Try newline-delimited JSON-RPC over bare TCP on ports that speak no HTTP.
+    pub raw: bool,
+    /// Shown to servers that serve nobody without a certificate; nothing is shown otherwise.
+    pub test_identity: Option<TestIdentity>,
     /// Questions to one endpoint, at most.
     pub max_questions: u16,
     pub connect_ms: u64,
@@ -83,6 +87,14 @@ pub struct ScanConfig {
     pub hints: Vec<TargetHint>,
     /// A directory for transcripts of what was said and heard, one file per server.
     pub evidence: Option<PathBuf>,
+}
+
+/// A client certificate made for asking, and its key (PEM).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestIdentity {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// What is known about a target beforehand.
@@ -128,6 +140,8 @@ impl Default for ScanConfig {
             max_addresses: 65_536,
             legacy_get: true,
             foreign_host: true,
+            raw: false,
+            test_identity: None,
             max_questions: 32,
             connect_ms: ms(patience.connect),
             answer_ms: ms(patience.answer),
@@ -144,7 +158,14 @@ impl Default for ScanConfig {
 impl ScanConfig {
     pub(super) fn manner(&self) -> Manner {
         let paths = self.paths.iter().take(64).cloned().collect();
-        Manner { paths, legacy_get: self.legacy_get, foreign_host: self.foreign_host, max_questions: self.max_questions }
+        Manner {
+            paths,
+            legacy_get: self.legacy_get,
+            foreign_host: self.foreign_host,
+            raw: self.raw,
+            test_identity: self.test_identity.is_some(),
+            max_questions: self.max_questions,
+        }
     }
 
     pub(super) fn bounds(&self) -> Bounds {
@@ -243,6 +264,8 @@ pub enum ScanError {
     Vendor(String),
     #[error("the hint for `{0}` names no address")]
     Hint(String),
+    #[error("the test identity {} cannot be used: {}", .0.display(), .1)]
+    Identity(PathBuf, String),
     #[error("cannot write transcripts to {}: {}", .0.display(), .1)]
     Evidence(PathBuf, io::Error),
 }

@@ -3,14 +3,15 @@
 use super::{
     answer::{Answer, Outcome, TlsFacts, pick},
     echo::Echoes,
-    http1::{Broken, Caps, Progress, Reader},
+    http1::{Broken, Caps, Head, Progress, Reader},
+    http2,
     question::{Ask, Identity, Question, safe_target},
     sse::{Event, Events},
     tls,
     transcript::Exchange,
 };
 use rules::printable::printable;
-use rustls::pki_types::ServerName;
+use rustls::{pki_types::ServerName, sign::CertifiedKey};
 use std::{
     io,
     net::{IpAddr, SocketAddr},
@@ -46,6 +47,8 @@ pub struct Dialer {
     pub caps: Caps,
     /// Where our questions are noted, so that the wire does not take us for a client.
     pub echoes: Arc<Echoes>,
+    /// A client certificate for questions that may show it.
+    pub test_identity: Option<Arc<CertifiedKey>>,
     /// Keep what was said and heard, for [`Cost::exchanges`].
     pub keep: bool,
 }
@@ -63,7 +66,7 @@ pub struct Cost {
     pub exchanges: Vec<Exchange>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 type Connection = (Box<dyn Stream>, Option<TlsFacts>);
@@ -73,6 +76,7 @@ impl Dialer {
         let mut cost = Cost::default();
         let outcome = match question.ask {
             Ask::Stream => self.ask_stream(question, &mut cost).await,
+            Ask::Lines => self.ask_lines(question, &mut cost).await,
             _ => self.ask_once(question, &mut cost).await,
         };
         if let Some(here) = cost.from {
@@ -127,9 +131,13 @@ impl Dialer {
             self.echoes.note(question.endpoint, here.ip(), Instant::now().into_std());
         }
         if !question.tls {
-            return Ok((Box::new(stream), None));
+            let plain: Box<dyn Stream> = Box::new(stream);
+            // Prior knowledge (RFC 9113 §3.3): it said so itself.
+            return Ok((if question.http2 { http2::translated(plain, false) } else { plain }, None));
         }
-        let (config, asked) = tls::config().map_err(|e| Outcome::TlsFailed { why: e.to_string(), wants_certificate: false })?;
+        let shown = self.test_identity.clone().filter(|_| question.certified);
+        let (config, asked) =
+            tls::config(question.http2, shown).map_err(|e| Outcome::TlsFailed { why: e.to_string(), wants_certificate: false })?;
         let name = match question.server_name.as_deref().and_then(|n| ServerName::try_from(n.to_owned()).ok()) {
             Some(name) => name,
             None => ServerName::IpAddress(question.endpoint.address.into()),
@@ -138,7 +146,9 @@ impl Dialer {
         match timeout(self.patience.answer, tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream)).await {
             Ok(Ok(stream)) => {
                 let facts = tls::facts(stream.get_ref().1, &asked);
-                Ok((Box::new(stream), Some(facts)))
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                let stream: Box<dyn Stream> = Box::new(stream);
+                Ok((if http2 { http2::translated(stream, true) } else { stream }, Some(facts)))
             }
             Ok(Err(e)) => Err(failed(e.to_string(), &asked)),
             Err(_) => Err(failed("the handshake took too long".to_owned(), &asked)),
@@ -174,6 +184,61 @@ impl Dialer {
         match conversation.finish(ended, tls)? {
             Outcome::Answer(answer) => Ok(Outcome::Answer(Box::new(Answer { stream: events, posted, ..*answer }))),
             other => Ok(other),
+        }
+    }
+}
+
+impl Dialer {
+    /// `initialize` and the negative control, each as a line, on one connection.
+    async fn ask_lines(&self, question: &Question, cost: &mut Cost) -> Result<Outcome, Outcome> {
+        let (mut stream, _) = self.connect(question, cost).await?;
+        let deadline = Instant::now() + self.patience.slow_answer;
+        let mut lines = Lines { room: self.caps.body, ..Lines::default() };
+        write(&mut stream, &question.bytes(&self.identity), deadline, cost).await?;
+        lines.read(&mut stream, deadline, cost, &question.nonce).await;
+        let nonce = format!("{}-1", question.nonce);
+        let mut posted = None;
+        if pick(lines.events.iter(), &question.nonce).is_some_and(|a| a.result.is_some()) {
+            write(&mut stream, &question.control_line(&nonce), deadline, cost).await?;
+            lines.read(&mut stream, deadline, cost, &nonce).await;
+            posted = Some((nonce, 0));
+        }
+        let _ = timeout(Duration::from_millis(200), stream.shutdown()).await;
+        if lines.events.is_empty() {
+            return Err(Outcome::NotHttp(lines.pending.get(..64).unwrap_or(&lines.pending).to_vec()));
+        }
+        Ok(Outcome::Answer(Box::new(Answer { head: Head::default(), stream: lines.events, posted, ..Answer::default() })))
+    }
+}
+
+/// What a peer says line by line.
+#[derive(Debug, Default)]
+struct Lines {
+    events: Vec<Event>,
+    pending: Vec<u8>,
+    /// Bytes that may still come.
+    room: usize,
+}
+
+impl Lines {
+    /// Reads until a line answers `nonce`, the bounds or the deadline.
+    async fn read(&mut self, stream: &mut Box<dyn Stream>, deadline: Instant, cost: &mut Cost, nonce: &str) {
+        let mut buffer = vec![0u8; 8 << 10];
+        while self.room > 0 && self.events.len() < MAX_EVENTS {
+            let Ok(Ok(count @ 1..)) = timeout_at(deadline, stream.read(&mut buffer)).await else { return };
+            cost.received += count as u64;
+            for byte in buffer.iter().take(count.min(self.room)) {
+                if *byte != b'\n' {
+                    self.pending.push(*byte);
+                } else if self.events.len() < MAX_EVENTS {
+                    let data = String::from_utf8_lossy(&std::mem::take(&mut self.pending)).into_owned();
+                    self.events.push(Event { data, ..Event::default() });
+                }
+            }
+            self.room = self.room.saturating_sub(count);
+            if pick(self.events.iter(), nonce).is_some_and(|a| a.id.as_deref() == Some(nonce)) {
+                return;
+            }
         }
     }
 }

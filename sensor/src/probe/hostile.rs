@@ -54,12 +54,22 @@ fn dialer() -> Dialer {
         caps: CAPS,
         echoes: Default::default(),
         keep: false,
+        test_identity: None,
     }
 }
 
 async fn ask(endpoint: Endpoint, ask: Ask, tls: bool) -> Outcome {
-    let question =
-        Question { endpoint, tls, server_name: None, host: "localhost".into(), path: "/mcp".into(), ask, session: None, nonce: "n".into() };
+    let question = Question {
+        endpoint,
+        tls,
+        http2: false,
+        certified: false,
+        server_name: None,
+        host: "localhost".into(),
+        path: "/mcp".into(),
+        ask,
+        nonce: "n".into(),
+    };
     let bounded = tokio::time::timeout(Duration::from_secs(20), dialer().ask(&question)).await;
     bounded.expect("a question ends whatever the server does").0
 }
@@ -163,6 +173,37 @@ async fn names_from_strangers_are_made_plain() {
         evidence.iter().filter_map(|e| e.facts.server_info.as_ref()).flat_map(|i| [Some(i.name.clone()), i.version.clone()]).flatten(),
     );
     assert!(texts.iter().all(|t| !t.chars().any(|c| c.is_control() || c == '\u{202e}')), "{texts:?}");
+}
+
+/// Newline-delimited JSON-RPC without HTTP: found where that is asked for, and one that says yes to nonsense is no server.
+#[tokio::test]
+async fn lines_over_bare_tcp_have_their_control_too() {
+    for (yes_to_all, floods) in [(false, false), (true, false), (false, true)] {
+        let endpoint = server(move |mut s| async move {
+            let mut said = Vec::new();
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = s.read(&mut buffer).await {
+                said.extend_from_slice(&buffer[..count]);
+                while floods && s.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":1}\n").await.is_ok() {}
+                while let Some(end) = said.iter().position(|b| *b == b'\n') {
+                    let line: serde_json::Value = serde_json::from_slice(&said.drain(..=end).collect::<Vec<_>>()).unwrap_or_default();
+                    let id = line["id"].as_str().unwrap_or_default();
+                    let body = if line["method"] == "initialize" || yes_to_all {
+                        r#""result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"raw"}}"#
+                    } else {
+                        r#""error":{"code":-32601,"message":"Method not found"}"#
+                    };
+                    let _ = s.write_all(format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{id}\",{body}}}\n").as_bytes()).await;
+                }
+            }
+        })
+        .await;
+        let evidence = probe_one(endpoint, Hint::default(), &ScanConfig { raw: true, ..quick() }).await;
+        let marks: Vec<_> = evidence.iter().map(|e| e.mark.as_str()).collect();
+        assert_eq!(marks.contains(&"probe.server.initialize-result"), !floods, "{marks:?}");
+        assert_eq!(marks.contains(&"probe.control.refused"), !yes_to_all && !floods, "{marks:?}");
+        assert!(probe_one(endpoint, Hint::default(), &quick()).await.is_empty());
+    }
 }
 
 /// Real answers, broken in every place: whatever comes, the interrogation ends, and nothing that was broken is believed more

@@ -2,8 +2,8 @@
 //!
 //! Gentle questions first, and two of them on a usual path. `server/discover` is the first: a modern server answers it, and
 //! then the negative control is the second; to a server of before it is nonsense, so its refusal is the negative control,
-//! and `initialize` is the second (in the session the refusal came with, if it did). The second goes out under a `Host`
-//! that is not the server's, which tells whether it checks. A session that was minted for us is ended.
+//! and `initialize` is the second; only a refusal that any JSON-RPC server may give leaves the control to be asked. The second
+//! goes out under a `Host` that is not the server's, which tells whether it checks. A session that was minted for us is ended.
 //!
 //! The one question that can hurt, `GET` of an event stream (a server-everything of early 2025 ends itself when an SSE
 //! client hangs up, and also when anybody posts to `/message` before one came), is asked last, and not at all of a server
@@ -15,7 +15,7 @@ use super::{
     reading::{Kind, Reading, Sign, read},
 };
 use rules::{endpoint::Endpoint, evidence::Facts};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod elsewhere;
 mod manner;
@@ -29,6 +29,8 @@ pub use manner::{Hint, Manner, USUAL_PATHS};
 const FOREIGN: &str = "gnomon-control.invalid";
 /// Software that keeps sites apart by name, as `Server` names it.
 const FRONTS: [&str; 9] = ["nginx", "caddy", "envoy", "traefik", "apache", "haproxy", "cloudflare", "openresty", "istio"];
+/// After the same refusal `initialize` is tried so often in vain.
+const IN_VAIN: u8 = 2;
 /// Ports that usually speak TLS; the other way is tried when this one fails.
 const TLS_FIRST: [u16; 5] = [443, 4443, 8443, 9443, 10443];
 
@@ -38,14 +40,12 @@ struct Todo {
     path: String,
     /// Instead of the usual name.
     host: Option<String>,
-    /// To be asked within.
-    session: Option<String>,
     hops: u8,
 }
 
 impl Todo {
     fn new(ask: Ask, path: &str, host: Option<String>) -> Todo {
-        Todo { ask, path: path.to_owned(), host, session: None, hops: 0 }
+        Todo { ask, path: path.to_owned(), host, hops: 0 }
     }
 }
 
@@ -68,6 +68,9 @@ pub struct Interrogation {
     seed: u64,
     tls: bool,
     switched: bool,
+    http2: bool,
+    /// The test identity is shown.
+    certified: bool,
     /// An HTTP answer came, in the scheme in use.
     spoke_http: bool,
     todo: VecDeque<Todo>,
@@ -79,11 +82,21 @@ pub struct Interrogation {
     gates: BTreeSet<String>,
     /// Where `server/discover` was refused as a server refuses nonsense: no negative control is needed there.
     refused: BTreeSet<String>,
+    /// Refusals, and how often `initialize` did no better after one.
+    in_vain: BTreeMap<String, u8>,
+    /// The refusal at the path of the last `server/discover`.
+    refusal: String,
     /// Stream paths asked by `GET` or looked at by `OPTIONS`.
     streamed: BTreeSet<String>,
     /// Sessions to be ended, or ended already; at most one for each question.
     minted: BTreeSet<String>,
     localhost_tried: bool,
+    legacy_asked: bool,
+    gate_asked: bool,
+    /// Paths where nothing is.
+    nothing_at: BTreeSet<String>,
+    /// Something took the connection, and said nothing that lines of JSON exclude.
+    may_take_lines: Option<bool>,
     /// A stream route that takes GET only.
     get_only: Option<String>,
     signs: Vec<(String, Sign)>,
@@ -95,6 +108,8 @@ pub struct Interrogation {
     waited: bool,
     pause: bool,
     ended: u16,
+    /// Its refusals have the id `server-error`, as those of the Python SDK's first transport.
+    old_python: bool,
 }
 
 impl Interrogation {
@@ -116,6 +131,8 @@ impl Interrogation {
             seed,
             tls,
             switched: false,
+            http2: false,
+            certified: false,
             spoke_http: false,
             todo,
             current: None,
@@ -125,9 +142,15 @@ impl Interrogation {
             other_rpc: 0,
             gates: BTreeSet::new(),
             refused: BTreeSet::new(),
+            in_vain: BTreeMap::new(),
+            refusal: String::new(),
             streamed: BTreeSet::new(),
             minted: BTreeSet::new(),
             localhost_tried: false,
+            legacy_asked: false,
+            gate_asked: false,
+            nothing_at: BTreeSet::new(),
+            may_take_lines: None,
             get_only: None,
             signs: Vec::new(),
             certificate: None,
@@ -137,6 +160,7 @@ impl Interrogation {
             waited: false,
             pause: false,
             ended: 0,
+            old_python: false,
         }
     }
 
@@ -147,7 +171,7 @@ impl Interrogation {
     /// The next question, or `None` when there is nothing left to learn.
     pub fn next_question(&mut self) -> Option<Question> {
         loop {
-            let todo = self.todo.pop_front()?;
+            let todo = self.todo.pop_front().or_else(|| self.methods_of_the_gate()).or_else(|| self.lines())?;
             let ends_session = matches!(todo.ask, Ask::EndSession(_));
             let todo = self.by_the_stream(todo);
             if self.asked >= self.manner.max_questions && !ends_session {
@@ -161,9 +185,10 @@ impl Interrogation {
                 None => host_header(name.as_deref(), self.endpoint, self.tls),
             };
             let server_name = name.filter(|n| n != "localhost");
-            let (path, ask, session) = (todo.path.clone(), todo.ask.clone(), todo.session.clone());
+            let (path, ask) = (todo.path.clone(), todo.ask.clone());
             self.current = Some(todo);
-            return Some(Question { endpoint: self.endpoint, tls: self.tls, server_name, host, path, ask, session, nonce });
+            let (endpoint, tls, http2, certified) = (self.endpoint, self.tls && ask != Ask::Lines, self.http2, self.certified);
+            return Some(Question { endpoint, tls, http2, certified, server_name, host, path, ask, nonce });
         }
     }
 
@@ -188,26 +213,21 @@ impl Interrogation {
             // Another site may have answered: what it said is not this server's word.
             signs.retain(|s| matches!(s.mark, "probe.server.host-guard" | "probe.server.session-header" | "probe.control.answered"));
         }
+        // Words, lists and headers that only MCP has; what else refuses may refuse everybody.
+        let sounds_like_mcp = signs.iter().any(|s| s.mark.starts_with("probe.server.") && !s.mark.contains("against"));
         for sign in signs {
             // A message endpoint is known by its stream.
             let stream = self.get_only.clone().filter(|_| sign.mark == "probe.server.message-refusal");
             self.signs.push((stream.unwrap_or_else(|| todo.path.clone()), sign));
         }
-        if let Some(id) = session.clone().filter(|id| self.minted.insert(id.clone())) {
+        if let Some(id) = session.filter(|id| self.minted.insert(id.clone())) {
             self.first(Ask::EndSession(id), &todo.path, todo.host.clone());
         }
         match kind {
-            // Its server forgot it together with the refusal; nothing is left to be ended.
-            _ if todo.session.is_some() && is_gone(outcome) => {
-                self.ended = self.ended.saturating_add(1);
-                self.todo.retain(|t| !matches!(&t.ask, Ask::EndSession(id) if Some(id) == todo.session.as_ref()));
-                self.todo.push_front(Todo { session: None, ..todo });
-            }
             _ if foreign && todo.ask == Ask::Initialize && kind.may_be_another_site() => {
                 self.todo.push_front(Todo { host: None, ..todo });
             }
-            Kind::TryInitialize => self.initialize(&todo, session),
-            Kind::Refused if todo.ask == Ask::Initialize && todo.session.is_some() => self.todo.push_front(Todo { session: None, ..todo }),
+            Kind::TryInitialize if todo.ask == Ask::Discover => self.initialize(&todo, sounds_like_mcp, question, outcome),
             // It may take messages where it gives no stream.
             Kind::Refused if todo.ask == Ask::Stream => self.first(Ask::Discover, &todo.path, None),
             kind => self.go_on(&todo, kind, foreign, outcome),
@@ -220,14 +240,23 @@ impl Interrogation {
             Kind::TryInitialize => {}
             Kind::Legacy => self.legacy(&todo.path),
             Kind::WantsCertificate => {
+                let shown = self.show_certificate(todo);
                 if let Outcome::Answer(answer) = outcome {
                     self.refused_without = Some(format!("{} {}", answer.head.status, rules::printable::printable(&answer.text(), 80)));
                 }
-                self.drop_rest();
+                if !shown {
+                    self.drop_rest();
+                }
             }
+            Kind::WantsHttp2 if std::mem::replace(&mut self.http2, true) => self.drop_rest(),
+            Kind::WantsHttp2 => self.todo.push_front(todo.clone()),
+            Kind::TlsFailed if matches!(outcome, Outcome::TlsFailed { wants_certificate: true, .. }) && self.show_certificate(todo) => {}
             Kind::Nonsense | Kind::Busy | Kind::Abusive | Kind::NotHttp => self.drop_rest(),
             Kind::ParsesJson => self.stream_after_routes(),
-            Kind::OtherRpc => self.other_rpc(),
+            Kind::OtherRpc => {
+                self.vain(todo);
+                self.other_rpc();
+            }
             Kind::Gate(metadata) => self.gate(todo, metadata.as_deref()),
             Kind::HostGuard if foreign => self.first(Ask::Control, &todo.path, None),
             Kind::HostGuard => self.host_guard(todo),
@@ -235,7 +264,7 @@ impl Interrogation {
             Kind::Routes(allow) => self.routes(todo, &allow),
             Kind::NotFound => self.not_found(todo),
             Kind::Page if todo.ask == Ask::Discover => self.maybe_stream(&todo.path),
-            Kind::Page | Kind::Refused => {}
+            Kind::Page | Kind::Refused => self.vain(todo),
             Kind::WantsTls if matches!(outcome, Outcome::Answer(_)) => {
                 self.spoke_http = false;
                 self.other_scheme(todo, false);
@@ -273,6 +302,7 @@ impl Interrogation {
                 let express = head.get("x-powered-by").is_some_and(|v| v.eq_ignore_ascii_case("express"));
                 self.traits.express |= express || (head.status == 404 && text.contains("<pre>Cannot POST /"));
                 self.traits.cors |= head.get("access-control-allow-origin").is_some();
+                self.old_python |= text.contains(r#""id":"server-error""#);
                 let starlette = head.get("server") == Some("uvicorn") || text == r#"{"detail":"Not Found"}"#;
                 self.traits.absent_is_absent |= head.status == 404 && starlette;
                 if let Some(tls) = &answer.tls {
@@ -281,14 +311,34 @@ impl Interrogation {
             }
             Outcome::TlsFailed { wants_certificate: true, why } => {
                 self.reached = true;
-                self.refused_without = Some(why.clone());
+                self.refused_without.get_or_insert_with(|| why.clone());
                 self.certificate.get_or_insert_with(|| TlsFacts { wants_certificate: true, ..TlsFacts::default() });
+            }
+            Outcome::Silent | Outcome::Closed => {
+                self.may_take_lines.get_or_insert(true);
+            }
+            // Whoever speaks first, or otherwise, takes no lines of JSON.
+            Outcome::NotHttp(bytes) => {
+                let json = bytes.trim_ascii_start().starts_with(b"{");
+                self.may_take_lines = Some(self.may_take_lines != Some(false) && json);
             }
             _ => {}
         }
     }
 
+    /// Python SDK 1.8 and 1.9 stop serving anybody after the first `DELETE` of a session (measured with 1.8.1 and 1.9.4; 1.10.1 does
+    /// not). They know no revision after 2025-03-26. There a session that is left does less harm than one that is ended.
+    fn dies_of_an_end(&self) -> bool {
+        let newest = |(_, s): &(String, Sign)| {
+            s.mark == "probe.server.initialize-result" && s.facts.revisions.last().is_some_and(|r| r.as_str() <= "2025-03-26")
+        };
+        self.old_python && self.signs.iter().any(newest)
+    }
+
     fn good(&mut self, todo: &Todo) {
+        if self.dies_of_an_end() {
+            self.todo.retain(|t| !matches!(t.ask, Ask::EndSession(_)));
+        }
         // One server per endpoint is found; what others it holds is told by hints, which stay.
         self.todo.retain(|t| matches!(t.ask, Ask::EndSession(_)) || (self.hint.paths.contains(&t.path) && t.path != todo.path));
         let asked = matches!(todo.ask, Ask::Discover | Ask::Initialize);
@@ -297,13 +347,45 @@ impl Interrogation {
         }
     }
 
-    /// `server/discover` was refused; `initialize` may do better. To this server the question was nonsense.
-    fn initialize(&mut self, todo: &Todo, session: Option<String>) {
-        self.refused.insert(todo.path.clone());
-        let facts = Facts { tls: Some(self.tls), ..Facts::default() };
-        let detail = format!("POST {} server/discover {MODERN} was refused", todo.path);
-        self.signs.push((todo.path.clone(), Sign { mark: "probe.control.refused", detail, facts }));
-        self.todo.push_front(Todo { session, ..Todo::new(Ask::Initialize, &todo.path, self.foreign(todo)) });
+    /// `server/discover` was refused; `initialize` may do better. To a server that refused as MCP does the question was
+    /// nonsense; another refusal may be a canned one, and the control is still to be asked.
+    fn initialize(&mut self, todo: &Todo, sounds_like_mcp: bool, question: &Question, outcome: &Outcome) {
+        self.refusal = refusal(question, outcome);
+        if self.in_vain.get(&self.refusal).is_some_and(|n| *n >= IN_VAIN) {
+            return;
+        }
+        if sounds_like_mcp {
+            self.refused.insert(todo.path.clone());
+            let facts = Facts { tls: Some(self.tls), ..Facts::default() };
+            let detail = format!("POST {} server/discover {MODERN} was refused", todo.path);
+            self.signs.push((todo.path.clone(), Sign { mark: "probe.control.refused", detail, facts }));
+        }
+        // Where it may come to nothing, the name is not made a second reason.
+        let host = if sounds_like_mcp { self.foreign(todo) } else { todo.host.clone() };
+        self.todo.push_front(Todo::new(Ask::Initialize, &todo.path, host));
+    }
+
+    /// `initialize` did no better.
+    fn vain(&mut self, todo: &Todo) {
+        if todo.ask == Ask::Initialize && self.in_vain.len() < usize::from(self.manner.max_questions) {
+            let count = self.in_vain.entry(self.refusal.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// It serves nobody without a certificate: asked once more as the test identity, where there is one.
+    fn show_certificate(&mut self, todo: &Todo) -> bool {
+        let first = self.manner.test_identity && !std::mem::replace(&mut self.certified, true);
+        if first {
+            self.todo.push_front(todo.clone());
+        }
+        first
+    }
+
+    /// Lines of JSON over bare TCP, once, where nobody spoke HTTP and that is asked for.
+    fn lines(&mut self) -> Option<Todo> {
+        let asked = self.manner.raw && !self.spoke_http && self.may_take_lines.replace(false) == Some(true);
+        asked.then(|| Todo::new(Ask::Lines, "", None))
     }
 
     /// The name to ask a second question under: not the server's, where that can mean no other site.
@@ -320,6 +402,13 @@ impl Interrogation {
     }
 
     fn not_found(&mut self, todo: &Todo) {
+        self.vain(todo);
+        match todo.ask {
+            Ask::Discover | Ask::Stream => {
+                self.nothing_at.insert(todo.path.clone());
+            }
+            _ => {}
+        }
         match todo.ask {
             Ask::Discover => self.maybe_stream(&todo.path),
             // The page of a server with a stream and a message route: there is none, and no CORS either.
@@ -374,9 +463,11 @@ impl Interrogation {
     }
 }
 
-/// 404 to a session (MCP 2025-03-26 basic/transports, Session Management).
-fn is_gone(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Answer(a) if a.head.status == 404 && a.text().to_ascii_lowercase().contains("session"))
+/// A refusal, comparable from path to path.
+fn refusal(question: &Question, outcome: &Outcome) -> String {
+    let Outcome::Answer(answer) = outcome else { return String::new() };
+    let body: String = answer.text().chars().take(256).collect();
+    format!("{} {}", answer.head.status, body.replace(&question.nonce, "").replace(&question.path, ""))
 }
 
 #[cfg(test)]

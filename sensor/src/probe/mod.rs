@@ -12,6 +12,7 @@ pub mod config;
 pub mod dial;
 mod echo;
 pub mod http1;
+mod http2;
 pub mod identify;
 pub mod knock;
 mod named;
@@ -35,7 +36,7 @@ pub mod words;
 #[cfg(test)]
 mod hostile;
 
-pub use config::{Config, ScanConfig, ScanError, ScanReport, TargetHint};
+pub use config::{Config, ScanConfig, ScanError, ScanReport, TargetHint, TestIdentity};
 pub use echo::Echoes;
 pub use identify::Hint;
 pub use scan::{probe_one, scan, scan_with};

@@ -29,6 +29,8 @@ pub enum Ask {
     Page,
     /// `GET` an event stream, then `initialize` on the endpoint it announces, answered on the stream (2024-11-05).
     Stream,
+    /// `initialize` as one line over bare TCP, then the negative control on the same connection.
+    Lines,
     /// `GET` protected-resource metadata (RFC 9728).
     Metadata,
     /// `DELETE` of a session that a server minted for us.
@@ -40,14 +42,16 @@ pub enum Ask {
 pub struct Question {
     pub endpoint: Endpoint,
     pub tls: bool,
+    /// HTTP/2, for a server that speaks nothing else.
+    pub http2: bool,
+    /// Show the test identity, if the server asks for a certificate.
+    pub certified: bool,
     /// SNI. `None`: none is sent.
     pub server_name: Option<String>,
     /// `Host`, as sent.
     pub host: String,
     pub path: String,
     pub ask: Ask,
-    /// The session to ask within: one that was minted for us.
-    pub session: Option<String>,
     /// The JSON-RPC id: an answer must repeat it.
     pub nonce: String,
 }
@@ -73,6 +77,7 @@ impl Question {
     pub fn method(&self) -> &'static str {
         match self.ask {
             Ask::Discover | Ask::Initialize | Ask::Control | Ask::Garbled => "POST",
+            Ask::Lines => "LINE",
             Ask::Routes => "OPTIONS",
             Ask::Page | Ask::Stream | Ask::Metadata => "GET",
             Ask::EndSession(_) => "DELETE",
@@ -87,6 +92,7 @@ impl Question {
             Ask::Control => " negative control",
             Ask::Garbled => " broken JSON",
             Ask::Stream => " event stream",
+            Ask::Lines => " initialize over bare TCP",
             _ => "",
         };
         format!("{} {}{what}", self.method(), self.path)
@@ -95,6 +101,9 @@ impl Question {
     /// The request, ready to write.
     pub fn bytes(&self, identity: &Identity) -> Vec<u8> {
         let body = self.body();
+        if self.ask == Ask::Lines {
+            return line(body);
+        }
         let mut head =
             format!("{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {}\r\n", self.method(), self.path, self.host, identity.user_agent());
         let accept = match self.ask {
@@ -110,9 +119,6 @@ impl Question {
             Ask::EndSession(id) => head.push_str(&format!("Mcp-Session-Id: {id}\r\n")),
             _ => {}
         }
-        if let Some(id) = &self.session {
-            head.push_str(&format!("Mcp-Session-Id: {id}\r\n"));
-        }
         if let Some(body) = &body {
             head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
         }
@@ -122,17 +128,28 @@ impl Question {
         bytes
     }
 
+    /// The negative control as a line, on the connection of [`Ask::Lines`]; `nonce` is its id.
+    pub(super) fn control_line(&self, nonce: &str) -> Vec<u8> {
+        line(Question { ask: Ask::Control, nonce: nonce.to_owned(), ..self.clone() }.body())
+    }
+
     fn body(&self) -> Option<String> {
         let client = json!({"name": Identity::NAME, "version": Identity::VERSION});
         let (method, params) = match self.ask {
             Ask::Discover => ("server/discover", envelope(MODERN, &client)),
             Ask::Control => ("gnomon/control", envelope(BOGUS, &client)),
-            Ask::Initialize => ("initialize", json!({"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": client})),
+            Ask::Initialize | Ask::Lines => ("initialize", json!({"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": client})),
             Ask::Garbled => return Some("{".to_owned()),
             _ => return None,
         };
         Some(json!({"jsonrpc": "2.0", "id": self.nonce, "method": method, "params": params}).to_string())
     }
+}
+
+fn line(body: Option<String>) -> Vec<u8> {
+    let mut bytes = body.unwrap_or_default().into_bytes();
+    bytes.push(b'\n');
+    bytes
 }
 
 /// `params` of the stateless revision (2026-07-28 basic, `_meta`).
@@ -180,7 +197,17 @@ mod tests {
     fn question(ask: Ask) -> String {
         let endpoint: Endpoint = "10.0.0.5:3001".parse().unwrap();
         let host = host_header(None, endpoint, false);
-        let q = Question { endpoint, tls: false, server_name: None, host, path: "/mcp".into(), ask, session: None, nonce: "n1".into() };
+        let q = Question {
+            endpoint,
+            tls: false,
+            http2: false,
+            certified: false,
+            server_name: None,
+            host,
+            path: "/mcp".into(),
+            ask,
+            nonce: "n1".into(),
+        };
         String::from_utf8(q.bytes(&Identity { contact: "https://x.test/scan".into() })).unwrap()
     }
 

@@ -61,6 +61,8 @@ pub enum Kind {
     /// Nothing listens, or nobody answers.
     Gone,
     TlsFailed,
+    /// It speaks HTTP/2 and nothing else.
+    WantsHttp2,
 }
 
 impl Kind {
@@ -115,6 +117,8 @@ fn silence(outcome: &Outcome) -> Kind {
         Outcome::Silent => Kind::Silent,
         Outcome::Closed => Kind::WantsTls,
         Outcome::NotHttp(bytes) if is_tls(bytes) => Kind::WantsTls,
+        Outcome::NotHttp(bytes) if is_http2(bytes) => Kind::WantsHttp2,
+        Outcome::TlsFailed { why, .. } if why.contains("NoApplicationProtocol") => Kind::WantsHttp2,
         Outcome::NotHttp(_) => Kind::NotHttp,
         Outcome::Abusive(_) => Kind::Abusive,
         Outcome::TlsFailed { .. } => Kind::TlsFailed,
@@ -125,6 +129,11 @@ fn silence(outcome: &Outcome) -> Kind {
 /// A TLS alert record (RFC 8446 §5.1).
 fn is_tls(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x15) && bytes.get(1) == Some(&0x03)
+}
+
+/// SETTINGS on stream 0, what an HTTP/2 server says first (RFC 9113 §3.4, §6.5).
+fn is_http2(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&0) && bytes.get(3..9) == Some(&[4, 0, 0, 0, 0, 0])
 }
 
 fn legacy_facts() -> Facts {
@@ -166,6 +175,7 @@ impl Reader<'_> {
         }
         match self.question.ask {
             Ask::Stream => self.stream(),
+            Ask::Lines => self.lines(),
             Ask::Metadata => self.metadata(),
             Ask::Control => self.control(),
             Ask::Routes => match self.answer.head.get("allow") {
@@ -352,10 +362,42 @@ impl Reader<'_> {
         let scoped = scopes.iter().any(|s| s.starts_with("mcp:") || s.starts_with("mcp."));
         if named || scoped {
             let what = format!("resource {resource}, scopes {}", scopes.join(" "));
-            self.sign("probe.server.auth-challenge", &what, Facts { auth: Some(Auth::Bearer), ..Facts::default() });
+            let facts = Facts { auth: Some(Auth::Bearer), ..Facts::default() };
+            self.sign("probe.server.auth-challenge", &what, facts.clone());
+            // RFC 9728 §3.1: the path of the resource stands behind the well-known one.
+            let about = self.question.path.strip_prefix("/.well-known/oauth-protected-resource").unwrap_or_default();
+            if named && about.trim_end_matches('/') == path {
+                self.sign("probe.server.resource-match", &what, facts);
+            }
             return Kind::Good;
         }
         Kind::Page
+    }
+
+    /// Lines over bare TCP: the answer to `initialize`, and to nonsense after it.
+    fn lines(&mut self) -> Kind {
+        let answered = |nonce: &str| pick(self.answer.stream.iter(), nonce).filter(|a| a.id.as_deref() == Some(nonce));
+        let Some(first) = answered(&self.question.nonce) else { return Kind::NotHttp };
+        let second = self.answer.posted.as_ref().and_then(|(nonce, _)| answered(nonce));
+        if first.is_request {
+            return Kind::Nonsense;
+        }
+        let Some((revision, info)) = first.result.as_ref().and_then(rpc::initialized) else { return Kind::OtherRpc };
+        let what = format!("protocolVersion {revision}, serverInfo {}", info.name);
+        let facts =
+            Facts { transport: Some(Transport::RawTcp), revisions: [revision].into(), server_info: Some(info), ..open(self.question) };
+        self.sign("probe.server.initialize-result", &what, facts);
+        match second {
+            Some(rpc::Answer { error: Some(fault), is_request: false, .. }) => {
+                self.sign("probe.control.refused", &format!("{} {}", fault.code, fault.message), Facts::default());
+                Kind::Good
+            }
+            Some(_) => {
+                self.sign("probe.control.answered", "a method nobody has was answered", Facts::default());
+                Kind::Nonsense
+            }
+            None => Kind::Good,
+        }
     }
 
     fn control(&mut self) -> Kind {

@@ -13,6 +13,7 @@ use super::{
     question::{Ask, Identity, Question},
     schedule::{Effect, Event, SECOND_LOOK, SECOND_LOOK_AFTER, STOP_GRACE, Sweep},
     targets::Space,
+    tls,
     transcript::Transcripts,
     windows,
 };
@@ -94,7 +95,7 @@ pub async fn scan_with(
     if let Some(position) = position {
         sweep.resume(&position, begun);
     }
-    let dialer = dialer(&config, echoes);
+    let dialer = dialer(&config, echoes)?;
     let mut running =
         Running { config: &config, dialer, knocker, checkpoint, transcripts, out: &out, seen: &seen, report: &mut report, begun };
     running.run(sweep, shutdown).await;
@@ -129,11 +130,17 @@ pub async fn probe_one(target: Endpoint, hint: Hint, config: &ScanConfig) -> Vec
 }
 
 pub(super) async fn probe_one_with(target: Endpoint, hint: Hint, config: &ScanConfig, echoes: Arc<Echoes>) -> (Vec<Evidence>, Spent) {
-    let dialer = dialer(config, echoes);
     let mut spent = Spent::default();
     if stopped_by_file(config).is_err() {
         return (Vec::new(), spent);
     }
+    let dialer = match dialer(config, echoes) {
+        Ok(dialer) => dialer,
+        Err(why) => {
+            tracing::warn!(%why, "nobody was asked");
+            return (Vec::new(), spent);
+        }
+    };
     let mut interrogation = Interrogation::new(target, hint, config.manner(), config.seed.unwrap_or_else(fresh_seed));
     let pause = std::time::Duration::from_secs(1) / config.per_host_rate.max(1);
     while let Some(question) = interrogation.next_question() {
@@ -159,9 +166,11 @@ pub(super) struct Spent {
     pub(super) ended: u64,
 }
 
-fn dialer(config: &ScanConfig, echoes: Arc<Echoes>) -> Arc<Dialer> {
+fn dialer(config: &ScanConfig, echoes: Arc<Echoes>) -> Result<Arc<Dialer>, ScanError> {
     let identity = Identity { contact: config.contact.clone() };
-    Arc::new(Dialer { identity, patience: config.patience(), caps: Caps::default(), echoes, keep: config.evidence.is_some() })
+    let test_identity = config.test_identity.as_ref().map(tls::test_identity).transpose()?;
+    let keep = config.evidence.is_some();
+    Ok(Arc::new(Dialer { identity, patience: config.patience(), caps: Caps::default(), echoes, keep, test_identity }))
 }
 
 fn fresh_seed() -> u64 {
@@ -340,6 +349,7 @@ fn count(report: &mut ScanReport, question: &Question, outcome: &Outcome, cost: 
         Ask::Garbled => "broken-json",
         Ask::Page => "page",
         Ask::Stream => "event-stream",
+        Ask::Lines => "lines",
         Ask::Metadata => "metadata",
         Ask::EndSession(_) => "end-session",
     };

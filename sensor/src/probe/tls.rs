@@ -1,6 +1,9 @@
 //! TLS that believes no certificate and records every one: a probe wants to know who answers, not to trust it.
 
-use super::answer::TlsFacts;
+use super::{
+    answer::TlsFacts,
+    config::{ScanError, TestIdentity},
+};
 use rules::printable::printable;
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
@@ -9,12 +12,15 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     sign::CertifiedKey,
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use x509_parser::{extensions::GeneralName, prelude::FromDer};
 
@@ -57,9 +63,9 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// Has no certificate to give, and notices when one is asked for.
+/// Notices when a certificate is asked for, and has one to give only where it was told to.
 #[derive(Debug, Default)]
-pub(super) struct Asked(AtomicBool);
+pub(super) struct Asked(AtomicBool, Option<Arc<CertifiedKey>>);
 
 impl Asked {
     pub(super) fn was(&self) -> bool {
@@ -70,7 +76,7 @@ impl Asked {
 impl ResolvesClientCert for Asked {
     fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.0.store(true, Ordering::Relaxed);
-        None
+        self.1.clone()
     }
 
     fn has_certs(&self) -> bool {
@@ -78,17 +84,37 @@ impl ResolvesClientCert for Asked {
     }
 }
 
-/// A configuration for one connection, and the flag it raises.
-pub(super) fn config() -> Result<(ClientConfig, Arc<Asked>), rustls::Error> {
+/// Reads the certificate and key that may be shown.
+pub(super) fn test_identity(files: &TestIdentity) -> Result<Arc<CertifiedKey>, ScanError> {
+    let wrong = |file: &Path, why: &dyn std::fmt::Display| ScanError::Identity(file.to_owned(), printable(&why.to_string(), 120));
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect);
+    let chain = chain.map_err(|why| wrong(&files.certificate, &why))?;
+    if chain.is_empty() {
+        return Err(wrong(&files.certificate, &"there is no certificate in it"));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|why| wrong(&files.key, &why))?;
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(|why| wrong(&files.key, &why))?;
+    let identity = CertifiedKey::new(chain, key);
+    match identity.keys_match() {
+        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
+            Err(wrong(&files.key, &"it is another certificate's key"))
+        }
+        _ => Ok(Arc::new(identity)),
+    }
+}
+
+/// A configuration for one connection, and the flag it raises. `shown` is given to a server that asks for a certificate.
+pub(super) fn config(http2: bool, shown: Option<Arc<CertifiedKey>>) -> Result<(ClientConfig, Arc<Asked>), rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // HTTP/1.1 is offered alone at first: there we read the bytes ourselves, and nearly every server speaks it.
+    config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     config.resumption = rustls::client::Resumption::disabled();
-    let asked = Arc::new(Asked::default());
+    let asked = Arc::new(Asked(AtomicBool::new(false), shown));
     config.client_auth_cert_resolver = asked.clone();
     Ok((config, asked))
 }

@@ -1,12 +1,22 @@
 //! Answers that point elsewhere: to a gate, another name, another path, another scheme. Never to another origin.
 
-use super::{Ask, Interrogation, Todo};
+use super::{Ask, Interrogation, Sign, Todo, stream::is_stream_path};
 use crate::probe::question::safe_target;
+use rules::evidence::Facts;
+use std::collections::BTreeSet;
 
 const MAX_HOPS: u8 = 3;
 
 impl Interrogation {
     pub(super) fn gate(&mut self, todo: &Todo, metadata: Option<&str>) {
+        // Express mounts a gate before a path and all below it.
+        let same = |gate: &String| format!("{}/", todo.path.trim_end_matches('/')).starts_with(&format!("{}/", gate.trim_end_matches('/')));
+        if self.gates.iter().any(same) {
+            // The same gate, or the same question to it again.
+            let path = &todo.path;
+            let told = self.gates.contains(path);
+            return self.signs.retain(|(p, _)| told || p != path);
+        }
         self.gates.insert(todo.path.clone());
         if self.gates.len() > 1 {
             // Everything is gated: that says nothing about any one path.
@@ -20,6 +30,37 @@ impl Interrogation {
         if let Some(path) = path {
             self.todo.push_front(Todo::new(Ask::Metadata, &path, todo.host.clone()));
         }
+    }
+
+    /// One gate on an MCP path, and nothing beside it: a router in front of it may tell which methods it takes, and no handler runs.
+    pub(super) fn methods_of_the_gate(&mut self) -> Option<Todo> {
+        let path = self.gates.first().filter(|p| self.gates.len() == 1 && is_mcp_path(p))?;
+        let strong = |mark: &str| matches!(mark, "probe.server.sdk-error" | "probe.server.auth-challenge");
+        let known = self.signs.iter().any(|(p, s)| p == path && strong(s.mark));
+        let todo = Todo::new(Ask::Routes, path, None);
+        let asks = !known && self.nothing_at.len() >= 2 && !std::mem::replace(&mut self.gate_asked, true);
+        asks.then_some(todo)
+    }
+
+    /// The methods of Streamable HTTP, all and no other (2025-03-26 basic/transports): no REST resource has just these.
+    pub(super) fn gate_takes(&mut self, path: &str, allow: &str) {
+        let methods: BTreeSet<&str> = allow.split(',').map(str::trim).filter(|m| !matches!(*m, "" | "HEAD" | "OPTIONS")).collect();
+        if methods == BTreeSet::from(["DELETE", "GET", "POST"]) {
+            let detail = format!("OPTIONS {path}: takes {allow}, and asks for a token");
+            self.signs.push((path.to_owned(), Sign { mark: "probe.server.gate-methods", detail, facts: Facts::default() }));
+        }
+    }
+
+    /// One gate on an MCP path, nothing beside it, and a second thing that only MCP does: that is not a guarded API. Said at the end.
+    pub(super) fn gate_alone(&self) -> Option<(String, Sign)> {
+        let path = self.gates.first().filter(|p| self.gates.len() == 1 && is_mcp_path(p))?;
+        let speaks = |mark: &str| matches!(mark, "probe.server.gate-methods" | "probe.server.sdk-error");
+        let spoke = self.signs.iter().any(|(p, s)| p == path && speaks(s.mark));
+        (spoke && self.nothing_at.len() >= 2).then(|| {
+            let beside = self.nothing_at.iter().take(4).cloned().collect::<Vec<_>>().join(" ");
+            let detail = format!("asks for a token at {path}, nothing at {beside}");
+            (path.clone(), Sign { mark: "probe.server.gate-alone", detail, facts: Facts::default() })
+        })
     }
 
     pub(super) fn host_guard(&mut self, todo: &Todo) {
@@ -68,4 +109,9 @@ impl Interrogation {
         self.tls = !self.tls;
         self.todo.push_front(todo.clone());
     }
+}
+
+/// A path whose last part is a name of MCP's own.
+fn is_mcp_path(path: &str) -> bool {
+    path.trim_end_matches('/').rsplit('/').next() == Some("mcp") || is_stream_path(path)
 }

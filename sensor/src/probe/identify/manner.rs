@@ -22,6 +22,10 @@ pub struct Manner {
     pub legacy_get: bool,
     /// Send the negative control under a `Host` that is not the server's, to learn whether it checks.
     pub foreign_host: bool,
+    /// Try lines of JSON over bare TCP where nobody speaks HTTP.
+    pub raw: bool,
+    /// There is a certificate to show to those who serve nobody without.
+    pub test_identity: bool,
     /// Questions per endpoint, but for the ending of sessions.
     pub max_questions: u16,
 }
@@ -47,6 +51,6 @@ pub const USUAL_PATHS: [&str; 14] = [
 impl Default for Manner {
     fn default() -> Self {
         let paths = USUAL_PATHS.iter().map(|p| (*p).to_owned()).collect();
-        Manner { paths, legacy_get: true, foreign_host: true, max_questions: 32 }
+        Manner { paths, legacy_get: true, foreign_host: true, raw: false, test_identity: false, max_questions: 32 }
     }
 }

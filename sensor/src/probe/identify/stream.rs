@@ -31,6 +31,7 @@ impl Interrogation {
         let takes = |method: &str| allow.split(',').any(|m| m.trim() == method);
         let get_only = takes("GET") && !takes("POST");
         match (&todo.ask, todo.path.as_str()) {
+            (Ask::Routes, path) if self.gates.contains(path) => self.gate_takes(path, allow),
             (Ask::Routes, "/message") if takes("POST") && !takes("GET") => {
                 self.shape("probe.server.sse-routes", "OPTIONS: the stream takes GET only, /message takes POST only");
                 // Only a server with a JSON parser in front is surely not the one that dies of a stream that hangs up.
@@ -73,7 +74,7 @@ impl Interrogation {
             self.shape("probe.server.sse-routes", "the stream takes GET only, and a message endpoint beside it wants a session");
         }
         let asked = self.signs.iter().any(|(_, s)| s.mark.starts_with("probe.server.endpoint"));
-        if self.manner.legacy_get && !asked {
+        if self.manner.legacy_get && !asked && !std::mem::replace(&mut self.legacy_asked, true) {
             self.todo.retain(|t| t.path != stream);
             self.first(Ask::Stream, &stream, None);
         }

@@ -46,6 +46,7 @@ fn not_found() -> Reply {
 }
 
 const DISCOVERED: &str = r#"{"jsonrpc":"2.0","id":"NONCE","result":{"supportedVersions":["2026-07-28"],"capabilities":{}}}"#;
+const UNKNOWN: &str = r#"{"jsonrpc":"2.0","id":"NONCE","error":{"code":-32601,"message":"Method not found"}}"#;
 const INITIALIZED: &str =
     r#"{"jsonrpc":"2.0","id":"NONCE","result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"x","version":"1"}}}"#;
 
@@ -72,35 +73,176 @@ fn a_server_of_before_takes_two_requests_and_shows_that_it_takes_any_host() {
     assert_eq!(found, [("/mcp".to_owned(), Confidence::Confirmed, true)]);
 }
 
+/// Python SDK 1.30 forgets the session it refused us in, older ones keep it: neither is asked within, both are told it is over.
 #[test]
-fn a_session_given_is_used_and_ended() {
+fn the_session_of_a_refusal_costs_no_question_but_its_end() {
     let missing = r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Bad Request: Missing session ID"}}"#;
-    let mut within = Vec::new();
-    let (asked, found) = play(Hint::default(), Manner::default(), |q| {
-        within.push(q.session.clone());
-        match q.ask {
-            Ask::EndSession(_) => json(200, "null"),
-            Ask::Initialize => (200, vec![("mcp-session-id", "s1")], INITIALIZED.to_owned()),
-            _ => (400, vec![("mcp-session-id", "s1")], missing.to_owned()),
-        }
+    let (asked, found) = play(Hint::default(), Manner::default(), |q| match q.ask {
+        Ask::EndSession(_) => json(200, "null"),
+        Ask::Initialize => (200, vec![("mcp-session-id", "s2")], INITIALIZED.to_owned()),
+        _ => (400, vec![("mcp-session-id", "s1")], missing.to_owned()),
     });
-    assert_eq!(asked, ["POST /mcp server/discover", "POST /mcp initialize", "DELETE /mcp"]);
-    assert_eq!(within, [None, Some("s1".to_owned()), None]);
+    assert_eq!(asked, ["POST /mcp server/discover", "POST /mcp initialize", "DELETE /mcp", "DELETE /mcp"]);
     assert_eq!(found, [("/mcp".to_owned(), Confidence::Confirmed, true)]);
 }
 
+/// Python SDK 1.9.4 answers 500 to everybody from the first `DELETE` on.
 #[test]
-fn a_session_forgotten_with_its_refusal_is_not_asked_for_again() {
+fn a_server_that_dies_of_a_delete_keeps_its_session() {
     let missing = r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Bad Request: Missing session ID"}}"#;
-    let gone = r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Session not found"}}"#;
-    let (asked, found) = play(Hint::default(), Manner::default(), |q| match (&q.ask, q.session.as_deref()) {
-        (Ask::EndSession(_), _) => json(200, "null"),
-        (Ask::Initialize, None) => (200, vec![("mcp-session-id", "s2")], INITIALIZED.to_owned()),
-        (_, Some(_)) => json(404, gone),
-        _ => (400, vec![("mcp-session-id", "s1")], missing.to_owned()),
-    });
-    assert_eq!(asked, ["POST /mcp server/discover", "POST /mcp initialize", "POST /mcp initialize", "DELETE /mcp"]);
+    let serve = |revision: &'static str| {
+        move |q: &Question| match q.ask {
+            Ask::Initialize => (200, vec![("mcp-session-id", "s2")], INITIALIZED.replace("2025-11-25", revision)),
+            Ask::EndSession(_) => json(200, ""),
+            _ => (400, vec![("mcp-session-id", "s1")], missing.to_owned()),
+        }
+    };
+    let (asked, found) = play(Hint::default(), Manner::default(), serve("2025-03-26"));
+    assert_eq!(asked, ["POST /mcp server/discover", "POST /mcp initialize"]);
     assert_eq!(found, [("/mcp".to_owned(), Confidence::Confirmed, true)]);
+    let (asked, _) = play(Hint::default(), Manner::default(), serve("2025-06-18"));
+    assert_eq!(asked.len(), 4);
+}
+
+/// An Express server that mounts its gate before `/mcp` and all below it.
+#[test]
+fn what_is_below_a_gate_is_the_same_gate() {
+    let missing = r#"{"error":"invalid_token","error_description":"Missing Authorization header"}"#;
+    let (asked, found) = play(Hint::default(), Manner::default(), |q| {
+        if q.path == "/mcp" || q.path.starts_with("/mcp/") {
+            (401, vec![("x-powered-by", "Express")], missing.to_owned())
+        } else {
+            (404, vec![], String::new())
+        }
+    });
+    assert_eq!(found, [("/mcp".to_owned(), Confidence::Probable, false)], "{asked:?}");
+}
+
+/// A honeypot that knows of `server/discover` refused it as anybody refuses, and said yes to all else.
+#[test]
+fn a_refusal_that_anybody_may_give_is_no_control() {
+    let (asked, found) = play(Hint::default(), Manner::default(), |q| match q.ask {
+        Ask::Discover => json(200, r#"{"jsonrpc":"2.0","id":"NONCE","error":{"code":-32601,"message":"Method not found"}}"#),
+        _ => json(200, INITIALIZED),
+    });
+    assert_eq!(asked, ["POST /mcp server/discover", "POST /mcp initialize", "POST /mcp negative control"]);
+    assert_eq!(found, [("/mcp".to_owned(), Confidence::Candidate, false)]);
+    let (asked, found) = play(Hint::default(), Manner::default(), |q| match q.ask {
+        Ask::Initialize => json(200, INITIALIZED),
+        _ => json(200, r#"{"jsonrpc":"2.0","id":"NONCE","error":{"code":-32601,"message":"Method not found"}}"#),
+    });
+    assert_eq!(asked.len(), 3);
+    assert_eq!(found, [("/mcp".to_owned(), Confidence::Confirmed, true)]);
+}
+
+/// FastMCP 3.4.11 with a token and nothing else: 401 without a word, but the route says what it takes.
+#[test]
+fn a_gate_that_says_nothing_is_known_by_its_methods_and_by_standing_alone() {
+    let serve = |allow: &'static str| {
+        move |q: &Question| match (&q.ask, q.path.as_str()) {
+            (Ask::Routes, "/mcp") => (405, vec![("server", "uvicorn"), ("allow", allow)], "Method Not Allowed".to_owned()),
+            (_, "/mcp") => (401, vec![("server", "uvicorn"), ("www-authenticate", "Bearer")], String::new()),
+            _ => not_found(),
+        }
+    };
+    let (_, found) = play(Hint::default(), Manner::default(), serve("DELETE, HEAD, POST, GET"));
+    assert_eq!(found, [("/mcp".to_owned(), Confidence::Probable, false)]);
+    let (_, api) = play(Hint::default(), Manner::default(), serve("GET, POST, PUT, DELETE"));
+    assert_eq!(api, [("/mcp".to_owned(), Confidence::Candidate, false)]);
+}
+
+/// FastMCP 3.4.11 with a remote authorization server; and a guarded API whose metadata is about all of it.
+#[test]
+fn metadata_about_the_very_path_tells_a_server_from_an_api() {
+    let serve = |resource: &'static str| {
+        move |q: &Question| match (&q.ask, q.path.as_str()) {
+            (Ask::Metadata, "/.well-known/oauth-protected-resource/mcp") => json(200, resource),
+            (_, "/mcp") => (401, vec![("www-authenticate", "Bearer")], String::new()),
+            _ => not_found(),
+        }
+    };
+    let (asked, found) = play(Hint::default(), Manner::default(), serve(r#"{"resource":"https://tools.corp.example/mcp"}"#));
+    assert_eq!(asked.len(), 2);
+    assert_eq!(found, [("/mcp".to_owned(), Confidence::Probable, false)]);
+    let (_, api) = play(Hint::default(), Manner::default(), serve(r#"{"resource":"https://api.corp.example/"}"#));
+    assert_eq!(api, [("/mcp".to_owned(), Confidence::Candidate, false)]);
+}
+
+/// An API that refuses every path in the same words is not asked twice at each.
+#[test]
+fn after_the_same_refusal_initialize_is_tried_twice_in_vain() {
+    let (asked, _) = play(Hint::default(), Manner { foreign_host: false, ..Manner::default() }, |_| {
+        json(400, r#"{"error":"Bad Request: Unsupported protocol version"}"#)
+    });
+    assert_eq!(asked.iter().filter(|q| q.ends_with("initialize")).count(), 2, "{asked:?}");
+}
+
+#[test]
+fn words_of_a_message_endpoint_lead_to_its_stream_once() {
+    let (asked, _) = play(Hint::default(), Manner::default(), |_| json(400, r#"{"error":"Missing sessionId parameter"}"#));
+    assert_eq!(asked.iter().filter(|q| q.starts_with("GET /sse")).count(), 1, "{asked:?}");
+}
+
+/// A table of outcomes instead of answers: what is said below HTTP.
+fn outcomes(manner: Manner, mut server: impl FnMut(&Question) -> Outcome) -> (Vec<Question>, Vec<String>) {
+    let mut interrogation = Interrogation::new("10.0.0.5:7001".parse().unwrap(), Hint::default(), manner, 7);
+    let mut asked = Vec::new();
+    while let Some(question) = interrogation.next_question() {
+        let outcome = server(&question);
+        interrogation.absorb(&question, &outcome);
+        asked.push(question);
+        assert!(asked.len() < 64);
+    }
+    (asked, interrogation.evidence(Timestamp::UNIX_EPOCH).into_iter().map(|e| e.mark).collect())
+}
+
+#[test]
+fn who_speaks_http2_alone_is_asked_in_it() {
+    let (asked, _) = outcomes(Manner::default(), |q| match q.http2 {
+        // node 22, http2.createServer: SETTINGS, and then GOAWAY.
+        false => Outcome::NotHttp(b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07".to_vec()),
+        true => Outcome::Answer(Box::new(Answer {
+            head: Head { status: 200, headers: Vec::new() },
+            body: if q.ask == Ask::Discover { DISCOVERED } else { UNKNOWN }.replace("NONCE", &q.nonce).into_bytes(),
+            ..Answer::default()
+        })),
+    });
+    assert_eq!(asked.iter().map(|q| q.http2).collect::<Vec<_>>(), [false, true, true]);
+    let refused = |why: &str| Outcome::TlsFailed { why: why.to_owned(), wants_certificate: false };
+    let (asked, _) = outcomes(Manner::default(), |_| refused("received fatal alert: NoApplicationProtocol"));
+    assert!(asked.len() <= 3, "one that wants HTTP/2 and does not speak it either is left: {asked:?}");
+}
+
+#[test]
+fn lines_are_tried_where_that_is_asked_for_and_nobody_spoke_first() {
+    let raw = Manner { raw: true, ..Manner::default() };
+    let lines = |(asked, _): (Vec<Question>, Vec<String>)| asked.iter().filter(|q| q.ask == Ask::Lines).count();
+    assert_eq!(lines(outcomes(raw.clone(), |_| Outcome::NotHttp(b"SSH-2.0-OpenSSH_9\r\n".to_vec()))), 0);
+    assert_eq!(lines(outcomes(Manner::default(), |_| Outcome::Silent)), 0);
+    assert_eq!(lines(outcomes(raw.clone(), |_| Outcome::Silent)), 1);
+    let parse_error = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}"#;
+    assert_eq!(lines(outcomes(raw, |_| Outcome::NotHttp(parse_error.to_vec()))), 1);
+}
+
+#[test]
+fn the_test_identity_is_shown_once_and_only_to_who_serves_nobody_without() {
+    let refuses = || Outcome::TlsFailed { why: "received fatal alert: CertificateRequired".to_owned(), wants_certificate: true };
+    let shown = |(asked, _): (Vec<Question>, Vec<String>)| asked.iter().map(|q| q.certified).collect::<Vec<_>>();
+    assert_eq!(shown(outcomes(Manner::default(), |_| refuses())), [false]);
+    let with = Manner { test_identity: true, ..Manner::default() };
+    assert_eq!(shown(outcomes(with.clone(), |_| refuses())), [false, true]);
+    let (asked, marks) = outcomes(with, |q| match q.certified {
+        false => refuses(),
+        true => Outcome::Answer(Box::new(Answer {
+            head: Head { status: if q.ask == Ask::Discover { 200 } else { 404 }, headers: Vec::new() },
+            body: if q.ask == Ask::Discover { DISCOVERED } else { UNKNOWN }.replace("NONCE", &q.nonce).into_bytes(),
+            ..Answer::default()
+        })),
+    });
+    assert_eq!(asked.len(), 3);
+    for mark in ["probe.server.discover-result", "probe.context.certificate-required"] {
+        assert!(marks.iter().any(|m| m == mark), "{mark} in {marks:?}");
+    }
 }
 
 #[test]

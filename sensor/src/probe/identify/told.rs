@@ -14,7 +14,8 @@ impl Interrogation {
     pub fn evidence(&self, at: Timestamp) -> Vec<Evidence> {
         let mut out: Vec<Evidence> = Vec::new();
         let mut told = BTreeSet::new();
-        for (path, sign) in self.signs.iter().filter(|(path, _)| !self.is_repetition(path)) {
+        let alone = self.gate_alone();
+        for (path, sign) in self.signs.iter().chain(alone.as_ref()).filter(|(path, _)| !self.is_repetition(path)) {
             let place = self.place(path);
             if self.worth_telling(path, sign) && told.insert((place.clone(), sign.mark)) {
                 out.push(Evidence::new(place, Witness::Probe, sign.mark, at).detail(&sign.detail).facts(sign.facts.clone()));
