@@ -86,6 +86,9 @@ pub(crate) fn by_hello(call: Call, hello: &Hello, over: &str, at: Moment, world:
 fn second_sign(call: Call, name: &str, at: Moment, world: &World) -> Option<&'static str> {
     if call.server.is_usual_port() {
         Some("a port MCP servers often use")
+    } else if name.is_empty() {
+        // What is run for good has a name; what somebody started is called by its number.
+        Some("called by its address, without a name")
     } else if names_tools(name) || call.names(at, world).iter().any(|n| names_mcp(n) || names_tools(n)) {
         Some("a name as agents' tools have it")
     } else if world.ledger.proven_address(call.server.address) {
