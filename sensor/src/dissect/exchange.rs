@@ -65,7 +65,8 @@ impl Exchange {
         let mut exchange = Exchange {
             verb: Some(head.verb),
             upgrade: head.common.websocket,
-            deflate: false,
+            // Until the answer says whether it may.
+            deflate: head.common.deflate,
             dialogue,
             asked: false,
             status: None,
@@ -241,7 +242,8 @@ impl Exchange {
 
     pub fn response_hole(&mut self) {
         match &mut self.response {
-            Answer::Skipped | Answer::Unknown => {}
+            // Of a page, nothing was to be read.
+            Answer::Skipped | Answer::Unknown => return,
             Answer::Whole(intake) => intake.spoil(),
             Answer::Events(events) => events.sse.gap(),
         }
@@ -254,8 +256,10 @@ impl Exchange {
             Answer::Skipped | Answer::Unknown => {}
             Answer::Whole(mut intake) => match intake.finish() {
                 Ok(body) => {
+                    // Only what was posted is answered by a body: what GET fetches is a text.
+                    let stored = self.stored || self.verb.is_some_and(|verb| verb != Verb::Post);
                     for message in jsonrpc::parse(body) {
-                        self.dialogue.answers(&message, Framing::Body, self.stored, at, world);
+                        self.dialogue.answers(&message, Framing::Body, stored, at, world);
                     }
                 }
                 Err(Undecodable) => self.unreadable = true,

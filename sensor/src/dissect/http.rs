@@ -100,7 +100,7 @@ pub struct ResponseHead {
     pub challenge: Option<Auth>,
     /// `WWW-Authenticate` with RFC 9728's `resource_metadata`.
     pub resource_metadata: bool,
-    /// A file with a date of its own or byte ranges: stored text, not an answer.
+    /// A file with a date, a tag or byte ranges: stored text, not an answer.
     pub stored: bool,
     /// `Sec-WebSocket-Protocol: mcp`.
     pub mcp_subprotocol: bool,
@@ -171,7 +171,7 @@ impl ResponseHead {
         } else if is(name, b"www-authenticate") {
             self.resource_metadata |= contains(value, b"resource_metadata");
             self.challenge.get_or_insert(scheme(value));
-        } else if is(name, b"last-modified") || is(name, b"accept-ranges") {
+        } else if is(name, b"last-modified") || is(name, b"etag") || is(name, b"accept-ranges") {
             self.stored = true;
         } else if is(name, b"sec-websocket-protocol") {
             self.mcp_subprotocol = has_token(value, b"mcp");

@@ -147,6 +147,21 @@ impl Reader {
         }
     }
 
+    /// The head in hand as far as it goes, when its rest is missing: every line of it that is whole. What follows cannot be
+    /// told apart: the reader must give up after it.
+    pub fn cut_head(&mut self) -> Option<Piece<'static>> {
+        let whole = memchr::memrchr(b'\n', &self.partial).filter(|_| self.state == State::Head)?;
+        let mut head = std::mem::take(&mut self.partial);
+        head.truncate(whole + 1);
+        head.extend_from_slice(b"\r\n");
+        Some(self.parse(&head)).filter(|piece| !matches!(piece, Piece::Lost(_)))
+    }
+
+    /// Waits for a message to begin.
+    pub fn give_up(&mut self) -> Piece<'static> {
+        self.lose(Why::Gap)
+    }
+
     /// Some bytes of the stream are missing here.
     pub fn gap(&mut self, missing: usize) -> Option<Piece<'static>> {
         let missing = missing as u64;

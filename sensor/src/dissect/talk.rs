@@ -108,9 +108,9 @@ impl Conversation for Talk {
             Speech::Http(web) => web.gap(peers, from, missing, at, world),
             Speech::Http2(connection) => connection.gap(peers, from, missing, at, world),
             Speech::Socket(_) => {
-                // Frames have no marks to find the next one by.
+                // Frames have no marks to find the next one by, but segments often begin with one.
                 world.lose("websocket-out-of-step");
-                self.speech = Speech::Closed;
+                self.speech = Speech::Unknown;
             }
             Speech::Lines(lines) => {
                 lines.splitters.at_mut(from).gap();
@@ -143,11 +143,10 @@ impl Conversation for Talk {
         match &mut self.speech {
             Speech::Http(web) => web.closed(peers, at, world),
             Speech::Http2(connection) => connection.closed(at, world),
-            Speech::Socket(socket) => socket.dialogue.conclude(Outcome::Answered, at, world),
+            Speech::Socket(socket) => socket.dialogue.conclude(heard_of(peers, socket.client.other()), at, world),
             Speech::Lines(lines) => {
                 if let (Some(dialogue), Some(client)) = (&mut lines.dialogue, lines.client) {
-                    let outcome = if *peers.seen.at(client.other()) { Outcome::Answered } else { Outcome::Unseen };
-                    dialogue.conclude(outcome, at, world);
+                    dialogue.conclude(heard_of(peers, client.other()), at, world);
                 }
             }
             _ => {}
@@ -176,6 +175,7 @@ impl Conversation for Talk {
 #[derive(Debug)]
 pub(super) enum Next {
     WebSocket {
+        client: End,
         dialogue: Box<Dialogue>,
         deflate: bool,
     },
@@ -198,7 +198,7 @@ impl Talk {
             Speech::Socket(socket) => {
                 if !socket.bytes(from, bytes, at, world) {
                     world.lose("websocket-out-of-step");
-                    self.speech = Speech::Closed;
+                    self.speech = Speech::Unknown;
                 }
             }
             Speech::Lines(lines) => {
@@ -227,16 +227,21 @@ impl Talk {
         self.speech = match next {
             Next::Tunnel => Speech::Unknown,
             Next::Http2(exchange) => Speech::Http2(Box::new(http2::Connection::upgraded(from.other(), *exchange))),
-            Next::WebSocket { mut dialogue, deflate } => {
+            Next::WebSocket { client, mut dialogue, deflate } => {
                 dialogue.transport = Some(Transport::WebSocket);
                 let readers = Both { low: websocket::Reader::new(deflate), high: websocket::Reader::new(deflate) };
-                Speech::Socket(Box::new(Socket { readers, client: from.other(), dialogue: *dialogue }))
+                Speech::Socket(Box::new(Socket { readers, client, dialogue: *dialogue }))
             }
         };
         if !rest.is_empty() {
             self.bytes(peers, from, &rest, at, world);
         }
     }
+}
+
+/// How an attempt ends whose answers have no end of their own.
+fn heard_of(peers: &Peers, server: End) -> Outcome {
+    if *peers.seen.at(server) { Outcome::Answered } else { Outcome::Unseen }
 }
 
 fn recognise(peers: &Peers, from: End, bytes: &[u8]) -> Speech {
@@ -257,6 +262,12 @@ fn recognise(peers: &Peers, from: End, bytes: &[u8]) -> Speech {
     if let Some(caller) = secret.filter(|caller| client.is_none_or(|client| client == *caller)) {
         return Speech::Tls(Box::new(Secret { client: caller, ends: Both::default(), heard: false }));
     }
+    if let Some(sender) = websocket::joins(bytes) {
+        let caller = if sender == websocket::Sender::Client { from } else { from.other() };
+        if client.is_none_or(|client| client == caller) {
+            return Speech::Socket(Box::new(Socket::joined(peers, caller)));
+        }
+    }
     match bytes.first() {
         Some(b'{' | b'[') => Speech::Lines(Box::new(Lines { splitters: Both::default(), client, dialogue: None, strange: 0 })),
         // The start of a request in a segment of its own.
@@ -270,6 +281,14 @@ fn recognise(peers: &Peers, from: End, bytes: &[u8]) -> Speech {
 }
 
 impl Socket {
+    /// One whose beginning is not in the capture.
+    fn joined(peers: &Peers, client: End) -> Socket {
+        let mut dialogue = Dialogue::new(peers.endpoint(client.other()), peers.endpoint(client).address);
+        dialogue.transport = Some(Transport::WebSocket);
+        dialogue.unheard = true;
+        Socket { readers: Both::default(), client, dialogue }
+    }
+
     fn bytes(&mut self, from: End, bytes: &[u8], at: Moment, world: &mut World) -> bool {
         let Socket { readers, client, dialogue } = self;
         readers.at_mut(from).feed(bytes, |text| {
@@ -345,7 +364,8 @@ fn take_line(
     at: Moment,
     world: &mut World,
 ) {
-    let Some(client) = client.or_else(|| speaker(message, from)) else { return };
+    // Who is who does not change any more: a file of both sides' words is one side's.
+    let Some(client) = client.or_else(|| speaker(message, from)).inspect(|known| *client = Some(*known)) else { return };
     let dialogue = dialogue.get_or_insert_with(|| {
         let mut new = Dialogue::new(peers.endpoint(client.other()), peers.endpoint(client).address);
         new.transport = Some(Transport::RawTcp);

@@ -455,6 +455,66 @@ fn web_sockets_plain_in_parts_and_compressed() {
 }
 
 #[test]
+fn a_web_socket_is_joined_where_a_segment_begins_with_a_message() {
+    let answer = listen(&[(&[server(frame(false, 0x81, INITIALIZED.as_bytes()))], None)], usize::MAX);
+    assert!(answer.contains("wire.server.initialize-result"), "{answer}");
+    let asked = [client(frame(true, 0x81, INITIALIZE.as_bytes())), server(frame(false, 0x81, INITIALIZED.as_bytes()))];
+    let heard = listen(&[(&asked, None)], usize::MAX);
+    assert!(heard.contains("an answer to initialize by everything"), "{heard}");
+    for other in [&b"{\"jsonrpc\""[..], b"\x81\x05hello", b"\x81\x02{}", b"\x82\x0b{\"a\":true}", b"\x81\x7f\xff"] {
+        assert_eq!(super::websocket::joins(other), None, "{other:?}");
+    }
+}
+
+#[test]
+fn programs_on_one_host_count_alike_and_answer_for_themselves_only() {
+    let list = post(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+    let content = json(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"12"}]}}"#);
+    let connections = [(&[post(INITIALIZE), json(INITIALIZED), list][..], Some(End::Low)), (&[content][..], None)];
+    let heard = listen(&connections, usize::MAX);
+    assert!(heard.contains("wire.server.call-result") && !heard.contains("against"), "{heard}");
+}
+
+#[test]
+fn a_conversation_told_by_one_side_is_a_recording() {
+    let listed = r#"{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"a","inputSchema":{}}]}}"#;
+    let lines = |lines: &[&str]| server(lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+    let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    let list = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#;
+    let whole = [lines(&[INITIALIZE, INITIALIZED, initialized, list, listed])];
+    assert_eq!(listen(&[(&whole, Some(End::Low)), (&whole, None)], 7), "");
+    let joined = listen(&[(&[lines(&[INITIALIZED, initialized, list, listed])], None)], usize::MAX);
+    assert!(joined.contains("wire.server.against-jsonrpc") && !joined.contains("tools-result"), "{joined}");
+}
+
+#[test]
+fn what_only_comes_back_is_no_answer() {
+    let params = r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"p","version":"0"}}}"#;
+    let ask = post(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{params}}}"#));
+    let echo = json(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{params}}}"#));
+    assert_eq!(listen(&[(&[ask, echo.clone()], Some(End::Low)), (&[echo], None)], usize::MAX), "");
+    // Fetched, not asked; and versions that are dates since before MCP was.
+    let fetch = client("GET /examples/initialize.json HTTP/1.1\r\nHost: docs\r\n\r\n");
+    assert_eq!(listen(&[(&[fetch, json(INITIALIZED)], Some(End::Low))], usize::MAX), "");
+    let dated = INITIALIZED.replace("2025-11-25", "2023-05-01");
+    assert_eq!(listen(&[(&[post(INITIALIZE), json(&dated)], Some(End::Low))], usize::MAX), "");
+}
+
+#[test]
+fn a_head_that_the_capture_cuts_says_what_is_left_of_it() {
+    let (mut world, at) = (World::default(), Moment::new(1_700_000_000, 0));
+    let (mut talk, peers) = (Talk::default(), peers(4000, Some(End::Low)));
+    talk.bytes(&peers, End::Low, b"POST /x HTTP/1.1\r\nHost: tools\r\nmcp-method: tools/list\r\nmcp-pro", at, &mut world);
+    talk.gap(&peers, End::Low, 300, at, &mut world);
+    talk.bytes(&peers, End::High, b"HTTP/1.1 200 OK\r\nMcp-Session-Id: 0123\r\nDate: Th", at, &mut world);
+    talk.gap(&peers, End::High, 900, at, &mut world);
+    talk.bytes(&peers, End::Low, b"DELETE /x HTTP/1.1\r\nHost: tools\r\nmcp-session-id: 0123\r\n\r\n", at, &mut world);
+    talk.closed(&peers, at, &mut world);
+    let marks: Vec<String> = world.told().map(|e| e.mark).collect();
+    assert_eq!(marks, ["wire.server.session-header", "wire.client.method-header", "wire.client.session-header"]);
+}
+
+#[test]
 fn pipelined_requests_heads_without_bodies_and_tunnels() {
     let turns = [
         client("CONNECT tools.corp.example:3001 HTTP/1.1\r\nHost: tools.corp.example:3001\r\n\r\n"),

@@ -6,6 +6,7 @@ use super::{
     http1::{Body, Piece, Reader, Role, Why},
     mcp::World,
     talk::Next,
+    websocket,
 };
 use crate::{
     flow::{End, Peers},
@@ -71,6 +72,10 @@ impl Web {
     pub(super) fn bytes(&mut self, peers: &Peers, from: End, bytes: &[u8], at: Moment, world: &mut World) -> Option<Next> {
         let mut input = bytes;
         let by_client = from == self.client;
+        if by_client && let Some(switched) = self.switched_unseen(bytes) {
+            self.rest = bytes.to_vec();
+            return Some(switched);
+        }
         loop {
             let piece = if by_client { self.requests.next(&mut input) } else { self.responses.next(&mut input) };
             let Some(piece) = piece else { break };
@@ -85,6 +90,15 @@ impl Web {
             }
         }
         self.next.take()
+    }
+
+    /// The client goes on in frames of a WebSocket, so the server has agreed to one, where the capture does not show it.
+    fn switched_unseen(&mut self, bytes: &[u8]) -> Option<Next> {
+        let waiting = !self.asking && self.open.back().is_some_and(|exchange| exchange.upgrade);
+        let frames = waiting && websocket::begins_masked(bytes);
+        let mut exchange = frames.then(|| self.open.pop_back()).flatten()?;
+        exchange.dialogue.unheard = true;
+        Some(Next::WebSocket { client: self.client, deflate: exchange.deflate, dialogue: Box::new(exchange.dialogue) })
     }
 
     fn request(&mut self, piece: Piece<'_>, peers: &Peers, at: Moment, world: &mut World) {
@@ -191,7 +205,7 @@ impl Web {
         }
         exchange.response_head(head, at, world);
         if head.status == 101 && (exchange.upgrade || head.common.websocket) {
-            self.next = Some(Next::WebSocket { deflate: exchange.deflate, dialogue: Box::new(exchange.dialogue) });
+            self.next = Some(Next::WebSocket { client: self.client, deflate: exchange.deflate, dialogue: Box::new(exchange.dialogue) });
             return;
         }
         if verb == Some(Verb::Connect) && (200..300).contains(&head.status) {
@@ -208,13 +222,25 @@ impl Web {
     pub(super) fn gap(&mut self, peers: &Peers, from: End, missing: usize, at: Moment, world: &mut World) {
         if from == self.client {
             self.nominate_by_request_line(peers, at, world);
+            let cut = self.requests.cut_head();
+            let in_head = cut.is_some();
+            if let Some(head) = cut {
+                self.request(head, peers, at, world);
+            }
             // A hole where a head could be hides whole requests.
-            match self.requests.gap(missing) {
+            match if in_head { Some(self.requests.give_up()) } else { self.requests.gap(missing) } {
                 Some(piece) => self.request(piece, peers, at, world),
                 None => self.out_of_step = true,
             }
-        } else if let Some(piece) = self.responses.gap(missing) {
-            self.response(piece, peers, at, world);
+        } else {
+            let cut = self.responses.cut_head().filter(|piece| !matches!(piece, Piece::Response(head) if head.status < 200));
+            let in_head = cut.is_some();
+            if let Some(head) = cut {
+                self.response(head, peers, at, world);
+            }
+            if let Some(piece) = if in_head { Some(self.responses.give_up()) } else { self.responses.gap(missing) } {
+                self.response(piece, peers, at, world);
+            }
         }
     }
 

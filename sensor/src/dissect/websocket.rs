@@ -20,6 +20,40 @@ pub struct Reader {
     pub lost: u32,
 }
 
+/// Whether a segment can begin with a message that is JSON (RFC 6455 §5.2): who sent it, as only clients mask. Said of text that
+/// is not compressed, and whole or the first part of it.
+pub fn joins(bytes: &[u8]) -> Option<Sender> {
+    let [first @ (0x01 | 0x81), second, rest @ ..] = bytes else { return None };
+    let (length, extended) = match (second & 0x7f, rest) {
+        (126, [a, b, ..]) => (usize::from(u16::from_be_bytes([*a, *b])), 2),
+        (127, _) => (rest.first_chunk().and_then(|l| usize::try_from(u64::from_be_bytes(*l)).ok())?, 8),
+        (short, _) => (usize::from(short), 0),
+    };
+    let rest = rest.get(extended..)?;
+    let (sender, mask, text) = match rest.split_first_chunk::<4>() {
+        Some((mask, text)) if second & 0x80 != 0 => (Sender::Client, *mask, text),
+        _ => (Sender::Server, [0; 4], rest),
+    };
+    let known = text.get(..text.len().min(length).min(64))?;
+    let plain = |at: usize| known.iter().zip(mask.iter().cycle()).nth(at).map(|(byte, mask)| byte ^ mask);
+    let whole = *first == 0x81 || text.len() <= length;
+    let open = (0..known.len()).filter_map(plain).filter(|b| !b.is_ascii_whitespace()).take(2).eq(*b"{\"");
+    // Text has no control characters but those of a layout.
+    let clean = (0..known.len()).filter_map(plain).all(|b| b >= b' ' || b.is_ascii_whitespace());
+    (whole && open && clean).then_some(sender)
+}
+
+/// Whether a client that asked for a WebSocket goes on with a message of one, compressed or not: no request of HTTP begins so.
+pub fn begins_masked(bytes: &[u8]) -> bool {
+    matches!(bytes, [first, second, ..] if first & 0x30 == 0 && matches!(first & 0x0f, 1 | 2) && first & 0xc0 != 0 && second & 0x80 != 0)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    Client,
+    Server,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Kind {
     #[default]

@@ -75,6 +75,10 @@ pub struct Dialogue {
     proven: bool,
     /// The server went along with what the client said: its revision is the one in use.
     agreed: bool,
+    /// The server said what only a client says: an echo, or a conversation told by another. What it says unasked counts no more.
+    recited: bool,
+    /// A question of this client's was answered.
+    conversed: bool,
     /// Messages of the client only MCP has, that ask for no answer.
     notices: u32,
     questions: u32,
@@ -98,6 +102,8 @@ impl Dialogue {
             held: Vec::new(),
             proven: false,
             agreed: false,
+            recited: false,
+            conversed: false,
             notices: 0,
             questions: 0,
         }
@@ -141,7 +147,12 @@ impl Dialogue {
 
     /// The client's next message.
     pub fn asks(&mut self, message: &Message, at: Moment, world: &mut World) {
-        let Message::Request { id, method, params } = message else { return };
+        let (id, method, params) = match message {
+            Message::Request { id, method, params } => (id, method, params),
+            // One that answers itself tells a conversation instead of having it.
+            Message::Result { id, .. } => return self.recited |= self.open.iter().any(|call| call.ours && call.id == *id),
+            Message::Error { .. } => return,
+        };
         self.note_meta(params);
         let ours = match family(method) {
             Family::McpClient => {
@@ -222,24 +233,40 @@ impl Dialogue {
         match message {
             Message::Result { id, result } => self.result(*id, result, stored, at, world),
             Message::Error { id, code, message, data } => {
-                let asked = id.and_then(|id| self.take(id, world)).is_some_and(|call| call.ours);
+                let asked = id.and_then(|id| self.take(id, world)).is_some_and(|(call, _)| call.ours);
                 let in_session = self.session.is_some() && self.transport != Some(Transport::HttpSse);
-                if let Some(mark) =
-                    shapes::error(*code, message, data, in_session).filter(|_| asked || self.mcp || (self.unheard && !stored))
+                if let Some(mark) = shapes::error(*code, message, data, in_session)
+                    .filter(|_| asked || (!self.recited && (self.mcp || (self.unheard && !stored))))
                 {
                     self.server_mark(mark, &format!("error {code}: {}", shapes::redacted(message)), at, world);
                 }
             }
+            Message::Request { method, params, .. } if is_of_client(method, params) && !self.recited => self.recites(at, world),
             Message::Request { id, method, params } if framing == Framing::Stream => self.speaks(*id, method, params, at, world),
             Message::Request { .. } => {}
         }
     }
 
+    /// The server says what only clients say. If it was believed for what it said unasked, that is withdrawn; answers stand.
+    fn recites(&mut self, at: Moment, world: &mut World) {
+        self.recited = true;
+        if self.proven && !self.conversed {
+            let facts = self.facts(&Told::default());
+            let detail = "says both sides of a conversation: a recording or an echo";
+            world.ledger.say(&self.place, "wire.server.against-jsonrpc", detail, at, facts);
+        }
+    }
+
     fn result(&mut self, id: Id, result: &Value, stored: bool, at: Moment, world: &mut World) {
-        match self.take(id, world) {
-            Some(call) => match shapes::answer(&call.asked.method, result) {
+        let taken = self.take(id, world);
+        let own = taken.as_ref().is_some_and(|(_, own)| *own);
+        let unheard = self.unheard && !stored && !self.recited;
+        match taken {
+            Some((call, _)) => match shapes::answer(&call.asked.method, result) {
                 Ok(told) if call.ours => self.good_answer(&call, told, result, at, world),
                 Ok(_) => {}
+                // Programs count their questions alike: one asked elsewhere, or one that is missing here, may have had this id too.
+                Err(()) if unheard || !own => self.unasked(result, unheard, at, world),
                 Err(()) if self.mcp && world.ledger.proven(&self.place) => {
                     let detail = format!("another answer to {} than MCP's", call.asked.method);
                     let facts = self.facts(&Told::default());
@@ -247,14 +274,19 @@ impl Dialogue {
                 }
                 Err(()) => {}
             },
-            None if self.unheard && !stored => {
-                let told = shapes::shape(result);
-                self.agreed = true;
-                if let Some(mark) = told.mark.filter(|m| *m != "wire.server.result-type") {
-                    self.prove(mark, &describe(&told, "an answer whose question was not seen"), &told, at, world);
-                }
-            }
-            None => world.lose("answer-without-question"),
+            None => self.unasked(result, unheard, at, world),
+        }
+    }
+
+    /// An answer to nothing that was seen: where a question can have been missed, its shape tells.
+    fn unasked(&mut self, result: &Value, unheard: bool, at: Moment, world: &mut World) {
+        if !unheard {
+            return world.lose("answer-without-question");
+        }
+        let told = shapes::shape(result);
+        self.agreed = true;
+        if let Some(mark) = told.mark.filter(|m| *m != "wire.server.result-type") {
+            self.prove(mark, &describe(&told, "an answer whose question was not seen"), &told, at, world);
         }
     }
 
@@ -263,6 +295,7 @@ impl Dialogue {
             self.revision = told.revisions.first().cloned();
         }
         self.agreed |= told.mark.is_some();
+        self.conversed |= told.mark.is_some();
         if self.agreed {
             self.stop_waiting(world);
         }
@@ -277,7 +310,7 @@ impl Dialogue {
         if self.offered && told.mark.is_some() {
             self.server_mark("wire.server.endpoint-event", "answers on its stream what was asked at the address it gave there", at, world);
         }
-        if shapes::has_meta(result) && told.mark != Some("wire.server.meta") {
+        if shapes::has_server_meta(result) && told.mark != Some("wire.server.meta") {
             self.prove("wire.server.meta", &detail, &told, at, world);
         }
     }
@@ -286,7 +319,7 @@ impl Dialogue {
     fn speaks(&mut self, id: Option<Id>, method: &str, params: &Value, at: Moment, world: &mut World) {
         let expected = self.mcp || self.unheard || self.transport == Some(Transport::HttpSse) || world.ledger.proven(&self.place);
         let progress = method == "notifications/progress" && params.get("progressToken").is_some() && params.get("progress").is_some();
-        if !expected || !(family(method) == Family::McpServer || progress) {
+        if !expected || self.recited || !(family(method) == Family::McpServer || progress) {
             return;
         }
         self.agreed = true;
@@ -295,21 +328,25 @@ impl Dialogue {
             None => "wire.server.notification",
         };
         self.server_mark(mark, method, at, world);
-        if shapes::has_meta(params) {
+        if shapes::has_server_meta(params) {
             self.server_mark("wire.server.meta", method, at, world);
         }
     }
 
-    fn take(&mut self, id: Id, world: &World) -> Option<Call> {
+    /// The question `id` answers, and whether it was asked here.
+    fn take(&mut self, id: Id, world: &World) -> Option<(Call, bool)> {
         if let Some(at) = self.open.iter().position(|call| call.id == id) {
-            return Some(self.open.remove(at));
+            return Some((self.open.remove(at), true));
         }
         let asked = world.asked(self.place.endpoint, self.client, self.session, id)?;
-        Some(Call { id, asked: asked.clone(), ours: true })
+        Some((Call { id, asked: asked.clone(), ours: true }, false))
     }
 
     /// The attempt is over: marks of the client's side are told, or dropped with a refusal that says nothing of MCP.
     pub fn conclude(&mut self, outcome: Outcome, at: Moment, world: &mut World) {
+        if self.recited {
+            self.held.clear();
+        }
         if self.held.is_empty() {
             return;
         }
@@ -322,6 +359,8 @@ impl Dialogue {
                 true
             }
             Outcome::Unreadable if self.mcp => {
+                // Whether it was accepted would be in what could not be read.
+                self.held.retain(|(mark, _)| *mark != "wire.client.established");
                 let facts = self.facts(&Told::default());
                 world.ledger.say(&self.place, "wire.context.truncated", "an answer to an MCP client that could not be read", at, facts);
                 true
@@ -386,6 +425,15 @@ impl Dialogue {
             client: Some(Client { address: self.client, software: self.software.clone() }),
             ..Facts::default()
         }
+    }
+}
+
+/// What no server sends.
+fn is_of_client(method: &str, params: &Value) -> bool {
+    match family(method) {
+        Family::McpClient => true,
+        Family::Initialize => params.get("protocolVersion").is_some() && params.get("clientInfo").is_some(),
+        _ => false,
     }
 }
 

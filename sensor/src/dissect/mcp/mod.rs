@@ -11,13 +11,17 @@ pub use dialogue::{Dialogue, Framing, Outcome};
 pub use methods::{Family, family};
 pub use world::{Stream, World};
 
-/// A dated protocol revision: `2025-11-25`.
+/// A dated protocol revision: `2025-11-25`. Others date their versions as well, some since before MCP was there.
 pub fn is_revision(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() == 10
         && text.starts_with("20")
+        && text >= FIRST
         && bytes.iter().enumerate().all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() })
 }
+
+/// The revision of the first SDKs.
+const FIRST: &str = "2024-10-07";
 
 /// The first revision without `initialize` and sessions.
 pub const STATELESS: &str = "2026-07-28";

@@ -88,7 +88,7 @@ pub(super) fn shape(result: &Value) -> Told {
             return told;
         }
     }
-    told.mark = if has_meta(result) {
+    told.mark = if has_server_meta(result) {
         Some("wire.server.meta")
     } else if listed("content").is_some_and(|blocks| blocks.iter().all(is_content)) {
         Some("wire.server.call-result")
@@ -102,10 +102,17 @@ pub(super) fn shape(result: &Value) -> Told {
     told
 }
 
-/// Whether a result of MCP's modern revision says so, whatever else it is.
+/// Whether a message has a key of MCP's modern revision, whoever sent it.
 pub(super) fn has_meta(body: &Value) -> bool {
     let ours = |meta: &Value| meta.as_object().is_some_and(|keys| keys.keys().any(|k| k.starts_with("io.modelcontextprotocol/")));
     body.get("_meta").is_some_and(ours)
+}
+
+/// Whether a server says so: with a key that no client sends, since there are servers that give back what they were asked.
+pub(super) fn has_server_meta(body: &Value) -> bool {
+    const OF_CLIENTS: [&str; 4] = ["protocolVersion", "clientInfo", "clientCapabilities", "logLevel"];
+    let of_server = |key: &String| key.strip_prefix("io.modelcontextprotocol/").is_some_and(|rest| !OF_CLIENTS.contains(&rest));
+    body.get("_meta").and_then(Value::as_object).is_some_and(|keys| keys.keys().any(of_server))
 }
 
 /// A value of `_meta` under MCP's own prefix.
