@@ -472,7 +472,7 @@ fn programs_on_one_host_count_alike_and_answer_for_themselves_only() {
     let content = json(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"12"}]}}"#);
     let connections = [(&[post(INITIALIZE), json(INITIALIZED), list][..], Some(End::Low)), (&[content][..], None)];
     let heard = listen(&connections, usize::MAX);
-    assert!(heard.contains("wire.server.call-result") && !heard.contains("against"), "{heard}");
+    assert!(heard.contains("wire.server.unasked-result") && !heard.contains("against"), "{heard}");
 }
 
 #[test]
@@ -579,7 +579,7 @@ fn heads_and_lines_that_never_end_fill_no_more_than_their_room() {
 #[test]
 fn only_one_side_in_the_capture() {
     let answers = [json(INITIALIZED)];
-    assert!(listen(&[(&answers, Some(End::Low))], 2).contains("wire.server.initialize-result an answer whose question was not seen"));
+    assert!(listen(&[(&answers, Some(End::Low))], 2).contains("wire.server.unasked-result an answer whose question was not seen"));
     let file = [server(http("HTTP/1.1 200 OK\nContent-Type: application/json\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT", INITIALIZED))];
     assert_eq!(listen(&[(&file, None)], 2), "", "a stored file is no answer");
     let middle = [server("7f\r\nevent: message\r\ndata: {\"method\":\"notifications/tools/list_changed\",\"jsonrpc\":\"2.0\"}\r\n\r\n")];

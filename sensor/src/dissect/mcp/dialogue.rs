@@ -231,7 +231,7 @@ impl Dialogue {
     /// The server's next message. With `stored`, the bytes are a file's and prove nothing by their shape.
     pub fn answers(&mut self, message: &Message, framing: Framing, stored: bool, at: Moment, world: &mut World) {
         match message {
-            Message::Result { id, result } => self.result(*id, result, stored, at, world),
+            Message::Result { id, result } => self.result(*id, result, framing, stored, at, world),
             Message::Error { id, code, message, data } => {
                 let asked = id.and_then(|id| self.take(id, world)).is_some_and(|(call, _)| call.ours);
                 let in_session = self.session.is_some() && self.transport != Some(Transport::HttpSse);
@@ -257,7 +257,7 @@ impl Dialogue {
         }
     }
 
-    fn result(&mut self, id: Id, result: &Value, stored: bool, at: Moment, world: &mut World) {
+    fn result(&mut self, id: Id, result: &Value, framing: Framing, stored: bool, at: Moment, world: &mut World) {
         let taken = self.take(id, world);
         let own = taken.as_ref().is_some_and(|(_, own)| *own);
         let unheard = self.unheard && !stored && !self.recited;
@@ -266,7 +266,7 @@ impl Dialogue {
                 Ok(told) if call.ours => self.good_answer(&call, told, result, at, world),
                 Ok(_) => {}
                 // Programs count their questions alike: one asked elsewhere, or one that is missing here, may have had this id too.
-                Err(()) if unheard || !own => self.unasked(result, unheard, at, world),
+                Err(()) if unheard || !own => self.unasked(result, framing, unheard, at, world),
                 Err(()) if self.mcp && world.ledger.proven(&self.place) => {
                     let detail = format!("another answer to {} than MCP's", call.asked.method);
                     let facts = self.facts(&Told::default());
@@ -274,18 +274,21 @@ impl Dialogue {
                 }
                 Err(()) => {}
             },
-            None => self.unasked(result, unheard, at, world),
+            None => self.unasked(result, framing, unheard, at, world),
         }
     }
 
     /// An answer to nothing that was seen: where a question can have been missed, its shape tells.
-    fn unasked(&mut self, result: &Value, unheard: bool, at: Moment, world: &mut World) {
+    fn unasked(&mut self, result: &Value, framing: Framing, unheard: bool, at: Moment, world: &mut World) {
         if !unheard {
             return world.lose("answer-without-question");
         }
         let told = shapes::shape(result);
         self.agreed = true;
         if let Some(mark) = told.mark.filter(|m| *m != "wire.server.result-type") {
+            // A whole body may also be the text of an answer that was fetched: it takes a second sign.
+            let certain = framing == Framing::Stream || self.mcp || world.ledger.proven(&self.place);
+            let mark = if certain { mark } else { "wire.server.unasked-result" };
             self.prove(mark, &describe(&told, "an answer whose question was not seen"), &told, at, world);
         }
     }
