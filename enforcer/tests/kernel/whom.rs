@@ -82,3 +82,70 @@ fn at_an_agents_host_people_keep_working_where_accounts_are_named() {
     }
     shadow().into_iter().for_each(|to| assert_blocked(&lab, to));
 }
+
+/// Random policies that mean the same few places in every way there is: whatever planner and checker make of one, in the kernel what is
+/// protected flows, and what is blocked does not. The checker alone is asked ten thousand times (`enforcer::check::tests`).
+#[test]
+fn fault_27_no_random_policy_cuts_what_is_protected() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    let seed: u64 = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(27);
+    let mut state = seed;
+    let mut chance = |of: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % of
+    };
+    let (mut cut, mut spared, mut refused) = (0, 0, 0);
+    for case in 1..=60 {
+        let mut config = lab.config("router");
+        let mut set = empty(case, 30);
+        let mut safe = Vec::new();
+        for place in SHADOW.into_iter().chain(INNOCENT) {
+            let at = SocketAddr::new(place.parse().unwrap(), PORT);
+            let net = ipnet::IpNet::from(at.ip());
+            let wide = ipnet::IpNet::new(at.ip(), net.prefix_len() - 1).unwrap().trunc();
+            match chance(12) {
+                0 => set.protected.push(net),
+                1 => set.protected.push(wide),
+                2 => set.protected_endpoints.push(at.to_string().parse().unwrap()),
+                3 => config.protected.push(net),
+                4 => config.protected_endpoints.push(at.to_string().parse().unwrap()),
+                _ => {}
+            }
+            if chance(3) > 0 {
+                set.decisions.push(decision(place, PORT, Action::Block));
+            }
+        }
+        set.decisions.push(decision("10.91.0.1", PORT, Action::Block));
+        for to in SHADOW.into_iter().chain(INNOCENT).map(|a| SocketAddr::new(a.parse().unwrap(), PORT)) {
+            let covers = |nets: &[ipnet::IpNet]| nets.iter().any(|n| n.contains(&to.ip()));
+            let named = |places: &[rules::endpoint::Endpoint]| places.iter().any(|e| e.address == to.ip());
+            if covers(&set.protected) || covers(&config.protected) || named(&set.protected_endpoints) || named(&config.protected_endpoints)
+            {
+                safe.push(to);
+            }
+        }
+        let (signed, meant) = (sign(&set), Approval { many_new: true, ..Approval::default() });
+        let held = || lab.nft("router", "-s list table inet gnomon 2>/dev/null || true");
+        let before = held();
+        let outcome = lab.run("router", move || async move { enforcer::apply(&config, &signed, meant).await });
+        if outcome.is_err() {
+            // A set that contradicts itself: what was in force stays so, whole.
+            assert_eq!(held(), before, "seed {seed}, case {case}");
+            refused += 1;
+            continue;
+        }
+        safe.iter().for_each(|to| assert_flows(&lab, *to));
+        spared += safe.len();
+        for to in
+            set.decisions.iter().map(|d| SocketAddr::new(d.endpoint.address, PORT)).filter(|to| !to.ip().to_string().starts_with("10.91."))
+        {
+            if !safe.contains(&to) {
+                // By TCP: the kernel sends only so many refusals of datagrams a second.
+                assert_eq!(connect(&lab, to).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused, "seed {seed}, case {case}: {to}");
+                cut += 1;
+            }
+        }
+    }
+    assert!(cut > 5 && spared > 20 && refused > 2, "seed {seed}: {cut} cut, {spared} spared, {refused} refused: proves too little");
+}
