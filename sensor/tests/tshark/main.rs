@@ -1,5 +1,6 @@
 //! A second opinion: what tshark puts together of the real captures, byte by byte and message by message, is what we do. It was written
-//! by others from the same standards, so a mistake that both make has to be made twice.
+//! by others from the same standards, so a mistake that both make has to be made twice. What is in a body, once its framing is off, is
+//! not compared: only where it ends.
 //!
 //! `TRACES=DIR cargo test -p sensor --test tshark -- --nocapture` compares other captures (`pcap`, `pcapng`).
 
