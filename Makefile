@@ -51,6 +51,7 @@ unit: export GNOMON_BIN := $(CARGO_TARGET_DIR)/debug/gnomon
 endif
 unit: ## Tests of all tiers that can run here
 	@test -n "$(ROOT)" || echo "network namespaces: not root (run make test as root)" >> $(SKIPPED)
+	@command -v tshark >/dev/null || echo "a second opinion on TCP and HTTP/1: tshark is not installed" >> $(SKIPPED)
 	@if ! $(CARGO) nextest --version >/dev/null 2>&1; then echo "needs: building cargo-nextest (some minutes, once)"; \
 	  $(CARGO) install --locked --quiet cargo-nextest || true; fi; \
 	if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --locked --workspace --no-fail-fast; \

@@ -46,6 +46,24 @@ pub enum Body {
     UntilClose,
 }
 
+impl Body {
+    /// A request without a length has no body.
+    pub fn of_request(head: &RequestHead) -> Body {
+        if head.common.chunked { Body::Chunked } else { head.common.length.map_or(Body::None, Body::Length) }
+    }
+
+    /// `verb` is that of the request, if it was seen.
+    pub fn of_response(head: &ResponseHead, verb: Option<Verb>) -> Body {
+        if verb == Some(Verb::Head) || matches!(head.status, 204 | 304) {
+            Body::None
+        } else if head.common.chunked {
+            Body::Chunked
+        } else {
+            head.common.length.map_or(Body::UntilClose, Body::Length)
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Head,

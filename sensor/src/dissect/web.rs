@@ -2,7 +2,7 @@
 
 use super::{
     exchange::Exchange,
-    http::{RequestHead, ResponseHead, Verb},
+    http::{ResponseHead, Verb},
     http1::{Body, Piece, Reader, Role, Why},
     mcp::World,
     talk::Next,
@@ -104,7 +104,7 @@ impl Web {
     fn request(&mut self, piece: Piece<'_>, peers: &Peers, at: Moment, world: &mut World) {
         match piece {
             Piece::Request(head) => {
-                self.requests.begin(request_body(&head));
+                self.requests.begin(Body::of_request(&head));
                 if self.open.len() >= MAX_OPEN {
                     world.lose("requests-unanswered");
                     if let Some(mut oldest) = self.open.pop_front() {
@@ -212,7 +212,7 @@ impl Web {
             self.next = Some(Next::Tunnel);
             return;
         }
-        self.responses.begin(response_body(head, verb));
+        self.responses.begin(Body::of_response(head, verb));
         self.answering = Some(exchange);
         if self.open.is_empty() && !self.asking {
             self.out_of_step = false;
@@ -287,19 +287,4 @@ fn lost(why: Why, world: &mut World) {
         Why::Malformed => "parser-gave-up",
         Why::Gap => "message-cut",
     });
-}
-
-/// RFC 9112 §6.3: a request without a length has no body.
-fn request_body(head: &RequestHead) -> Body {
-    if head.common.chunked { Body::Chunked } else { head.common.length.map_or(Body::None, Body::Length) }
-}
-
-fn response_body(head: &ResponseHead, verb: Option<Verb>) -> Body {
-    if verb == Some(Verb::Head) || matches!(head.status, 204 | 304) {
-        Body::None
-    } else if head.common.chunked {
-        Body::Chunked
-    } else {
-        head.common.length.map_or(Body::UntilClose, Body::Length)
-    }
 }
