@@ -281,6 +281,7 @@ impl Point {
         how: Manner<'_>,
         trusted: &mut Option<String>,
     ) -> Result<Enacted, Error> {
+        let protects = self.known.as_ref().map(Known::protects);
         if let Some(enacted) = self.amend(set, &how, trusted.as_ref())? {
             return Ok(enacted);
         }
@@ -301,6 +302,8 @@ impl Point {
                 return Err(Error::Objected(outline.objections));
             }
             drifted |= skeleton != Skeleton::Keep || difference(&outline.ruleset, seen.0, how.trial.is_some()).is_some();
+            // What this host's facts ask for may be new; what was protected, and is it no longer or more than it was, others changed.
+            drifted |= attempt == 0 && protects.as_ref().zip(seen.0).is_some_and(|(then, now)| !then.holds(now));
             if outline.transaction.is_empty() {
                 self.memory = memory;
             } else {

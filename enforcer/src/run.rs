@@ -66,8 +66,19 @@ pub async fn run_gated(
     if point.config.mode == Mode::Enforce {
         tokio::spawn(bypass::keep_looking(point.nft.clone(), point.config.hooks.clone(), tell));
     }
-    let mut hands =
-        Hands { core, gated, seen: None, polled: None, trusted: None, counts: None, bypasses: Vec::new(), last: None, reports, point };
+    let mut hands = Hands {
+        core,
+        gated,
+        unkept: None,
+        seen: None,
+        polled: None,
+        trusted: None,
+        counts: None,
+        bypasses: Vec::new(),
+        last: None,
+        reports,
+        point,
+    };
     // A damaged state is an error of the installation: better not to start than to forget what was applied.
     hands.point.store.load()?;
     hands.look_at_state().await;
@@ -142,6 +153,8 @@ struct Hands {
     polled: Option<u32>,
     /// The skeleton as we last wrote and read it.
     trusted: Option<String>,
+    /// A set that could not be written down: first that, then it may be adopted.
+    unkept: Option<(u64, Arc<Signed>)>,
     /// Somebody tells us about this host's health.
     gated: bool,
     /// Blocks wanted here, and held, as of the last time the kernel was made to match; `None`: it has to be looked at.
@@ -166,7 +179,11 @@ impl Hands {
 
     async fn perform(&mut self, effect: Effect) -> Option<Event> {
         match effect {
-            Effect::Keep(generation, signed) => self.keep(generation, &signed).await.err().map(|why| Event::Trouble(why.to_string())),
+            Effect::Keep(generation, signed) => {
+                let why = self.keep(generation, &signed).await.err();
+                self.unkept = why.as_ref().map(|_| (generation, signed));
+                why.map(|why| Event::Trouble(why.to_string()))
+            }
             Effect::Adopt(set) => Some(self.adopt(set).await),
             Effect::Uphold(set, cause) => {
                 let result = self.uphold(&set).await;
@@ -340,6 +357,11 @@ impl Hands {
     }
 
     async fn try_adopt(&mut self, set: &Arc<DecisionSet>) -> Result<Enacted, Error> {
+        // In force without its file, it could neither be taken over by a restart nor be gone back to.
+        if let Some((generation, signed)) = self.unkept.clone().filter(|(generation, _)| *generation == set.generation) {
+            self.keep(generation, &signed).await?;
+            self.unkept = None;
+        }
         let (held, now) = (self.point.store.lock().await?, Timestamp::now());
         let mut state = self.point.store.load()?;
         // Between the core's thought and this lock a person may have acted.

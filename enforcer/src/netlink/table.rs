@@ -27,6 +27,7 @@ use std::{
 };
 
 /// `NFT_MSG_GET*` (linux/netfilter/nf_tables.h).
+const GETTABLE: u8 = 1;
 const GETCHAIN: u8 = 4;
 const GETRULE: u8 = 7;
 const GETSET: u8 = 10;
@@ -59,6 +60,7 @@ pub(super) fn frame(socket: &Socket) -> io::Result<Option<Present>> {
     if sets.is_empty() && present.skeleton.is_empty() {
         return Ok(None);
     }
+    socket.dump(GETTABLE, &[], |a| present.skeleton.push_str(asleep(a)))?;
     for set in sets {
         present.skeleton.push_str(&format!("{} {} {}\n", if set.is_map { "map" } else { "set" }, set.name, set.spec));
         if is_note(&set.name) || action_of(&set.name).is_some() {
@@ -98,6 +100,12 @@ pub(super) fn frame(socket: &Socket) -> io::Result<Option<Present>> {
 /// Of a message that lists some.
 fn elements(message: Attributes<'_>) -> impl Iterator<Item = Attributes<'_>> {
     message.get(3).map(Attributes).into_iter().flatten().map(|(_, bytes)| Attributes(bytes))
+}
+
+/// A table that is dormant (`NFT_TABLE_F_DORMANT`) keeps all that it holds, and sees no packet.
+fn asleep(a: Attributes<'_>) -> &'static str {
+    let dormant = a.number32(2).is_some_and(|flags| flags & 1 != 0);
+    if a.get(1) == Some(TABLE) && dormant { "table dormant\n" } else { "" }
 }
 
 /// `chain on_output output -10 accept`, `chain judge`; nothing for other tables.

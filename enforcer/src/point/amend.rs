@@ -6,11 +6,12 @@
 use super::{Enacted, Error, Manner, Outline, Point, lease};
 use crate::{
     check::{self, Against},
-    facts::Facts,
-    present::Held,
+    facts::{Facts, Session},
+    present::{Held, Present},
     render::{self, Skeleton, Term, Transaction},
     ruleset::{self, Block, Ruleset, Withheld},
 };
+use ipnet::IpNet;
 use rules::{
     decision::{Action, DecisionSet},
     endpoint::Endpoint,
@@ -33,6 +34,26 @@ pub(super) struct Known {
     withheld: Vec<Withheld>,
     lease: Duration,
     renew_at: Instant,
+}
+
+/// What the kernel was told to let through, whatever is blocked.
+pub(super) struct Protects {
+    never: BTreeSet<IpNet>,
+    open: BTreeSet<Endpoint>,
+    sessions: BTreeSet<Session>,
+}
+
+impl Known {
+    pub(super) fn protects(&self) -> Protects {
+        let Ruleset { never, open, sessions, .. } = &self.ruleset;
+        Protects { never: never.clone(), open: open.clone(), sessions: sessions.clone() }
+    }
+}
+
+impl Protects {
+    pub(super) fn holds(&self, present: &Present) -> bool {
+        self.never == present.never && self.open == present.open && self.sessions == present.sessions
+    }
 }
 
 /// What differs, planned.

@@ -6,6 +6,7 @@ mod blocking;
 mod bypass;
 mod confined;
 mod cost;
+mod drift;
 mod faults;
 mod gate;
 mod lab;

@@ -103,6 +103,28 @@ fn fault_16_17_drift_is_mended_within_a_second_and_a_fight_is_given_up() {
 }
 
 #[test]
+fn a_set_that_cannot_be_written_down_is_not_in_force_before_it_is() {
+    let Some(lab) = lab() else { return };
+    let config = lab.config("router");
+    let data = config.data.clone();
+    // As on a full disk: there is room for the short state, and none for the set.
+    let full = data.join(".set-1.json.new");
+    std::fs::create_dir_all(&full).unwrap();
+    let mut running = Running::start(&lab, config);
+    running.send(sign(&blocking(1, 60)));
+    let report = running.report();
+    assert_eq!(report.outcome, Outcome::Failed, "{}", report.reason);
+    std::fs::remove_dir(&full).unwrap();
+    within(Duration::from_secs(10), || data.join("set-1.json").exists());
+    let mut last = running.report();
+    while last.outcome == Outcome::Failed {
+        last = running.report();
+    }
+    assert_eq!((last.outcome, last.generation), (Outcome::Applied, 1), "{}", last.reason);
+    running.stop();
+}
+
+#[test]
 fn a_busy_host_is_not_drift() {
     let Some(lab) = lab() else { return };
     let mut running = Running::start(&lab, lab.config("router"));
