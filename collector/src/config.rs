@@ -24,6 +24,9 @@ pub struct Config {
     /// themselves; gateways on other hosts, and what else the site cannot do without, are named here. A wildcard
     /// (`0.0.0.0:7413`, `[::]:7413`) stands for all addresses that this host has at the start.
     pub protect: Vec<Endpoint>,
+    /// Directory of the site's own signature packs: every `*.yaml` in it, in lexical order, is laid over the shipped one, and again
+    /// whenever it changes. Unset: only the shipped pack.
+    pub packs: Option<PathBuf>,
     pub notify: notify::Config,
     /// How often clocks are looked at when nothing else happens.
     pub judge_every: Period,
@@ -47,6 +50,7 @@ impl Default for Config {
             names: Vec::new(),
             policy: Policy::default(),
             protect: Vec::new(),
+            packs: None,
             notify: notify::Config::default(),
             judge_every: Period::seconds(5),
             retention: Retention::default(),

@@ -18,6 +18,7 @@ mod judge;
 mod keys;
 pub mod notify;
 mod own;
+mod packs;
 mod prior;
 pub mod registry;
 mod retention;

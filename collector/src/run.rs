@@ -8,7 +8,9 @@ use crate::{
     },
     dispatch::{Shown, Signer, Windows},
     intake::{self, Speaker},
-    judge, notify, own, prior, registry, retention, secrets,
+    judge, notify, own,
+    packs::{self, Shelf},
+    prior, registry, retention, secrets,
     state::State,
     store::{self, Writer},
 };
@@ -84,7 +86,10 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
     let tls = authority.tls(&names(&config), Timestamp::now())?;
     let config = Arc::new(config);
     let shown = Arc::new(Windows::default());
-    let (writer, thread) = open_store(db, &config, signer, &shown)?;
+    let shelf = Shelf::open(config.packs.as_deref());
+    let (writer, thread) = open_store(db, &config, signer, &shown, &shelf)?;
+    // Before anything is judged: confidence is by the site's packs from the first round on.
+    packs::look(&writer, &shelf).await;
     first_look(&writer, &config.site, (key.key_id.clone(), authority.pin().to_owned())).await?;
     let turned = Arc::default();
     let handle = Handle { inner: Arc::new(Inner { config: config.clone(), writer: writer.clone(), shown: shown.clone(), key, turned }) };
@@ -109,6 +114,7 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
     running.part("the admin API", api::listen::serve(admin, door, stop.clone()));
     running.part("the writer", tick(config.judge_every.0, writer.clone(), stop.clone()));
     running.part("the resolver", registry::refresh(writer.clone(), stop.clone()));
+    running.part("the packs", packs::run(writer.clone(), shelf, stop.clone()));
     running.part("the pruner", retention::run(writer.clone(), config.clone(), stop.clone()));
     let (wake, clock) = (shown.committed.clone(), config.clock.clone());
     let post = notify::run(post, database(&config.data), writer, clock, wake, stop.clone());
@@ -158,13 +164,23 @@ fn lock(data: &Path) -> Result<File, Error> {
     }
 }
 
-fn open_store(db: Connection, config: &Arc<Config>, signer: Signer, shown: &Arc<Windows>) -> Result<(Writer, JoinHandle<()>), Unavailable> {
-    let (loading, showing) = (config.clone(), shown.clone());
+fn open_store(
+    db: Connection,
+    config: &Arc<Config>,
+    signer: Signer,
+    shown: &Arc<Windows>,
+    shelf: &Shelf,
+) -> Result<(Writer, JoinHandle<()>), Unavailable> {
+    let (loading, showing, shelf) = (config.clone(), shown.clone(), shelf.clone());
     Writer::start(
         db,
         config.limits.queue,
         config.clock.clone(),
-        move |db| State::load(db, &loading),
+        move |db| {
+            let mut state = State::load(db, &loading)?;
+            packs::bring(&mut state, shelf.now());
+            Ok(state)
+        },
         Box::new(move |turn| judge::settle(turn, &signer)),
         Box::new(move |state| showing.publish(state)),
     )

@@ -6,6 +6,7 @@ use crate::{
     inventory::{Inventory, Limits},
     journal,
     keys::Tenancy,
+    packs,
     sensors::Sensor,
     store::{
         Outcome,
@@ -35,6 +36,8 @@ use std::{
 pub(crate) struct State {
     pub(crate) config: Arc<Config>,
     pub(crate) pack: Arc<Pack>,
+    /// Where `pack` comes from, when a directory is named.
+    pub(crate) packs: Option<packs::InForce>,
     pub(crate) sites: BTreeMap<String, Site>,
     pub(crate) registry: Registry,
     pub(crate) sensors: BTreeMap<String, Sensor>,
@@ -101,6 +104,7 @@ impl State {
         let mut state = State {
             config: config.clone(),
             pack: Arc::new(Pack::shipped()),
+            packs: None,
             sites: BTreeMap::new(),
             registry: Registry { revision: number(db, "registry_revision")?, ..Registry::default() },
             sensors: SENSORS.all(db)?.into_iter().collect(),

@@ -1,5 +1,8 @@
 //! Signature packs: which marks exist, how much each says, and whence we know it.
 
+mod overlay;
+
+pub use overlay::Refusal;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -71,9 +74,7 @@ impl Pack {
         let file: File = serde_saphyr::from_str(yaml).map_err(|e| PackError::Unreadable(e.to_string()))?;
         let mut marks = BTreeMap::new();
         for mark in file.marks {
-            let shaped = mark.id.split('.').count() == 3
-                && mark.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-');
-            if !shaped {
+            if !is_mark_id(&mark.id) {
                 return Err(PackError::BadId(mark.id));
             }
             if let Some(old) = marks.insert(mark.id.clone(), mark) {
@@ -106,6 +107,11 @@ impl Pack {
     pub fn iter(&self) -> impl Iterator<Item = &Mark> {
         self.marks.values()
     }
+}
+
+/// `witness.side.name`
+fn is_mark_id(id: &str) -> bool {
+    id.split('.').count() == 3 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-')
 }
 
 #[cfg(test)]

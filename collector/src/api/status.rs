@@ -31,6 +31,8 @@ pub(crate) struct Status {
     pub(crate) journal: Newest,
     pub(crate) bundle_generation: Option<u64>,
     pub(crate) verifying_key: crate::VerifyingKey,
+    /// The site's own signature packs, when a directory is named.
+    pub(crate) packs: Option<crate::packs::InForce>,
     /// What did not fit or was refused since the start, by what it was.
     pub(crate) lost: BTreeMap<String, u64>,
 }
@@ -98,6 +100,7 @@ pub(crate) async fn gather(api: &Api) -> Result<Status, Problem> {
             journal: Newest { id: state.journal.id, hash: crate::hex(&state.journal.hash) },
             bundle_generation: state.bundle.as_ref().map(|(g, _)| *g),
             verifying_key: key,
+            packs: state.packs.clone(),
             lost,
         }
     })

@@ -6,6 +6,7 @@ mod doors;
 mod enrolment;
 mod fleet;
 mod lost;
+mod packs;
 mod told;
 
 use crate::{AcceptError, Config, Error, Handle, Running, clock::Clock, start};
