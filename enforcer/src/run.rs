@@ -100,7 +100,8 @@ pub async fn run_gated(
                 None => { commits_open = false; continue }
             },
             signed = sets.recv(), if sets_open => match signed {
-                Some(signed) => hands.arrived(newest(signed, &mut sets)),
+                // Each in its turn: the later one may be the older, or none at all.
+                Some(signed) => hands.arrived(signed),
                 None => { sets_open = false; continue }
             },
             changed = health.changed(), if health_open => match (changed, health.borrow_and_update().clone()) {
@@ -123,14 +124,6 @@ pub async fn run_gated(
         hands.happen(event).await;
     }
     hands.end().await
-}
-
-/// What arrived while we were busy overtakes what came before.
-fn newest(mut signed: Arc<Signed>, sets: &mut mpsc::Receiver<Arc<Signed>>) -> Arc<Signed> {
-    while let Ok(newer) = sets.try_recv() {
-        signed = newer;
-    }
-    signed
 }
 
 fn now() -> Now {
