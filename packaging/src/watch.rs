@@ -8,7 +8,7 @@ use crate::{
 };
 use clap::Args;
 use rules::observation::{Coverage, Said};
-use sensor::capture::{live, replay};
+use sensor::capture::{Threads, live, replay};
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,9 @@ pub struct Options {
     /// Watch this interface; may be given more than once [default: all that are up]
     #[arg(long, value_name = "NAME")]
     pub interface: Vec<String>,
+    /// Threads per interface, 1 to 16: for links that one core does not keep up with (`kernel-drop`)
+    #[arg(long, value_name = "N", default_value_t = Threads::default(), conflicts_with = "pcap")]
+    pub threads: Threads,
 }
 
 pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
@@ -55,7 +58,7 @@ fn replay(file: &Path, tally: &mut Tally) -> Result<Coverage, Failure> {
 async fn live(options: &Options, tally: &mut Tally, json: bool) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     stop::on_signal(shutdown.clone())?;
-    let config = sensor::capture::Config { interfaces: options.interface.clone(), ..Default::default() };
+    let config = sensor::capture::Config { interfaces: options.interface.clone(), threads: options.threads, ..Default::default() };
     let (voice, mut said) = mpsc::channel(4096);
     let watching = tokio::spawn(live::watch(config, voice, shutdown));
     if !json {

@@ -39,6 +39,13 @@ impl Watch {
         }
     }
 
+    /// As [`Watch::new`], for one of several that share an interface: all hear name service, and another one tells and counts it.
+    pub(crate) fn beside(bounds: Bounds) -> Watch {
+        let mut watch = Watch::new(bounds);
+        watch.world.names_told_elsewhere = true;
+        watch
+    }
+
     /// Takes the next frame, of which `bytes` were captured and `wire_length` were on the wire.
     pub fn frame(&mut self, link: Link, bytes: &[u8], wire_length: usize, at: Moment) {
         self.frames += 1;
@@ -57,6 +64,9 @@ impl Watch {
 
     fn packet(&mut self, packet: Packet<'_>, at: Moment) {
         self.heard.hear(packet.source);
+        if self.world.names_told_elsewhere && is_name_service(&packet.transport) {
+            self.frames -= 1;
+        }
         match packet.transport {
             Transport::Fragment(fragment) => {
                 let whole = self.fragments.add(packet.source, packet.destination, &fragment, at);
@@ -130,5 +140,13 @@ impl Watch {
         let all = counted.into_iter().chain(self.lost.iter().map(|(k, v)| (*k, *v))).chain(self.world.lost().iter().map(|(k, v)| (*k, *v)));
         let lost = all.filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)).collect();
         Coverage { interface: interface.to_owned(), frames: self.frames, lost, heard: self.heard.tell(self.now), ..Coverage::default() }
+    }
+}
+
+fn is_name_service(transport: &Transport<'_>) -> bool {
+    match transport {
+        Transport::Tcp(segment) => segment.source_port == dns::DNS || segment.destination_port == dns::DNS,
+        Transport::Udp(datagram) => matches!(datagram.source_port, dns::DNS | dns::MDNS | dns::LLMNR),
+        Transport::Fragment(_) => false,
     }
 }

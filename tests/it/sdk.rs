@@ -46,7 +46,14 @@ fn each_witness_knows_each_real_server() {
     let heard = stage.path("watch.ndjson");
     let mut watch = stage.gnomon(&stage.router);
     watch.args(["--json", "watch", "--interface", "servers"]).stdout(std::fs::File::create(&heard).unwrap());
+    watch.stderr(std::fs::File::create(stage.path("watch.txt")).unwrap());
     let watching = stage.world.spawn(&mut watch).unwrap();
+    // The same by three threads.
+    let shared = stage.path("shared.ndjson");
+    let mut watch = stage.gnomon(&stage.router);
+    watch.args(["--json", "watch", "--interface", "servers", "--threads", "3"]).stdout(std::fs::File::create(&shared).unwrap());
+    watch.stderr(std::fs::File::create(stage.path("shared.txt")).unwrap());
+    let sharing = stage.world.spawn(&mut watch).unwrap();
     // Its first words say that it listens; a frame before them proves nothing.
     std::thread::sleep(Duration::from_millis(1500));
     for real in &reals {
@@ -56,9 +63,21 @@ fn each_witness_knows_each_real_server() {
             assert!(said["find"].as_str().unwrap().contains("ada"), "{}: {said}", real.name);
         }
     }
-    stage.world.end(watching);
-    let said = std::fs::read_to_string(&heard).unwrap();
-    let wire: Vec<ServerReport> = said.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    // Connections that end take their time; nothing is to come when the two stop.
+    std::thread::sleep(Duration::from_millis(1500));
+    for process in [watching, sharing] {
+        stage.world.end(process);
+    }
+    let [wire, shared]: [Vec<ServerReport>; 2] =
+        [&heard, &shared].map(|said| std::fs::read_to_string(said).unwrap().lines().filter_map(|l| serde_json::from_str(l).ok()).collect());
+    let counted = |said: &str| -> (u64, String) {
+        let said = std::fs::read_to_string(stage.path(said)).unwrap();
+        let (frames, lost) = said.strip_prefix("servers: ").and_then(|s| s.split_once(" frames")).unwrap_or_else(|| panic!("{said}"));
+        (frames.parse().unwrap(), lost.to_owned())
+    };
+    let (one, three) = (counted("watch.txt"), counted("shared.txt"));
+    // A multicast report may fall between the two beginnings; a conversation is more than that.
+    assert!(one.0 > 100 && one.0.abs_diff(three.0) <= 3 && one.1 == three.1, "one thread counted {one:?}, three {three:?}");
 
     let mut scan = stage.gnomon(&stage.hq);
     let ports = reals.iter().map(|r| r.port.to_string()).collect::<Vec<_>>().join(",");
@@ -67,7 +86,7 @@ fn each_witness_knows_each_real_server() {
 
     for real in &reals {
         let name = real.name;
-        for (witness, reports) in [(Witness::Wire, &wire), (Witness::Probe, &probe)] {
+        for (witness, reports) in [(Witness::Wire, &wire), (Witness::Wire, &shared), (Witness::Probe, &probe)] {
             let report = found(reports, real).unwrap_or_else(|| panic!("{name} was not found by {witness:?}: {reports:#?}"));
             assert_eq!(report.confidence, Confidence::Confirmed, "{name} by {witness:?}: {report:#?}");
             assert!(report.witnesses.contains(&witness), "{name}");

@@ -123,7 +123,7 @@ fn finding(site: &str, what: &str, severity: Severity, reasons: Vec<String>, now
 /// A counted loss as somebody would say it who has to do something about it.
 fn in_words(why: &str, n: u64) -> String {
     let more = match why {
-        "kernel-drop" => "the sensor was too slow or its ring too small: see ring_bytes",
+        "kernel-drop" => "the sensor was too slow or its ring too small: see threads and ring_bytes",
         "interface-drop" => "the interface had no room for them",
         "truncated" => "longer than snap_length",
         "gap" => "parts of connections that never came by: does the mirror lose frames?",

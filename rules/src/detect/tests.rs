@@ -107,11 +107,13 @@ fn a_sensor_that_cannot_see_says_why() {
     assert_eq!(why(at(1), &[]), None);
     assert_eq!(
         why(at(1), &[coverage(900, 100)]).as_deref(),
-        Some("`eth0` missed 100 of 1000 frames: 100 kernel-drop (the sensor was too slow or its ring too small: see ring_bytes)")
+        Some(
+            "`eth0` missed 100 of 1000 frames: 100 kernel-drop (the sensor was too slow or its ring too small: see threads and ring_bytes)"
+        )
     );
     assert_eq!(
         why(at(1), &[coverage(0, 3)]).as_deref(),
-        Some("`eth0` sees nothing: 3 kernel-drop (the sensor was too slow or its ring too small: see ring_bytes)")
+        Some("`eth0` sees nothing: 3 kernel-drop (the sensor was too slow or its ring too small: see threads and ring_bytes)")
     );
     let part =
         |interface: &str| Coverage { interface: interface.into(), frames: 0, lost: [("off".to_owned(), 0)].into(), ..Coverage::default() };

@@ -5,6 +5,7 @@
 
 use super::{
     Config, filter,
+    share::{Joint, Share},
     thread::{Dropped, Running, frames},
 };
 use crate::{
@@ -64,20 +65,20 @@ enum InterfaceError {
 
 type Voice = mpsc::Sender<(Timestamp, Said)>;
 
-/// The threads at one interface. The witness says how long: the other, if there is one, ends with it.
+/// The threads at one interface. The witnesses say how long: when one ends, all others end with it.
 struct Watched {
-    witness: Running,
+    witnesses: Vec<Running>,
     reset: Option<Running>,
     stop: CancellationToken,
 }
 
 impl Watched {
     fn threads(&self) -> impl Iterator<Item = &Running> {
-        std::iter::once(&self.witness).chain(&self.reset)
+        self.witnesses.iter().chain(&self.reset)
     }
 
     fn is_over(&self) -> bool {
-        if self.witness.is_finished() {
+        if self.witnesses.iter().any(Running::is_finished) {
             self.stop.cancel();
         }
         self.threads().all(Running::is_finished)
@@ -151,7 +152,7 @@ fn end(running: HashMap<String, Watched>) -> usize {
         running.values().flat_map(Watched::threads).for_each(Running::nudge);
         thread::sleep(Duration::from_millis(5));
     }
-    running.into_values().flat_map(|w| std::iter::once(w.witness).chain(w.reset)).map(Running::join).filter(|ended| !ended).count()
+    running.into_values().flat_map(|w| w.witnesses.into_iter().chain(w.reset)).map(Running::join).filter(|ended| !ended).count()
 }
 
 /// The interfaces to watch now, and the names of all.
@@ -173,8 +174,14 @@ fn is_pseudo(name: &str) -> bool {
 
 /// Opens what reads at one interface, and starts its threads.
 fn begin(name: &str, config: &Config, reactive: Option<&Reactive>, out: Voice, stop: CancellationToken) -> Result<Watched, InterfaceError> {
-    let settings = capture(name, config)?.snaplen(clamp(config.snap_length.max(64))).buffer_size(clamp(config.ring_bytes.max(1 << 20)));
-    let (capture, link) = open(settings, filter::program)?;
+    let of = u8::from(config.threads);
+    let open = |index| {
+        let share = Share { index, of };
+        let settings = capture(name, config)?.snaplen(clamp(config.snap_length.max(64))).buffer_size(clamp(config.ring_bytes.max(1 << 20)));
+        open(settings, |link| filter::program(link, share)).map(|(capture, link)| (share, capture, link))
+    };
+    // All of them, before the first one reads.
+    let opened = (0..of).map(open).collect::<Result<Vec<_>, _>>()?;
     let reset = match reactive {
         Some(reactive) => {
             resetter(name, config, reactive, stop.clone()).inspect_err(|why| tracing::warn!(interface = %name, %why, "not resetting")).ok()
@@ -182,9 +189,24 @@ fn begin(name: &str, config: &Config, reactive: Option<&Reactive>, out: Voice, s
         None => None,
     };
     let (reset, counts) = reset.unzip();
-    let witness = spawn(name, capture, link, config.clone(), out, counts, stop.clone());
-    let witness = witness.inspect_err(|_| stop.cancel()).map_err(InterfaceError::Thread)?;
-    Ok(Watched { witness, reset, stop })
+    let mut watched = Watched { witnesses: Vec::new(), reset, stop: stop.clone() };
+    let joint = Arc::new(Joint::new(of));
+    for (share, capture, link) in opened {
+        let flows = config.flows.divided(of);
+        let interface = Interface {
+            name: name.to_owned(),
+            share,
+            watch: if share.is_first() { Watch::new(flows) } else { Watch::beside(flows) },
+            kernel: Dropped::default(),
+            unsaid: 0,
+            joint: joint.clone(),
+            resets: counts.clone(),
+            out: out.clone(),
+        };
+        let witness = spawn(interface, capture, link, config.clone(), stop.clone());
+        watched.witnesses.push(witness.inspect_err(|_| stop.cancel()).map_err(InterfaceError::Thread)?);
+    }
+    Ok(watched)
 }
 
 /// Frames that wait for others are answered too late: here each is handed over at once.
@@ -203,7 +225,7 @@ fn capture(name: &str, config: &Config) -> Result<Capture<Inactive>, InterfaceEr
     Ok(capture.promisc(config.promiscuous).timeout(PATIENCE_MS))
 }
 
-fn open(settings: Capture<Inactive>, program: fn(Link) -> String) -> Result<(Capture<Active>, Link), InterfaceError> {
+fn open(settings: Capture<Inactive>, program: impl Fn(Link) -> String) -> Result<(Capture<Active>, Link), InterfaceError> {
     let mut capture = settings.open().map_err(InterfaceError::Open)?;
     let number = capture.get_datalink().0;
     let link = Link::from_number(number).ok_or(InterfaceError::Link(number))?;
@@ -212,30 +234,30 @@ fn open(settings: Capture<Inactive>, program: fn(Link) -> String) -> Result<(Cap
 }
 
 fn spawn(
-    name: &str,
+    mut interface: Interface,
     mut capture: Capture<Active>,
     link: Link,
     config: Config,
-    out: Voice,
-    resets: Option<Arc<Counts>>,
     stop: CancellationToken,
 ) -> std::io::Result<Running> {
-    let mut interface =
-        Interface { name: name.to_owned(), watch: Watch::new(config.flows), kernel: Dropped::default(), unsaid: 0, resets, out };
-    Running::spawn(&format!("wire {name}"), capture.breakloop_handle(), move |nudged| {
+    Running::spawn(&format!("wire {}", interface.name), capture.breakloop_handle(), move |nudged| {
+        let mut ended = None;
         if let Err(why) = interface.run(&mut capture, link, &config, &nudged, &stop) {
             tracing::warn!(interface = %interface.name, %why, "no longer watching");
-            interface.report(&mut capture, Some("interface-gone"));
+            ended = Some("interface-gone");
         }
+        interface.end(&mut capture, ended);
     })
 }
 
 struct Interface {
     name: String,
+    share: Share,
     watch: Watch,
     kernel: Dropped,
     /// Evidence the queue had no room for.
     unsaid: u64,
+    joint: Arc<Joint>,
     resets: Option<Arc<Counts>>,
     out: Voice,
 }
@@ -262,13 +284,19 @@ impl Interface {
             self.say();
             if reported.elapsed() >= config.report_every.0 {
                 reported = Instant::now();
-                self.report(capture, None);
+                let coverage = self.count(capture);
+                self.tell(coverage, false);
             }
         }
+        Ok(())
+    }
+
+    fn end(&mut self, capture: &mut Capture<Active>, why: Option<&str>) {
         self.watch.finish();
         self.say();
-        self.report(capture, None);
-        Ok(())
+        let mut coverage = self.count(capture);
+        coverage.lost.extend(why.map(|reason| (reason.to_owned(), 1)));
+        self.tell(coverage, true);
     }
 
     fn say(&mut self) {
@@ -280,15 +308,22 @@ impl Interface {
         }
     }
 
-    fn report(&mut self, capture: &mut Capture<Active>, ended: Option<&str>) {
+    fn count(&mut self, capture: &mut Capture<Active>) -> Coverage {
         let mut coverage = self.watch.coverage(&self.name);
         if let Ok(stat) = capture.stats() {
             self.kernel.take(stat);
         }
-        let counted = [("kernel-drop", self.kernel.kernel), ("interface-drop", self.kernel.interface), ("queue-full", self.unsaid)];
+        // What the interface lost, it lost for all threads.
+        let interface = if self.share.is_first() { self.kernel.interface } else { 0 };
+        let counted = [("kernel-drop", self.kernel.kernel), ("interface-drop", interface), ("queue-full", self.unsaid)];
         coverage.lost.extend(counted.into_iter().filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)));
-        coverage.resets = self.resets.as_ref().map(|counts| counts.tell());
-        coverage.lost.extend(ended.map(|reason| (reason.to_owned(), 1)));
+        coverage
+    }
+
+    fn tell(&mut self, coverage: Coverage, ended: bool) {
+        let Some(all) = self.joint.take(self.share, coverage, ended) else { return };
+        let resets = self.resets.as_ref().map(|counts| counts.tell());
+        let coverage = Coverage { interface: self.name.clone(), resets, ..all };
         // When even this has no room, the next one says the same and more.
         drop(self.out.try_send((Timestamp::now(), Said::Coverage(coverage))));
     }

@@ -127,6 +127,9 @@ impl Names {
 
 /// Says what a host offers, once its address, its port and that it is MCP are all known.
 pub(super) fn announce(host: &str, at: Moment, world: &mut World) {
+    if world.names_told_elsewhere {
+        return;
+    }
     for (place, service) in world.names.offered(host) {
         let path = service.path.as_deref().unwrap_or_default();
         let detail = format!("{host} announces an MCP service on port {}{path}", place.endpoint.port);

@@ -40,6 +40,14 @@ impl Default for Bounds {
     }
 }
 
+impl Bounds {
+    /// The part of one of several that share them.
+    pub(crate) fn divided(self, by: u8) -> Bounds {
+        let part = |all: usize| all.div_ceil(usize::from(by.max(1)));
+        Bounds { flows: part(self.flows), held_bytes: part(self.held_bytes), buffered_bytes: part(self.buffered_bytes), ..self }
+    }
+}
+
 /// One of the two ends: `Low` is the one with the lower address and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum End {

@@ -46,6 +46,8 @@ pub struct World {
     pub ledger: Ledger,
     pub budget: Budget,
     pub names: Names,
+    /// Names are learnt here and told by another, who hears the same ones.
+    pub names_told_elsewhere: bool,
     streams: Recent<Stream>,
     asked: Recent<Asked>,
     progress: Recent<Progress>,
@@ -59,6 +61,7 @@ impl Default for World {
             ledger: Ledger::default(),
             budget: Budget::new(BODIES),
             names: Names::default(),
+            names_told_elsewhere: false,
             streams: Recent::new(4096),
             asked: Recent::new(16_384),
             progress: Recent::new(4096),
