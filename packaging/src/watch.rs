@@ -95,5 +95,10 @@ async fn live(options: &Options, tally: &mut Tally, json: bool) -> Result<(), Fa
 fn remark(coverage: &Coverage) {
     let lost = coverage.lost.iter().filter(|(_, n)| **n > 0).map(|(why, n)| format!("{n} {why}")).collect::<Vec<_>>();
     let lost = if lost.is_empty() { String::new() } else { format!("; not understood or lost: {}", lost.join(", ")) };
-    out::note(format!("{}: {} frames{lost}", rules::printable::printable(&coverage.interface, 120), coverage.frames));
+    let shunted = if coverage.shunted == 0 {
+        String::new()
+    } else {
+        format!("; left in the kernel after their handshake: {} heavy TLS connections", coverage.shunted)
+    };
+    out::note(format!("{}: {} frames{shunted}{lost}", rules::printable::printable(&coverage.interface, 120), coverage.frames));
 }

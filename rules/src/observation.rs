@@ -48,9 +48,17 @@ pub struct Coverage {
     /// while something comes from it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub heard: BTreeSet<IpNet>,
+    /// Connections whose bulk was left in the kernel since nothing more of it can be read (TLS after its handshake); its frames are not
+    /// counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shunted: u64,
     /// What a reactive reset did there. Unset: it is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resets: Option<Resets>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// What a sensor's reactive reset did at one capture point, since it started. Best effort: it is no enforcement, and counts as none.

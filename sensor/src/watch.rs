@@ -3,7 +3,7 @@
 use crate::{
     decode::{self, Datagram, Link, Packet, Transport, fragments::Assembler},
     dissect::{Talk, dns, hear_hello, mcp::World, quic},
-    flow::{Bounds, Table},
+    flow::{Bounds, Heavy, Table},
     heard::Networks,
     moment::Moment,
 };
@@ -120,6 +120,11 @@ impl Watch {
     /// Evidence found since the last call.
     pub fn evidence(&mut self) -> impl Iterator<Item = Evidence> + '_ {
         self.world.told()
+    }
+
+    /// Connections of which much came that nobody can read, and their ends, since the last call.
+    pub(crate) fn heavy(&mut self) -> impl Iterator<Item = Heavy> + '_ {
+        self.table.heavy()
     }
 
     /// What was seen and lost so far, without what the kernel knows.

@@ -10,3 +10,4 @@ mod world;
 mod world_hostile;
 mod world_line;
 mod world_reset;
+mod world_shunt;

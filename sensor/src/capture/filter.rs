@@ -51,7 +51,7 @@ fn tagged(link: Link, wanted: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use pcap::{Capture, Linktype};
 
@@ -99,7 +99,7 @@ mod tests {
     }
 
     /// A frame between two addresses, under `tags`, over TCP (6), UDP (17) or in a later fragment of either.
-    fn between(a: &[u8], b: &[u8], tags: usize, protocol: u8, ports: (u16, u16), fragment: u8) -> Vec<u8> {
+    pub(in crate::capture) fn between(a: &[u8], b: &[u8], tags: usize, protocol: u8, ports: (u16, u16), fragment: u8) -> Vec<u8> {
         let mut f = vec![0u8; 12];
         f.extend([0x81, 0, 0, 5].repeat(tags));
         if a.len() == 4 {

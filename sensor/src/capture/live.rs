@@ -6,6 +6,7 @@
 use super::{
     Config, filter,
     share::{Joint, Share},
+    shunt::Shunt,
     thread::{Dropped, Running, frames},
 };
 use crate::{
@@ -199,6 +200,7 @@ fn begin(name: &str, config: &Config, reactive: Option<&Reactive>, out: Voice, s
             watch: if share.is_first() { Watch::new(flows) } else { Watch::beside(flows) },
             kernel: Dropped::default(),
             unsaid: 0,
+            shunt: Shunt::new(&capture, link, &filter::program(link, share), config.shunt),
             joint: joint.clone(),
             resets: counts.clone(),
             out: out.clone(),
@@ -257,6 +259,7 @@ struct Interface {
     kernel: Dropped,
     /// Evidence the queue had no room for.
     unsaid: u64,
+    shunt: Shunt,
     joint: Arc<Joint>,
     resets: Option<Arc<Counts>>,
     out: Voice,
@@ -280,6 +283,9 @@ impl Interface {
                 watch.frame(link, packet.data, packet.header.len as usize, at);
             })
             .map_err(InterfaceError::Gone)?;
+            let now = Instant::now();
+            self.shunt.take(self.watch.heavy(), now);
+            self.shunt.apply(capture, now);
             self.watch.tick(Moment::from(Timestamp::now()));
             self.say();
             if reported.elapsed() >= config.report_every.0 {
@@ -317,6 +323,7 @@ impl Interface {
         let interface = if self.share.is_first() { self.kernel.interface } else { 0 };
         let counted = [("kernel-drop", self.kernel.kernel), ("interface-drop", interface), ("queue-full", self.unsaid)];
         coverage.lost.extend(counted.into_iter().filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.to_owned(), n)));
+        coverage.shunted = self.shunt.total;
         coverage
     }
 

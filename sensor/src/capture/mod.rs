@@ -7,12 +7,14 @@ use std::{
     str::FromStr,
 };
 
+mod bpf;
 #[deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 pub mod file;
 mod filter;
 pub mod live;
 pub mod replay;
 mod share;
+mod shunt;
 pub(crate) mod thread;
 
 /// What to watch. Unknown keys are refused.
@@ -31,6 +33,9 @@ pub struct Config {
     /// Threads per interface, 1 to 16, for links that one core does not keep up with (`kernel-drop`). What two addresses say to each other
     /// is one thread's; the bounds of `flows` are divided among them.
     pub threads: Threads,
+    /// Leave the bulk of connections in the kernel of which nothing more can be read: TLS after its handshake. They are counted (`shunted`),
+    /// their frames are not.
+    pub shunt: bool,
     /// From one coverage report to the next.
     pub report_every: Period,
     /// Bounds of what is remembered about connections.
@@ -88,6 +93,7 @@ impl Default for Config {
             snap_length: 262_144,
             ring_bytes: 8 << 20,
             threads: Threads::default(),
+            shunt: true,
             report_every: Period::seconds(10),
             flows: crate::flow::Bounds::default(),
         }

@@ -13,7 +13,7 @@ mod table;
 mod tests;
 
 pub(crate) use keys::Seeded;
-pub use table::{Lost, Table};
+pub use table::{Heavy, Lost, Table};
 
 use crate::moment::Moment;
 use rules::endpoint::Endpoint;

@@ -35,6 +35,20 @@ pub struct Lost {
     pub urgent: u64,
 }
 
+/// A connection that nobody needs to look into, as both its ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heavy {
+    /// Nothing more can be read of it, and this much came again: [`UNREAD`].
+    Unread(Endpoint, Endpoint),
+    /// It ended, or began anew.
+    Over(Endpoint, Endpoint),
+}
+
+/// Bytes, at least, of a connection that is heavy.
+const UNREAD: u32 = 1 << 20;
+/// Noticed and not asked for, at most; what does not fit is noticed again.
+const NOTICED: usize = 64;
+
 const NONE: u32 = u32::MAX;
 /// So much every connection may buffer without being asked for it: it adds up to little.
 const LITTLE: usize = 64;
@@ -57,6 +71,10 @@ struct Flow<C> {
     last: Moment,
     /// What the conversation kept when it was last asked.
     buffered: usize,
+    /// Bytes that came since nothing more can be read of it, or since that was last noticed.
+    unread: u32,
+    /// It was noticed as heavy.
+    heavy: bool,
     /// Which queue it is in. Set by `link` alone, whatever the conversation has become since.
     speaking: bool,
     older: u32,
@@ -92,6 +110,7 @@ pub struct Table<C> {
     cursor: u32,
     /// Connections that hold something: time alone may end their patience.
     waiting: BTreeSet<u32>,
+    noticed: Vec<Heavy>,
     lost: Lost,
 }
 
@@ -109,12 +128,18 @@ impl<C: Conversation> Table<C> {
             buffering: BTreeSet::new(),
             cursor: 0,
             waiting: BTreeSet::new(),
+            noticed: Vec::new(),
             lost: Lost::default(),
         }
     }
 
     pub fn lost(&self) -> Lost {
         self.lost
+    }
+
+    /// What was noticed of heavy connections since the last call.
+    pub fn heavy(&mut self) -> impl Iterator<Item = Heavy> + '_ {
+        self.noticed.drain(..)
     }
 
     /// Bytes held of segments that came before their turn.
@@ -153,6 +178,9 @@ impl<C: Conversation> Table<C> {
         let before = flow.cost();
         let over = flow.segment(from, segment, at, world, &mut self.lost);
         let held = (before, flow.cost());
+        if self.noticed.len() < NOTICED {
+            self.noticed.extend(flow.weigh(segment));
+        }
         self.settled(slot, held);
         if over {
             self.close(slot, at, world);
@@ -261,6 +289,8 @@ impl<C: Conversation> Table<C> {
             conversation: None,
             last: at,
             buffered: 0,
+            unread: 0,
+            heavy: false,
             speaking: false,
             older: NONE,
             newer: NONE,
@@ -349,10 +379,37 @@ impl<C: Conversation> Flow<C> {
         self.halves.low.held_cost + self.halves.high.held_cost
     }
 
+    /// Whether this segment makes it heavy, or ends that.
+    fn weigh(&mut self, segment: &Segment<'_>) -> Option<Heavy> {
+        let Both { low, high } = self.peers.ends;
+        if self.heavy && (segment.syn || segment.fin || segment.rst) {
+            (self.heavy, self.unread) = (false, 0);
+            return Some(Heavy::Over(low, high));
+        }
+        if !self.indifferent() {
+            return None;
+        }
+        let length = segment.payload.bytes.len() + segment.payload.missing;
+        self.unread = self.unread.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
+        if self.unread < UNREAD {
+            return None;
+        }
+        (self.heavy, self.unread) = (true, 0);
+        Some(Heavy::Unread(low, high))
+    }
+
+    fn indifferent(&self) -> bool {
+        self.conversation.as_ref().is_some_and(|c| c.indifferent())
+    }
+
     /// True when the connection is over.
     fn segment(&mut self, from: End, segment: &Segment<'_>, at: Moment, world: &mut C::World, lost: &mut Lost) -> bool {
         if segment.syn && self.is_new_connection(from, segment) {
             self.restart(at, world, lost);
+        }
+        if (segment.fin || segment.rst) && self.indifferent() {
+            // What came before may not have been looked at: whatever the number, this is the end.
+            self.halves.at_mut(from).next = Some(segment.sequence);
         }
         *self.peers.seen.at_mut(from) = true;
         let mut sequence = segment.sequence;
@@ -391,11 +448,12 @@ impl<C: Conversation> Flow<C> {
         self.halves.low.ended && self.halves.high.ended
     }
 
-    /// A port used again: another initial sequence number than the one this connection began with.
+    /// A port used again: another initial sequence number than the one this connection began with. Of one that nothing more can be read
+    /// of, nobody knows how far it came.
     fn is_new_connection(&self, from: End, segment: &Segment<'_>) -> bool {
         let half = self.halves.at(from);
-        segment.acknowledgment.is_none()
-            && half.next.is_some_and(|next| distance(segment.sequence.wrapping_add(1), next).unsigned_abs() > 1 << 20 || half.ended)
+        let far = |next| distance(segment.sequence.wrapping_add(1), next).unsigned_abs() > 1 << 20;
+        segment.acknowledgment.is_none() && half.next.is_some_and(|next| far(next) || half.ended || self.indifferent())
     }
 
     fn restart(&mut self, at: Moment, world: &mut C::World, lost: &mut Lost) {
@@ -411,7 +469,7 @@ impl<C: Conversation> Flow<C> {
 
     fn payload(&mut self, from: End, segment: &Segment<'_>, at: Moment, world: &mut C::World, lost: &mut Lost) {
         let Cut { bytes, missing } = segment.payload;
-        let indifferent = self.conversation.as_ref().is_some_and(|c| c.indifferent());
+        let indifferent = self.indifferent();
         // Behind held segments one more is held too, so that the first copy of a byte wins.
         let ready = indifferent || (self.halves.at(from).held.is_empty() && self.heard(from, segment.acknowledgment));
         let half = self.halves.at_mut(from);

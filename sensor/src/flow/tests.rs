@@ -1,15 +1,21 @@
 use super::*;
 use crate::decode::{Cut, Segment};
 
-/// Writes down what it is told: `>` from the client (low), `<` from the server (high).
+/// Writes down what it is told: `>` from the client (low), `<` from the server (high). After a `~` it is not interested.
 #[derive(Debug, Default)]
-struct Scribe;
+struct Scribe {
+    indifferent: bool,
+}
 
 impl Conversation for Scribe {
     type World = String;
 
     fn bytes(&mut self, _: &Peers, from: End, bytes: &[u8], _: Moment, out: &mut String) {
         out.push(if from == End::Low { '>' } else { '<' });
+        self.indifferent |= bytes == b"~";
+        if self.indifferent && bytes.len() > 9 {
+            return out.push_str("much");
+        }
         out.push_str(&String::from_utf8_lossy(bytes));
     }
     fn gap(&mut self, _: &Peers, from: End, missing: usize, _: Moment, out: &mut String) {
@@ -20,6 +26,9 @@ impl Conversation for Scribe {
     }
     fn closed(&mut self, _: &Peers, _: Moment, out: &mut String) {
         out.push('#');
+    }
+    fn indifferent(&self) -> bool {
+        self.indifferent
     }
 }
 
@@ -284,4 +293,29 @@ proptest::proptest! {
         let said = w.finish().replace(['>', '#'], "");
         proptest::prop_assert_eq!(said, whole);
     }
+}
+
+#[test]
+fn what_is_heavy_and_cannot_be_read_is_noticed_until_its_end_wherever_that_is() {
+    let mut w = Wire::new();
+    let much = "x".repeat(60_000);
+    let noticed = |w: &mut Wire| w.table.heavy().collect::<Vec<_>>();
+    let (client, server) = (Endpoint::new([10, 0, 0, 1].into(), 1000), Endpoint::new([10, 0, 0, 2].into(), 80));
+    w.send('c', 99, None, "S", "").send('s', 499, Some(100), "S", "");
+    w.send('c', 100, Some(500), "", "~");
+    for n in 0..18 {
+        assert_eq!(noticed(&mut w), [], "{n}");
+        w.send('s', 500 + n * 60_000, Some(101), "", &much);
+    }
+    assert_eq!(noticed(&mut w), [Heavy::Unread(client, server)]);
+    // Its middle does not come by any more: both ends are far from what was seen, and are the ends.
+    w.said.clear();
+    w.send('s', 2_000_000_500, Some(101), "F", "").send('c', 101, Some(2_000_000_501), "F", "");
+    assert_eq!((noticed(&mut w), w.said.as_str(), w.table.len()), (vec![Heavy::Over(client, server)], "..#", 0));
+
+    // The same ports again, with a first number near to where the last one was.
+    w.send('c', 99, None, "S", "").send('c', 100, Some(1), "", "~").send('s', 1, Some(101), "", &much);
+    w.said.clear();
+    w.send('c', 120, None, "S", "").send('c', 121, Some(1), "", "new");
+    assert_eq!(w.said, "#>new");
 }

@@ -161,7 +161,7 @@ fn coverage(c: Coverage) -> Coverage {
         *sum = sum.saturating_add(n);
     }
     let heard = c.heard.into_iter().take(MAX_NETWORKS).map(|n| n.trunc()).collect();
-    Coverage { interface: cut(&c.interface, MAX_NAME), frames: c.frames, lost, heard, resets: c.resets }
+    Coverage { interface: cut(&c.interface, MAX_NAME), frames: c.frames, lost, heard, shunted: c.shunted, resets: c.resets }
 }
 
 fn implementation(i: Implementation) -> Implementation {
