@@ -3,7 +3,7 @@
 use crate::{
     config::Mode,
     health::{self, Health},
-    intake::SKEW,
+    intake::is_early,
     netlink::Commit,
     point::{Enacted, Error},
     state::State,
@@ -31,6 +31,15 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct Now {
     pub mono: Instant,
     pub wall: Timestamp,
+    /// How long this host was suspended since it started. `mono` and the kernel's leases stand still then; a set's validity does not.
+    pub slept: Duration,
+}
+
+impl Now {
+    /// By a clock that nobody can set and that runs while the host sleeps.
+    fn passed(&self) -> Instant {
+        self.mono.checked_add(self.slept).unwrap_or(self.mono)
+    }
 }
 
 /// A set and the signed bytes it came in.
@@ -102,6 +111,8 @@ pub enum Effect {
     RollBack,
     /// What this host needs still answers: the full lease for what is new.
     Pass(Arc<DecisionSet>),
+    /// The set's time is over and the kernel may not know: whatever is still blocked is lifted.
+    Open(u64),
     /// What is new is taken out again, for this reason; the rest stays, and lifts are done.
     Withdraw(Arc<DecisionSet>, String),
     Report(Box<Applied>),
@@ -122,7 +133,10 @@ pub struct Core {
     truce_until: Option<Instant>,
     roll_back_at: Option<Instant>,
     said_expired: Option<u64>,
-    /// Until when the current set holds by the clock that nobody can set: generation, `not_after`, and that moment.
+    /// The generation whose time was over, and whose blocks were lifted for that.
+    opened: Option<u64>,
+    /// Until when the current set holds by the clock that nobody can set: generation, `not_after`, and that moment. Taken while the wall
+    /// clock could be right.
     term: Option<(u64, Timestamp, Instant)>,
     /// The last complaint: the same one is not made every five seconds.
     complaint: Option<(u64, String)>,
@@ -160,6 +174,7 @@ impl Core {
             truce_until: None,
             roll_back_at: None,
             said_expired: None,
+            opened: None,
             term: None,
             complaint: None,
             said: None,
@@ -205,15 +220,15 @@ impl Core {
     /// How long a set may still be kept up by the monotonic clock.
     pub fn left(&self, set: &DecisionSet, now: Now) -> Duration {
         let term = self.term.filter(|(generation, not_after, _)| (*generation, *not_after) == (set.generation, set.not_after));
-        term.map_or(Duration::MAX, |(.., end)| end.saturating_duration_since(now.mono))
+        term.map_or(Duration::MAX, |(.., end)| end.saturating_duration_since(now.passed()))
     }
 
     /// Once for each set: a wall clock that is set back later gives it no more time.
     fn note_term(&mut self, now: Now) {
         let Some(set) = &self.current else { return };
-        if self.left(set, now) == Duration::MAX {
+        if self.left(set, now) == Duration::MAX && !is_early(set.issued_at, now.wall) {
             let left = Duration::try_from(set.not_after.duration_since(now.wall)).unwrap_or_default();
-            self.term = Some((set.generation, set.not_after, now.mono.checked_add(left).unwrap_or(now.mono)));
+            self.term = Some((set.generation, set.not_after, now.passed().checked_add(left).unwrap_or(now.mono)));
         }
     }
 
@@ -226,8 +241,8 @@ impl Core {
                 set.not_after
             ));
         }
-        let early = set.issued_at > now.wall.checked_add(SKEW).unwrap_or(Timestamp::MAX);
-        early.then(|| {
+        // A clock set back since takes nothing from a set whose end is known; one that was never right says nothing of it.
+        (self.left(set, now) == Duration::MAX && is_early(set.issued_at, now.wall)).then(|| {
             format!("the set was issued at {}, and this host's clock says {}: no renewal until it is set right", set.issued_at, now.wall)
         })
     }
@@ -355,15 +370,20 @@ impl Core {
         Vec::new()
     }
 
-    /// Leases were cut to end with the set; what is left to do is to say it, once.
+    /// Leases were cut to end with the set; what is left to do is to say it, once, and to lift what a sleeping host kept. By the wall clock
+    /// alone nothing is lifted: it may be set right before the leases end.
     fn expired(&mut self, now: Now) -> Option<Vec<Effect>> {
         let why = self.void(now)?;
         let generation = self.current.as_ref().map_or(0, |set| set.generation);
-        if self.said_expired == Some(generation) {
-            return Some(Vec::new());
+        let mut effects = Vec::new();
+        let over = self.current.as_ref().is_some_and(|set| self.left(set, now).is_zero());
+        if over && self.opened.replace(generation) != Some(generation) {
+            effects.push(Effect::Open(generation));
         }
-        self.said_expired = Some(generation);
-        Some(vec![self.report(generation, Outcome::Failed, 0, why)])
+        if self.said_expired.replace(generation) != Some(generation) {
+            effects.push(self.report(generation, Outcome::Failed, 0, why));
+        }
+        Some(effects)
     }
 
     fn on_commit(&mut self, commit: Option<Commit>, now: Now) -> Vec<Effect> {

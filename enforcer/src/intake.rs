@@ -4,7 +4,7 @@
 //! same one. Here it gets the name it has on this side.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-pub(crate) use rules::wire::v1::decisions::{SKEW, open};
+pub(crate) use rules::wire::v1::decisions::{is_early, open};
 pub use rules::wire::v1::{
     Distrust, Keys, Signed,
     decisions::{Expect, Refused, verify},

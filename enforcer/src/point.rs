@@ -361,6 +361,19 @@ impl Point {
         Ok(generation.map(|g| g.wrapping_add(commits)))
     }
 
+    /// Nothing is blocked or counted any more; chains, rules and notes stay. How many places that were.
+    pub async fn lift_all(&mut self, _held: &Guard) -> Result<usize, Error> {
+        let present = self.present().await?.unwrap_or_default();
+        let changes: Vec<Change> =
+            present.blocks.iter().map(|(endpoint, held)| Change::Lift { endpoint: *endpoint, was: held.action }).collect();
+        let lifted = changes.len();
+        if lifted > 0 {
+            (self.memory, self.known) = (None, None);
+            self.commit(&Transaction { changes }, None).await?;
+        }
+        Ok(lifted)
+    }
+
     pub async fn remove(&mut self, _held: &Guard) -> Result<(), Error> {
         (self.memory, self.known) = (None, None);
         // Without a table there is nothing to commit, and no generation to burn.

@@ -12,6 +12,7 @@ use crate::{
     ruleset,
     state::State,
 };
+use nix::time::ClockId;
 use rules::{
     Timestamp,
     decision::{Action, DecisionSet},
@@ -70,6 +71,8 @@ pub async fn run_gated(
         core,
         gated,
         unkept: None,
+        untimely: None,
+        lapsed: None,
         seen: None,
         polled: None,
         trusted: None,
@@ -117,6 +120,7 @@ pub async fn run_gated(
             _ = tick.tick() => {
                 hands.say_again().await;
                 hands.look_at_state().await;
+                hands.look_at_the_clock().await;
                 hands.look_at_kernel().await;
                 Event::Tick
             }
@@ -127,7 +131,15 @@ pub async fn run_gated(
 }
 
 fn now() -> Now {
-    Now { mono: Instant::now(), wall: Timestamp::now() }
+    Now { mono: Instant::now(), wall: Timestamp::now(), slept: slept() }
+}
+
+/// What the one clock counted while the host was suspended and the other did not.
+fn slept() -> Duration {
+    let read = |clock: ClockId| clock.now().map(Duration::from).unwrap_or_default();
+    // In this order, so that what passes in between is no sleep.
+    let (all, awake) = (read(ClockId::CLOCK_BOOTTIME), read(ClockId::CLOCK_MONOTONIC));
+    all.saturating_sub(awake)
 }
 
 /// A set as it is kept in memory: words for people stay on disk.
@@ -148,6 +160,10 @@ struct Hands {
     trusted: Option<String>,
     /// A set that could not be written down: first that, then it may be adopted.
     unkept: Option<(u64, Arc<Signed>)>,
+    /// Refused for its time alone, which may be this clock's fault: the newest that arrived.
+    untimely: Option<(Refused, Arc<Signed>)>,
+    /// The same of the set that was applied here last.
+    lapsed: Option<Refused>,
     /// Somebody tells us about this host's health.
     gated: bool,
     /// Blocks wanted here, and held, as of the last time the kernel was made to match; `None`: it has to be looked at.
@@ -198,6 +214,9 @@ impl Hands {
                 };
                 Some(Event::Withdrawn { generation: set.generation, why, result, kernel: self.point.generation() })
             }
+            Effect::Open(generation) => self.open(generation).await.err().map(|why| {
+                Event::Trouble(format!("the time of generation {generation} is over and its blocks lapse with their leases: {why}"))
+            }),
             Effect::Report(applied) => {
                 self.report(*applied).await;
                 None
@@ -325,8 +344,9 @@ impl Hands {
         })
     }
 
-    fn arrived(&self, signed: Arc<Signed>) -> Event {
+    fn arrived(&mut self, signed: Arc<Signed>) -> Event {
         let verified = self.point.verify(&signed, self.core.highest(), Timestamp::now());
+        self.untimely = verified.as_ref().err().filter(|why| why.is_of_time()).map(|why| (why.clone(), signed.clone()));
         Event::Set(verified.map(|set| Candidate { set: Arc::new(lean(set)), signed }).map_err(|why| (0, why.to_string())))
     }
 
@@ -440,6 +460,16 @@ impl Hands {
         Ok(enacted)
     }
 
+    async fn open(&mut self, generation: u64) -> Result<(), Error> {
+        let held = self.point.store.lock().await?;
+        self.counts = None;
+        let lifted = self.point.lift_all(&held).await?;
+        if lifted > 0 {
+            tracing::info!(generation, lifted, "the set's time ended while this host was suspended: lifted");
+        }
+        Ok(())
+    }
+
     async fn roll_back(&mut self) -> Event {
         let (mut from, mut result) = (0, Err(Error::NothingApplied));
         match self.point.store.lock().await.and_then(|held| Ok((held, self.point.store.load()?))) {
@@ -464,13 +494,19 @@ impl Hands {
     /// What a person did at the command line meanwhile.
     async fn look_at_state(&mut self) {
         let state = match self.point.store.load() {
-            Ok(state) if self.seen.as_ref() == Some(&state) => return,
+            Ok(state) if self.seen.as_ref() == Some(&state) && !self.lapsed.as_ref().is_some_and(|why| why.is_past(Timestamp::now())) => {
+                return;
+            }
             Ok(state) => state,
             Err(why) => return self.happen(Event::Trouble(why.to_string())).await,
         };
+        self.lapsed = None;
         let current = match state.current.map(|g| (g, self.point.stored(g, Timestamp::now()))) {
             Some((_, Ok(set))) => Some(Arc::new(lean(set))),
             Some((generation, Err(why))) => {
+                if let Error::Refused(why) = &why {
+                    self.lapsed = Some(why.clone()).filter(Refused::is_of_time);
+                }
                 let why = format!("generation {generation}, applied here last, is void and lapses: {why}");
                 self.happen(Event::Trouble(why)).await;
                 None
@@ -479,6 +515,14 @@ impl Hands {
         };
         self.seen = Some(state.clone());
         self.happen(Event::State(state, current)).await;
+    }
+
+    /// What was refused for its time is told once, by whoever told it; set right, the clock makes it good.
+    async fn look_at_the_clock(&mut self) {
+        if let Some((_, signed)) = self.untimely.take_if(|(why, _)| why.is_past(Timestamp::now())) {
+            let event = self.arrived(signed);
+            self.happen(event).await;
+        }
     }
 
     /// A set that had arrived when the process before us died, perhaps between the kernel and the record of it.

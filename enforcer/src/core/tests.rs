@@ -17,7 +17,7 @@ impl Play {
     }
 
     fn event(&mut self, event: Event) -> &mut Self {
-        let now = Now { mono: self.begin + self.at, wall: t0() + self.at };
+        let now = Now { mono: self.begin + self.at, wall: t0() + self.at, slept: Duration::ZERO };
         for effect in self.core.handle(event, now) {
             let line = match effect {
                 Effect::Keep(generation, _) => format!("keep {generation}"),
@@ -26,6 +26,7 @@ impl Play {
                 Effect::Rehearse(set) => format!("rehearse {}", set.generation),
                 Effect::RollBack => "roll back".to_owned(),
                 Effect::Pass(set) => format!("pass {}", set.generation),
+                Effect::Open(generation) => format!("open {generation}"),
                 Effect::Withdraw(set, why) => format!("withdraw {}: {why}", set.generation),
                 Effect::Report(a) => format!("report {:?} {} {}", a.outcome, a.generation, a.reason),
             };
@@ -115,7 +116,7 @@ fn what_may_pass_is_tried_again_and_said_once() {
     let mut play = Play::new(Mode::Enforce);
     play.event(Event::State(State::default(), None)).arrives(1);
     for _ in 0..3 {
-        play.core.try_again(candidate(1).set, Now { mono: play.begin + play.at, wall: t0() });
+        play.core.try_again(candidate(1).set, Now { mono: play.begin + play.at, wall: t0(), slept: Duration::ZERO });
         play.fails(1, Cause::New, Error::Unavailable("no nft".into())).wait(5);
     }
     play.expect(expect![[r#"
@@ -198,6 +199,7 @@ fn a_set_that_expires_is_said_once_and_not_renewed() {
     play.expect(expect![[r#"
         0 s: uphold 1 Start
         0 s: report Applied 1 
+        604801 s: open 1
         604801 s: report Failed 1 the set expired at 2026-11-28T00:00:00Z and no newer one came: its blocks have lapsed, the network is open
         604803 s: keep 2
         604803 s: adopt 2
@@ -226,9 +228,9 @@ fn a_person_who_stops_it_is_obeyed() {
 fn a_clock_that_jumps_renews_by_the_monotonic_one() {
     let mut play = Play::new(Mode::Enforce);
     play.holds(1, State::default()).done(1, Cause::Start, true);
-    let back = Now { mono: play.begin + Duration::from_secs(299), wall: Period::seconds(500).before(t0()) };
+    let back = Now { mono: play.begin + Duration::from_secs(299), wall: Period::seconds(500).before(t0()), slept: Duration::ZERO };
     assert!(play.core.handle(Event::Tick, back).is_empty());
-    let due = Now { mono: play.begin + Duration::from_secs(300), wall: Period::seconds(500).before(t0()) };
+    let due = Now { mono: play.begin + Duration::from_secs(300), wall: Period::seconds(500).before(t0()), slept: Duration::ZERO };
     assert!(matches!(play.core.handle(Event::Tick, due)[..], [Effect::Uphold(_, Cause::Renewal)]));
 }
 
@@ -236,12 +238,14 @@ fn a_clock_that_jumps_renews_by_the_monotonic_one() {
 fn a_clock_set_back_gives_a_set_no_more_time() {
     let mut play = Play::new(Mode::Enforce);
     play.holds(1, State::default()).done(1, Cause::Start, true);
-    let at = |mono: Duration, wall: Duration| Now { mono: play.begin + mono, wall: t0() + wall };
+    let at = |mono: Duration, wall: Duration| Now { mono: play.begin + mono, wall: t0() + wall, slept: Duration::ZERO };
     let (week, hour) = (Period::days(7).0, Duration::from_secs(3600));
     let set = candidate(1).set;
     assert_eq!(play.core.left(&set, at(week - hour, hour)), hour);
     assert!(matches!(play.core.handle(Event::Tick, at(week - hour, hour))[..], [Effect::Uphold(..)]));
-    assert!(matches!(&play.core.handle(Event::Tick, at(week, hour))[..], [Effect::Report(a)] if a.reason.contains("expired")));
+    assert!(
+        matches!(&play.core.handle(Event::Tick, at(week, hour))[..], [Effect::Open(1), Effect::Report(a)] if a.reason.contains("expired"))
+    );
     assert!(play.core.handle(Event::Commit(None), at(week, hour)).is_empty());
     // Read again from the directory, it is still the same set.
     play.core.handle(Event::State(State { current: Some(1), highest: 1, ..State::default() }, Some(set.clone())), at(week, hour));
@@ -251,12 +255,45 @@ fn a_clock_set_back_gives_a_set_no_more_time() {
 #[test]
 fn a_set_of_the_future_is_not_renewed_until_the_clock_is_right() {
     let mut play = Play::new(Mode::Enforce);
-    play.holds(1, State::default()).done(1, Cause::Start, true);
-    let at = |mono: u64, wall: Timestamp| Now { mono: play.begin + Duration::from_secs(mono), wall };
-    let said = play.core.handle(Event::Tick, at(300, Period::seconds(601).before(t0())));
+    let at = |mono: u64, wall: Timestamp| Now { mono: play.begin + Duration::from_secs(mono), wall, slept: Duration::ZERO };
+    let wrong = Period::seconds(601).before(t0());
+    let state = State { current: Some(1), highest: 1, ..State::default() };
+    play.core.handle(Event::State(state, Some(candidate(1).set)), at(0, wrong));
+    let said = play.core.handle(Event::Tick, at(300, wrong));
     assert!(matches!(&said[..], [Effect::Report(a)] if a.reason.contains("no renewal until it is set right")), "{said:?}");
-    assert!(play.core.handle(Event::Tick, at(301, Period::seconds(601).before(t0()))).is_empty());
-    assert!(matches!(play.core.handle(Event::Tick, at(302, Period::seconds(600).before(t0())))[..], [Effect::Uphold(_, Cause::Renewal)]));
+    assert!(play.core.handle(Event::Tick, at(301, wrong)).is_empty());
+    assert!(play.core.handle(Event::Commit(None), at(301, wrong)).is_empty());
+    assert!(matches!(play.core.handle(Event::Commit(None), at(302, Period::seconds(600).before(t0())))[..], [Effect::Uphold(..)]));
+}
+
+#[test]
+fn a_clock_set_back_by_days_takes_nothing_from_a_set_whose_end_is_known() {
+    let mut play = Play::new(Mode::Enforce);
+    play.holds(1, State::default()).done(1, Cause::Start, true);
+    let back = |mono: u64| Now { mono: play.begin + Duration::from_secs(mono), wall: Period::days(30).before(t0()), slept: Duration::ZERO };
+    assert!(matches!(play.core.handle(Event::Tick, back(300))[..], [Effect::Uphold(_, Cause::Renewal)]));
+    let end = Period::days(7).0.as_secs();
+    assert!(matches!(play.core.handle(Event::Tick, back(end - 1))[..], [Effect::Uphold(..)]));
+    assert!(matches!(&play.core.handle(Event::Tick, back(end))[..], [Effect::Open(1), Effect::Report(_)]));
+}
+
+/// The kernel's leases stand still while the host sleeps: they would outlive the set by as much as was left of them.
+#[test]
+fn a_set_whose_time_ends_while_the_host_sleeps_is_lifted_at_once_and_by_a_jump_alone_it_is_not() {
+    let week = Period::days(7).0;
+    for (slept, wall) in [(week, t0()), (week, t0() + week)] {
+        let mut play = Play::new(Mode::Enforce);
+        play.holds(1, State::default()).done(1, Cause::Start, true);
+        let now = Now { mono: play.begin + Duration::from_secs(1), wall, slept };
+        assert!(matches!(&play.core.handle(Event::Tick, now)[..], [Effect::Open(1), Effect::Report(_)]));
+        assert!(play.core.handle(Event::Tick, now).is_empty(), "once");
+    }
+    let mut play = Play::new(Mode::Enforce);
+    play.holds(1, State::default()).done(1, Cause::Start, true);
+    let at = |mono: u64, wall| Now { mono: play.begin + Duration::from_secs(mono), wall, slept: Duration::ZERO };
+    assert!(matches!(&play.core.handle(Event::Tick, at(1, t0() + week))[..], [Effect::Report(a)] if a.reason.contains("expired")));
+    assert!(play.core.handle(Event::Tick, at(299, t0())).is_empty(), "nothing is due, and nothing was lifted");
+    assert!(matches!(play.core.handle(Event::Tick, at(300, t0()))[..], [Effect::Uphold(_, Cause::Renewal)]));
 }
 
 impl Play {

@@ -4,6 +4,7 @@
 
 mod blocking;
 mod bypass;
+mod clocks;
 mod confined;
 mod cost;
 mod drift;

@@ -13,10 +13,12 @@ use rules::{
     wire::v1::Signed,
 };
 use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, mpsc::Receiver},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -375,11 +377,51 @@ impl Drop for Process {
 }
 
 pub fn process(lab: &Lab, config: &enforcer::Config) -> Process {
+    Process(command(lab, config).stdout(Stdio::null()).spawn().unwrap())
+}
+
+fn command(lab: &Lab, config: &enforcer::Config) -> Command {
     let path = lab.data.path().join("config.json");
     std::fs::write(&path, serde_json::to_vec(config).unwrap()).unwrap();
     let mut command = Command::new("ip");
-    command.args(["netns", "exec", &lab.ns("router"), env!("CARGO_BIN_EXE_enforcer")]).arg(path).stdout(Stdio::null());
-    Process(command.spawn().unwrap())
+    command.args(["netns", "exec", &lab.ns("router"), env!("CARGO_BIN_EXE_enforcer")]).arg(path);
+    command
+}
+
+/// A process whose reports are read.
+pub struct Talking {
+    process: Process,
+    reports: Receiver<Applied>,
+}
+
+/// With an environment of its own.
+pub fn talking(lab: &Lab, config: &enforcer::Config, environment: Vec<(&'static str, PathBuf)>) -> Talking {
+    let mut child = command(lab, config).envs(environment).stdout(Stdio::piped()).spawn().unwrap();
+    let (tell, reports) = std::sync::mpsc::channel();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    std::thread::spawn(move || lines.filter_map(|line| serde_json::from_str(&line).ok()).try_for_each(|applied| tell.send(applied)));
+    Talking { process: Process(child), reports }
+}
+
+impl Talking {
+    /// The next report with this outcome, whose reason has these words.
+    pub fn says(&mut self, outcome: Outcome, words: &str) -> Applied {
+        let by = Instant::now() + Duration::from_secs(10);
+        let mut heard = Vec::new();
+        loop {
+            let Ok(applied) = self.reports.recv_timeout(by.saturating_duration_since(Instant::now())) else {
+                panic!("no word of {outcome:?} with {words:?}, but {heard:?}")
+            };
+            if applied.outcome == outcome && applied.reason.contains(words) {
+                return applied;
+            }
+            heard.push((applied.outcome, applied.reason));
+        }
+    }
+
+    pub fn kill(self) {
+        self.process.kill();
+    }
 }
 
 #[test]

@@ -30,6 +30,27 @@ pub enum Refused {
     Older { theirs: u64, ours: u64 },
 }
 
+impl Refused {
+    /// Whether it is a matter of clocks alone.
+    pub fn is_of_time(&self) -> bool {
+        matches!(self, Refused::Expired { .. } | Refused::NotYet { .. })
+    }
+
+    /// Whether a clock that says `now` has no longer this to say against it.
+    pub fn is_past(&self, now: Timestamp) -> bool {
+        match self {
+            Refused::Expired { not_after, .. } => now < *not_after,
+            Refused::NotYet { issued_at, .. } => !is_early(*issued_at, now),
+            _ => false,
+        }
+    }
+}
+
+/// Issued in what `now` takes for the future.
+pub fn is_early(issued_at: Timestamp, now: Timestamp) -> bool {
+    issued_at > now.checked_add(SKEW).unwrap_or(Timestamp::MAX)
+}
+
 /// What a set has to fit.
 #[derive(Clone, Copy, Debug)]
 pub struct Expect<'a> {
@@ -52,7 +73,7 @@ pub fn verify(signed: &Signed, expect: Expect<'_>) -> Result<DecisionSet, Refuse
     if set.not_after <= expect.now {
         return Err(Refused::Expired { not_after: set.not_after, now: expect.now });
     }
-    if set.issued_at > expect.now.checked_add(SKEW).unwrap_or(Timestamp::MAX) {
+    if is_early(set.issued_at, expect.now) {
         return Err(Refused::NotYet { issued_at: set.issued_at, now: expect.now });
     }
     Ok(set)
