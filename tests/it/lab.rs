@@ -108,6 +108,7 @@ pub(crate) fn gnomon() -> &'static Path {
 fn every_test_of_tier_5_comes_in_by_the_door() {
     let sources = [
         include_str!("world.rs"),
+        include_str!("world_addresses.rs"),
         include_str!("sdk.rs"),
         include_str!("crash.rs"),
         include_str!("world_line.rs"),

@@ -7,6 +7,7 @@ mod scenarios;
 mod sdk;
 mod simulation;
 mod world;
+mod world_addresses;
 mod world_hostile;
 mod world_line;
 mod world_reset;

@@ -5,12 +5,16 @@ use rules::{
     Timestamp,
     confidence::Confidence,
     endpoint::Place,
-    evidence::{Evidence, Implementation, Transport},
+    evidence::{Evidence, Implementation, Transport, Witness},
     pack::{Pack, Side, Strength},
+    period::Period,
     server::Server,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The mark of a front that keeps sites apart by name.
+const OTHER_SITE: &str = "probe.context.other-site";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -161,7 +165,17 @@ impl Door {
         }
     }
 
+    /// A probe found another site behind this door, and for a week since the last time no probe has found otherwise: a site that is down
+    /// for a day is no reason to cut it.
+    fn is_front(&self, pack: &Pack) -> bool {
+        let said = || self.servers.iter().flat_map(|s| &s.testimonies).filter(|t| t.witness == Witness::Probe);
+        let asked = said().filter(|t| pack.weigh(&t.mark).1 == Side::Server).map(|t| t.last).max();
+        let found = said().filter(|t| t.mark == OTHER_SITE).map(|t| t.last).max();
+        found.is_some_and(|found| asked.is_none_or(|asked| asked < Period::days(7).after(found)))
+    }
+
     fn note_sharing(&mut self, pack: &Pack) {
+        let front = self.is_front(pack);
         let answering: Vec<(usize, Option<String>, Option<Implementation>)> = self
             .servers
             .iter()
@@ -187,6 +201,9 @@ impl Door {
                 if !own && info.is_some() && info.as_ref() != named {
                     shares.insert(name.clone());
                 }
+            }
+            if front {
+                shares.insert("another site, by its name".to_owned());
             }
             server.shares_endpoint_with = shares;
         }

@@ -10,7 +10,8 @@
 //!   form or the same `serverInfo` answered to both.
 //!
 //! What else *answers* at the endpoint (another path, another name, another protocol) and is not the same program fills
-//! `shares_endpoint_with`: a block would hit it too. What a client merely tried does not count.
+//! `shares_endpoint_with`: a block would hit it too; so does another site that a probe was shown under another name. What a client merely
+//! tried does not count, neither a `Host` nor a name in a TLS hello: whoever could say so could keep a server from being blocked.
 
 mod door;
 mod merge;

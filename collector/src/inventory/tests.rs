@@ -108,6 +108,25 @@ fn another_protocol_on_the_same_endpoint_is_shared_with() {
     assert_eq!(mcp.shares_endpoint_with.iter().map(String::as_str).collect::<Vec<_>>(), ["/rpc"]);
 }
 
+/// A probe sees the other site at most of its looks.
+#[test]
+fn a_front_that_a_probe_found_is_shared_until_probes_find_none_for_a_week() {
+    let day = 86_400;
+    let probe = |mark: &str, n: i64| {
+        let mut e = said(mark, Some("/mcp"), n);
+        e.witness = Witness::Probe;
+        e
+    };
+    let result = |n| probe("probe.server.initialize-result", n);
+    let shares = |all: &[Evidence]| fold(all).servers().any(|s| !s.shares_endpoint_with.is_empty());
+    let front = probe("probe.context.other-site", 0);
+    assert!(!shares(&[result(0)]));
+    assert!(shares(&[result(0), front.clone()]) && shares(&[front.clone(), result(0)]));
+    assert!(shares(&[front.clone(), result(7 * day - 1)]));
+    assert!(!shares(&[front.clone(), result(7 * day)]));
+    assert!(shares(&[front, result(7 * day), probe("probe.context.other-site", 7 * day)]));
+}
+
 #[test]
 fn bounds_hold_and_count_and_strong_evidence_displaces_candidates() {
     let pack = Pack::shipped();

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 mod elsewhere;
 mod manner;
 mod posture;
+mod sites;
 mod stream;
 mod told;
 
@@ -110,6 +111,7 @@ pub struct Interrogation {
     ended: u16,
     /// Its refusals have the id `server-error`, as those of the Python SDK's first transport.
     old_python: bool,
+    sites: sites::Sites,
 }
 
 impl Interrogation {
@@ -161,6 +163,7 @@ impl Interrogation {
             pause: false,
             ended: 0,
             old_python: false,
+            sites: sites::Sites::default(),
         }
     }
 
@@ -171,7 +174,8 @@ impl Interrogation {
     /// The next question, or `None` when there is nothing left to learn.
     pub fn next_question(&mut self) -> Option<Question> {
         loop {
-            let todo = self.todo.pop_front().or_else(|| self.methods_of_the_gate()).or_else(|| self.lines())?;
+            let todo =
+                self.todo.pop_front().or_else(|| self.methods_of_the_gate()).or_else(|| self.lines()).or_else(|| self.other_site())?;
             let ends_session = matches!(todo.ask, Ask::EndSession(_));
             let todo = self.by_the_stream(todo);
             if self.asked >= self.manner.max_questions && !ends_session {
@@ -184,7 +188,9 @@ impl Interrogation {
                 Some(host) => host_header(Some(host), self.endpoint, self.tls),
                 None => host_header(name.as_deref(), self.endpoint, self.tls),
             };
-            let server_name = name.filter(|n| n != "localhost");
+            // A name that a certificate is for is asked for in the handshake, too; one that is nobody's would only be refused there.
+            let other = todo.host.clone().filter(|host| todo.ask == Ask::Site && host != FOREIGN);
+            let server_name = other.or(name).filter(|n| n != "localhost");
             let (path, ask) = (todo.path.clone(), todo.ask.clone());
             self.current = Some(todo);
             let (endpoint, tls, http2, certified) = (self.endpoint, self.tls && ask != Ask::Lines, self.http2, self.certified);
@@ -203,6 +209,11 @@ impl Interrogation {
         let foreign = todo.host.as_deref() == Some(FOREIGN);
         let Reading { mut signs, kind, session } = read(question, outcome, foreign);
         self.notice(outcome);
+        if todo.ask == Ask::Site {
+            return self.site(&todo, outcome);
+        }
+        let asks_for_it = matches!(todo.ask, Ask::Initialize | Ask::Control);
+        self.sites.hinted |= foreign && asks_for_it && kind.sounds_like_another_site();
         if matches!(todo.ask, Ask::EndSession(_)) {
             // 404: it is gone already.
             let ended = matches!(outcome, Outcome::Answer(a) if matches!(a.head.status, 200..=299 | 404));
@@ -427,6 +438,7 @@ impl Interrogation {
     }
 
     fn drop_rest(&mut self) {
+        self.sites.over = true;
         self.todo.retain(|t| matches!(t.ask, Ask::EndSession(_)));
     }
 

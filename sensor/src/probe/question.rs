@@ -27,6 +27,8 @@ pub enum Ask {
     Garbled,
     /// `GET`: whether there is a page, that is, whether this is made for browsers.
     Page,
+    /// `GET /` under another name, or the own one to compare: whether other sites live at this endpoint.
+    Site,
     /// `GET` an event stream, then `initialize` on the endpoint it announces, answered on the stream (2024-11-05).
     Stream,
     /// `initialize` as one line over bare TCP, then the negative control on the same connection.
@@ -79,7 +81,7 @@ impl Question {
             Ask::Discover | Ask::Initialize | Ask::Control | Ask::Garbled => "POST",
             Ask::Lines => "LINE",
             Ask::Routes => "OPTIONS",
-            Ask::Page | Ask::Stream | Ask::Metadata => "GET",
+            Ask::Page | Ask::Site | Ask::Stream | Ask::Metadata => "GET",
             Ask::EndSession(_) => "DELETE",
         }
     }
@@ -93,6 +95,7 @@ impl Question {
             Ask::Garbled => " broken JSON",
             Ask::Stream => " event stream",
             Ask::Lines => " initialize over bare TCP",
+            Ask::Site => " under another name",
             _ => "",
         };
         format!("{} {}{what}", self.method(), self.path)
@@ -108,7 +111,7 @@ impl Question {
             format!("{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {}\r\n", self.method(), self.path, self.host, identity.user_agent());
         let accept = match self.ask {
             Ask::Stream => "text/event-stream",
-            Ask::Page | Ask::Routes | Ask::EndSession(_) => "*/*",
+            Ask::Page | Ask::Site | Ask::Routes | Ask::EndSession(_) => "*/*",
             Ask::Metadata => "application/json",
             _ => "application/json, text/event-stream",
         };

@@ -66,6 +66,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The same of what nothing that speaks JSON-RPC, and no guard of its own, says.
+    pub fn sounds_like_another_site(&self) -> bool {
+        matches!(self, Kind::NotFound | Kind::Page | Kind::Gate(_) | Kind::Redirect(..) | Kind::Routes(_))
+    }
+
     /// Under a `Host` that is not the server's: whether another site may have said so.
     pub fn may_be_another_site(&self) -> bool {
         matches!(
@@ -183,7 +188,7 @@ impl Reader<'_> {
                 None => self.plain(),
             },
             Ask::Garbled if status == 400 && self.answer.text().to_ascii_lowercase().contains("json") => Kind::ParsesJson,
-            Ask::Garbled | Ask::Page | Ask::EndSession(_) => self.plain(),
+            Ask::Garbled | Ask::Page | Ask::Site | Ask::EndSession(_) => self.plain(),
             Ask::Discover | Ask::Initialize => self.message(),
         }
     }

@@ -348,6 +348,7 @@ fn count(report: &mut ScanReport, question: &Question, outcome: &Outcome, cost: 
         Ask::Routes => "options",
         Ask::Garbled => "broken-json",
         Ask::Page => "page",
+        Ask::Site => "site",
         Ask::Stream => "event-stream",
         Ask::Lines => "lines",
         Ask::Metadata => "metadata",

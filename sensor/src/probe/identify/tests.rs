@@ -255,15 +255,74 @@ fn a_foreign_host_that_leads_elsewhere_costs_one_more_question_and_no_session() 
             (Ask::Initialize, _) => (200, vec![("mcp-session-id", "s1")], INITIALIZED.to_owned()),
             _ => json(400, missing),
         });
-        assert_eq!(asked, ["POST /mcp server/discover", "POST /mcp initialize", "POST /mcp initialize", "DELETE /mcp"]);
+        // Last, where it may have been another site: what there is to see under that name, and if anything, whether it is the server's own.
+        let sites = ["GET / under another name"; 2];
+        let compared = match elsewhere.0 {
+            421 => 0,
+            404 => 1,
+            _ => 2,
+        };
+        let all = ["POST /mcp server/discover", "POST /mcp initialize", "POST /mcp initialize", "DELETE /mcp"];
+        assert_eq!(asked, [&all[..], &sites[..compared]].concat());
         assert_eq!(found, [("/mcp".to_owned(), Confidence::Confirmed, true)]);
     }
     let (asked, _) = play(Hint::default(), Manner::default(), |q| match (&q.ask, q.host.as_str()) {
+        (Ask::Site, "gnomon-control.invalid:3001") => (404, vec![("server", "nginx/1.24.0")], "no such site".to_owned()),
         (_, "gnomon-control.invalid:3001") => panic!("what stands in front keeps sites apart by name"),
         (Ask::Initialize, _) => json(200, INITIALIZED),
         _ => (400, vec![("server", "nginx/1.24.0")], missing.to_owned()),
     });
-    assert_eq!(asked.len(), 2);
+    assert_eq!(asked, ["POST /mcp server/discover", "POST /mcp initialize", "GET / under another name"]);
+}
+
+/// What an interrogation says of other sites at the endpoint, of a server with a page of its own, and how many names it asked for.
+fn sites(own: &str, certificate: &[&str], page: impl Fn(Option<&str>, &str) -> Reply) -> (Vec<String>, usize) {
+    let tls = (!certificate.is_empty())
+        .then(|| super::super::answer::TlsFacts { names: certificate.iter().map(|n| (*n).to_owned()).collect(), ..Default::default() });
+    let hint = Hint { host: Some(own.to_owned()), tls: Some(tls.is_some()), ..Hint::default() };
+    let mut interrogation = Interrogation::new("10.0.0.5:3001".parse().unwrap(), hint, Manner::default(), 7);
+    let mut asked = 0;
+    while let Some(question) = interrogation.next_question() {
+        let (status, headers, body) = match question.ask {
+            Ask::Discover => (200, vec![("server", "nginx")], DISCOVERED.to_owned()),
+            Ask::Site => {
+                asked += 1;
+                page(question.server_name.as_deref(), question.host.split(':').next().unwrap())
+            }
+            _ => json(404, UNKNOWN),
+        };
+        let headers = headers.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        let body = body.replace("NONCE", &question.nonce).into_bytes();
+        let answer = Answer { head: Head { status, headers }, body, tls: tls.clone(), ..Answer::default() };
+        interrogation.absorb(&question, &Outcome::Answer(Box::new(answer)));
+    }
+    let told = interrogation.evidence(Timestamp::UNIX_EPOCH).into_iter().filter(|e| e.mark == "probe.context.other-site");
+    (told.map(|e| format!("{} {}", e.place, e.detail)).collect(), asked)
+}
+
+#[test]
+fn a_front_for_several_sites_is_told_by_a_page_that_the_server_does_not_have() {
+    let page = |title: &str| (200, vec![], format!("<html><title>{title}</title></html>"));
+    let shared = |told: &str| (vec![format!("10.0.0.5:3001/mcp {told}")], 2);
+    // The first site of the front is what a name that is nobody's leads to.
+    let by_host = |_: Option<&str>, host: &str| if host == "tools.corp.example" { page("Tools") } else { page("Wiki") };
+    assert_eq!(sites("tools.corp.example", &[], by_host), shared(r#"GET / as gnomon-control.invalid: 200 "Wiki"; as itself: 200 "Tools""#));
+    // It is the server's own, or there is none: one site.
+    assert_eq!(sites("tools.corp.example", &[], |_, _| page("Tools")), (vec![], 2));
+    for status in [301, 404, 421, 503] {
+        assert_eq!(sites("tools.corp.example", &[], |_, _| (status, vec![], "no such site".to_owned())), (vec![], 1), "{status}");
+    }
+    // A front that is silent about names that are nobody's shows the others by the certificate it has for them.
+    let names = ["tools.corp.example", "*.corp.example", "localhost", "10.0.0.5", "wiki.corp.example"];
+    let by_hello = |hello: Option<&str>, host: &str| match host {
+        "wiki.corp.example" if hello == Some(host) => page("Wiki"),
+        _ => (404, vec![], String::new()),
+    };
+    let (told, asked) = sites("tools.corp.example", &names, by_hello);
+    assert_eq!(told, [r#"10.0.0.5:3001/mcp GET / as wiki.corp.example: 200 "Wiki"; as itself: no page"#]);
+    assert_eq!(asked, 3, "nobody's name, the one other name, the own");
+    // A second name of the same server is none.
+    assert_eq!(sites("tools.corp.example", &["tools.corp.example", "mcp.corp.example"], |_, _| page("Tools")), (vec![], 3));
 }
 
 #[test]
