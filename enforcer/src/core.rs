@@ -390,10 +390,12 @@ impl Core {
         let actor = match commit {
             // Ours, or from before ours.
             Some(c) if self.kernel.is_some_and(|k| c.generation.wrapping_sub(k).cast_signed() <= 0) => return Vec::new(),
-            Some(c) if !c.ours => {
+            // A number that was left out is a commit that nobody told of.
+            Some(c) if !c.ours && self.kernel.is_none_or(|k| c.generation == k.wrapping_add(1)) => {
                 self.kernel = Some(c.generation);
                 return Vec::new();
             }
+            Some(c) if !c.ours => String::new(),
             Some(c) => c.actor,
             None => String::new(),
         };

@@ -75,11 +75,10 @@ impl Monitor {
 
     /// The number of the newest transaction, now.
     pub fn generation(&self) -> io::Result<u32> {
-        let mut answer = vec![0; 4096];
-        let length = self.questions.ask(GETGEN, &mut answer)?;
-        newest(answer.get(..length).unwrap_or_default(), &mut false)
-            .map(|commit| commit.generation)
-            .ok_or_else(|| io::Error::other("the kernel did not tell its ruleset generation; CAP_NET_ADMIN is needed"))
+        self.questions.ask(GETGEN, |answer| match answer.complaint() {
+            Some(why) => Err(why),
+            None => Ok(commit(answer.attributes()).generation),
+        })
     }
 
     /// Our table as it is now; `None`: there is none.
@@ -121,11 +120,11 @@ impl Monitor {
 
 fn listen(events: &Socket, tell: &mpsc::Sender<Option<Commit>>) {
     let mut buffer = vec![0; BUFFER];
-    let (mut ours, mut lost) = (false, false);
+    let (mut ear, mut lost) = (Ear::default(), false);
     while !tell.is_closed() {
-        let heard = match events.receive(&mut buffer) {
-            Ok(length) => newest(buffer.get(..length).unwrap_or_default(), &mut ours).map(Some),
-            Err(Errno::ENOBUFS) => Some(None),
+        let received = if ear.doubts { events.receive_at_once(&mut buffer) } else { events.receive(&mut buffer) };
+        let heard = match ear.hear(received.map(|length| buffer.get(..length).unwrap_or_default())) {
+            Ok(heard) => heard,
             Err(Errno::EAGAIN | Errno::EINTR) => None,
             Err(_) => return,
         };
@@ -134,6 +133,35 @@ fn listen(events: &Socket, tell: &mpsc::Sender<Option<Commit>>) {
             Some(heard) => lost = tell.try_send(if lost { None } else { heard }).is_err(),
             None if lost => lost = tell.try_send(None).is_err(),
             None => {}
+        }
+    }
+}
+
+/// What the stream said so far of the commit to come.
+#[derive(Debug, Default)]
+struct Ear {
+    /// It named our table, or may have.
+    ours: bool,
+    /// The queue ran over, and until it has been empty the kernel drops messages without saying so again.
+    doubts: bool,
+}
+
+impl Ear {
+    /// `Some(None)`: commits were missed.
+    fn hear(&mut self, received: Result<&[u8], Errno>) -> Result<Option<Option<Commit>>, Errno> {
+        match received {
+            Ok(datagram) => {
+                let heard = newest(datagram, &mut self.ours);
+                self.ours |= self.doubts;
+                Ok(heard.map(Some))
+            }
+            Err(Errno::ENOBUFS) => {
+                (self.ours, self.doubts) = (true, true);
+                Ok(Some(None))
+            }
+            // Of the commit that is told next the beginning may be among what was dropped.
+            Err(Errno::EAGAIN) if std::mem::take(&mut self.doubts) => Ok(Some(None)),
+            Err(why) => Err(why),
         }
     }
 }
@@ -189,6 +217,27 @@ mod tests {
         for cut in 0..both.len() - 3 {
             assert_eq!(newest(&both[..cut], &mut false), None);
         }
+    }
+
+    /// After an overrun the kernel says nothing of what it drops until the queue was empty once.
+    #[test]
+    fn after_an_overrun_every_commit_may_be_ours_until_the_queue_was_empty() {
+        let end = |generation: u32| message(NEWGEN, &[(1, &generation.to_be_bytes())]);
+        let mut ear = Ear::default();
+        let mut hear = |received: Result<&[u8], Errno>| match ear.hear(received) {
+            Ok(Some(Some(commit))) => format!("{} {}", commit.generation, commit.ours),
+            Ok(Some(None)) => "lost".to_owned(),
+            Ok(None) => "nothing".to_owned(),
+            Err(why) => why.to_string(),
+        };
+        assert_eq!(hear(Ok(&end(1))), "1 false");
+        assert_eq!(hear(Err(Errno::ENOBUFS)), "lost");
+        assert_eq!(hear(Ok(&end(2))), "2 true");
+        assert_eq!(hear(Ok(&end(3))), "3 true");
+        assert_eq!(hear(Err(Errno::EAGAIN)), "lost");
+        assert_eq!(hear(Ok(&end(4))), "4 true", "its beginning may have been dropped");
+        assert_eq!(hear(Ok(&end(5))), "5 false");
+        assert_eq!(hear(Err(Errno::EAGAIN)), Errno::EAGAIN.to_string());
     }
 
     #[test]

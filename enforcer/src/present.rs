@@ -58,6 +58,10 @@ pub fn parse(json: &[u8]) -> Result<Present, Unreadable> {
     let listing: Listing = serde_json::from_slice(json).map_err(|why| Unreadable(why.to_string()))?;
     let mut present = Present { agents_left: Duration::MAX, ..Present::default() };
     for object in listing.nftables {
+        if let Some(flags) = object.table.and_then(|table| table.flags) {
+            // None of ours has any. Which it is, nft 1.0.6 does not say (it prints the table's name), and one that sleeps is none to trust.
+            present.skeleton.push_str(&format!("table {flags}\n"));
+        }
         if let Some(chain) = object.chain {
             present.skeleton.push_str(&format!("chain {chain}\n"));
         }
@@ -144,10 +148,16 @@ struct Listing {
 
 #[derive(Deserialize)]
 struct Object {
+    table: Option<Table>,
     chain: Option<Chain>,
     rule: Option<Rule>,
     set: Option<Set>,
     map: Option<Map>,
+}
+
+#[derive(Deserialize)]
+struct Table {
+    flags: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]

@@ -11,6 +11,7 @@ use nix::{
 use std::{
     io,
     os::fd::{AsRawFd, OwnedFd},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// `NFNL_SUBSYS_NFTABLES`, the high byte of a message type.
@@ -36,7 +37,11 @@ const BUFFER: usize = 256 << 10;
 const LARGEST_BATCH: usize = 16 << 20;
 
 #[derive(Debug)]
-pub(super) struct Socket(OwnedFd);
+pub(super) struct Socket {
+    descriptor: OwnedFd,
+    /// Of the last question: an answer has its number, and one that came too late for its own question is nobody's.
+    asked: AtomicU32,
+}
 
 impl Socket {
     /// With groups, it hears of events. An answer that does not come within a second is an error (`EAGAIN`).
@@ -44,32 +49,43 @@ impl Socket {
         let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkNetFilter)?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::seconds(1))?;
-        Ok(Socket(fd))
+        Ok(Socket { descriptor: fd, asked: AtomicU32::new(0) })
     }
 
     /// A longer queue; without the privilege to exceed the host's limit the short one has to do.
     pub(super) fn enlarge(&self, bytes: usize) {
-        let _ = setsockopt(&self.0, sockopt::RcvBufForce, &bytes);
+        let _ = setsockopt(&self.descriptor, sockopt::RcvBufForce, &bytes);
     }
 
     pub(super) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        recv(self.0.as_raw_fd(), buffer, MsgFlags::empty())
+        recv(self.descriptor.as_raw_fd(), buffer, MsgFlags::empty())
     }
 
-    /// One request, one datagram of answer.
-    pub(super) fn ask(&self, kind: u8, buffer: &mut [u8]) -> io::Result<usize> {
-        self.send(kind, 0, 0, &[])?;
-        Ok(self.receive(buffer)?)
+    /// What is there already; `EAGAIN` when that is nothing.
+    pub(super) fn receive_at_once(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        recv(self.descriptor.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// One request, one message of answer.
+    pub(super) fn ask<T>(&self, kind: u8, read: impl FnOnce(Message<'_>) -> io::Result<T>) -> io::Result<T> {
+        let number = self.send(kind, 0, 0, &[])?;
+        let mut buffer = [0; 4096];
+        loop {
+            let length = self.receive(&mut buffer)?;
+            if let Some(answer) = Messages(buffer.get(..length).unwrap_or_default()).find(|m| m.number() == Some(number)) {
+                return read(answer);
+            }
+        }
     }
 
     /// Everything of a kind. A dump that the kernel says was interrupted by a change is begun anew by the caller, who sees that the
     /// generation moved on.
     pub(super) fn dump(&self, kind: u8, attributes: &[u8], mut each: impl FnMut(Attributes<'_>)) -> io::Result<()> {
-        self.send(kind, DUMP, INET, attributes)?;
+        let number = self.send(kind, DUMP, INET, attributes)?;
         let mut buffer = vec![0; BUFFER];
         loop {
             let length = self.receive(&mut buffer)?;
-            for message in Messages(buffer.get(..length).unwrap_or_default()) {
+            for message in Messages(buffer.get(..length).unwrap_or_default()).filter(|m| m.number() == Some(number)) {
                 match message.kind {
                     DONE => return Ok(()),
                     ERROR => match message.error() {
@@ -86,12 +102,12 @@ impl Socket {
 
     /// So many things by their names, each in an answer of its own, up to the first that there is none of.
     pub(super) fn get(&self, kind: u8, attributes: &[u8], asked: usize, mut each: impl FnMut(Attributes<'_>)) -> io::Result<()> {
-        self.send(kind, 0, INET, attributes)?;
+        let number = self.send(kind, 0, INET, attributes)?;
         let mut buffer = [0; 4096];
         let mut told = 0;
         while told < asked {
             let length = self.receive(&mut buffer)?;
-            for message in Messages(buffer.get(..length).unwrap_or_default()) {
+            for message in Messages(buffer.get(..length).unwrap_or_default()).filter(|m| m.number() == Some(number)) {
                 match message.kind {
                     ERROR => match message.error() {
                         why if why.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -112,9 +128,9 @@ impl Socket {
             return Err(io::Error::other("a batch beyond all bounds"));
         }
         // Without the privilege to exceed the host's limit, a large batch is refused by `send`.
-        let _ = setsockopt(&self.0, sockopt::SndBufForce, &(bytes.len() * 2 + (64 << 10)));
-        setsockopt(&self.0, sockopt::ReceiveTimeout, &TimeVal::seconds(COMMIT_SECONDS))?;
-        send(self.0.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        let _ = setsockopt(&self.descriptor, sockopt::SndBufForce, &(bytes.len() * 2 + (64 << 10)));
+        setsockopt(&self.descriptor, sockopt::ReceiveTimeout, &TimeVal::seconds(COMMIT_SECONDS))?;
+        send(self.descriptor.as_raw_fd(), &bytes, MsgFlags::empty())?;
         drop(bytes);
         let mut buffer = [0; 8192];
         loop {
@@ -129,11 +145,13 @@ impl Socket {
         }
     }
 
-    fn send(&self, kind: u8, flags: u16, family: u8, attributes: &[u8]) -> io::Result<()> {
+    /// Gives the number of the question.
+    fn send(&self, kind: u8, flags: u16, family: u8, attributes: &[u8]) -> io::Result<u32> {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let mut request = Vec::with_capacity(HEAD + attributes.len());
-        head(&mut request, u16::from_be_bytes([NFTABLES, kind]), REQUEST | flags, 0, [family, 0, 0, 0], attributes);
-        send(self.0.as_raw_fd(), &request, MsgFlags::empty())?;
-        Ok(())
+        head(&mut request, u16::from_be_bytes([NFTABLES, kind]), REQUEST | flags, number, [family, 0, 0, 0], attributes);
+        send(self.descriptor.as_raw_fd(), &request, MsgFlags::empty())?;
+        Ok(number)
     }
 }
 
@@ -224,6 +242,16 @@ impl<'a> Message<'a> {
 
     pub(super) fn attributes(&self) -> Attributes<'a> {
         Attributes(self.bytes.get(HEAD..).unwrap_or_default())
+    }
+
+    /// Of an answer: the number of the question.
+    fn number(&self) -> Option<u32> {
+        self.bytes.get(8..12).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes)
+    }
+
+    /// `ERROR`, and what it says; `None` for anything else.
+    pub(super) fn complaint(&self) -> Option<io::Error> {
+        (self.kind == ERROR).then(|| self.error())
     }
 
     fn sequence(&self) -> Option<u32> {

@@ -19,6 +19,17 @@ const LISTING: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_s
 {"chain": {"family": "inet", "table": "gnomon", "name": "on_output", "handle": 24, "type": "filter", "hook": "output", "prio": -10, "policy": "accept"}},
 {"rule": {"family": "inet", "table": "gnomon", "chain": "on_output", "handle": 25, "expr": [{"jump": {"target": "judge"}}]}}]}"#;
 
+/// As nft 1.0.6 prints a table that is dormant, and as later ones do.
+#[test]
+fn a_table_that_sleeps_is_not_whole() {
+    let awake = LISTING.replace(", {\"concat\": [\"10.0.0.8\", 3001]}", "");
+    assert!(!parse(awake.as_bytes()).unwrap().skeleton.contains("table "));
+    for flags in [r#""gnomon""#, r#""dormant""#, r#"["dormant"]"#] {
+        let asleep = awake.replacen(r#""handle": 1}}"#, &format!(r#""handle": 1, "flags": {flags}}}}}"#), 1);
+        assert!(parse(asleep.as_bytes()).unwrap().skeleton.starts_with("table "), "{flags}");
+    }
+}
+
 #[test]
 fn reads_what_nft_prints_and_sorts_out_what_is_not_ours() {
     expect![[r#"
