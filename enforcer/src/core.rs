@@ -427,8 +427,10 @@ impl Core {
             // A person came in between; the state will say so in a moment.
             Err(Error::Stopped(_) | Error::TrialRunning(_) | Error::Superseded(_)) => Vec::new(),
             Err(why) => {
-                // Try again before the leases run out, at the latest with the next tick that is due.
-                self.renew_at = Some(now.mono + RETRY);
+                // Try again before the leases run out. What fails again and again with a new set puts off no renewal of the one in force.
+                let retry = now.mono + RETRY;
+                let due = self.renew_at.filter(|_| *cause == Cause::New);
+                self.renew_at = Some(due.map_or(retry, |at| at.min(retry)));
                 let outcome = match &why {
                     Error::Objected(_) | Error::Refused(_) => Outcome::Refused,
                     _ => Outcome::Failed,

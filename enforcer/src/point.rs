@@ -343,7 +343,7 @@ impl Point {
     /// Chains and rules by `nft`, elements by netlink where there is one. Gives the generation that this leads to, if nobody else committed
     /// since `generation`.
     async fn commit(&mut self, transaction: &Transaction, generation: Option<u32>) -> Result<Option<u32>, nft::Error> {
-        let skeleton = transaction.skeleton();
+        let (skeleton, clearing) = (transaction.skeleton(), transaction.clearing());
         let Some(kernel) = self.monitor.as_ref().filter(|_| !transaction.replaces()) else {
             return self.nft.commit(&transaction.to_nft()).await.map(|()| None);
         };
@@ -358,6 +358,11 @@ impl Point {
             }
             _ => nft::Error::Refused(why.to_string()),
         })?;
+        if !clearing.is_empty() {
+            // What goes may be what blocks now: last, when ours does. In one commit a packet on its way may pass between the two.
+            self.nft.commit(&clearing.to_nft()).await?;
+            return Ok(None);
+        }
         Ok(generation.map(|g| g.wrapping_add(commits)))
     }
 

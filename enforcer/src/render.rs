@@ -22,6 +22,8 @@ use std::{
 
 pub mod skeleton;
 
+use skeleton::Bygone;
+
 /// Our table. The only name of the kernel's that we ever write to.
 pub const TABLE: &str = "inet gnomon";
 
@@ -37,6 +39,8 @@ pub enum Change {
     Replace,
     /// Make chains and rules as they should be; elements stay.
     Skeleton(Shape),
+    /// What is in our table and no longer part of it goes; nothing of ours leads there any more.
+    Clear(Bygone),
     Agents(BTreeSet<IpNet>, Duration),
     Never(BTreeSet<IpNet>),
     Open(BTreeSet<Endpoint>),
@@ -95,6 +99,8 @@ pub fn render(ruleset: &Ruleset, present: Option<&Present>, term: Term) -> Trans
     }
     if skeleton != Skeleton::Keep {
         changes.push(Change::Skeleton(ruleset.shape.clone()));
+        let bygone = Bygone::of(present);
+        changes.extend((!bygone.is_empty()).then_some(Change::Clear(bygone)));
     }
     if ruleset.never != present.never {
         changes.push(Change::Never(ruleset.never.clone()));
@@ -140,8 +146,16 @@ impl Transaction {
 
     /// Chains and rules, which are written by `nft`; nothing if they stay.
     pub fn skeleton(&self) -> Transaction {
-        let changes = self.changes.iter().filter(|c| matches!(c, Change::Replace | Change::Skeleton(_))).cloned().collect();
-        Transaction { changes }
+        self.only(|c| matches!(c, Change::Replace | Change::Skeleton(_)))
+    }
+
+    /// What is to go from beside them, likewise; nothing if all is ours.
+    pub fn clearing(&self) -> Transaction {
+        self.only(|c| matches!(c, Change::Clear(_)))
+    }
+
+    fn only(&self, which: impl Fn(&Change) -> bool) -> Transaction {
+        Transaction { changes: self.changes.iter().filter(|c| which(c)).cloned().collect() }
     }
 
     /// As `nft -f` reads it: one file is one transaction.
@@ -153,6 +167,7 @@ impl Transaction {
                 // `add` first: deleting what is not there would fail the whole transaction.
                 Change::Replace => text.push_str(&format!("add table {TABLE}\ndelete table {TABLE}\n")),
                 Change::Skeleton(shape) => text.push_str(&skeleton::text(shape)),
+                Change::Clear(bygone) => text.push_str(&bygone.text()),
                 Change::Agents(nets, lease) => whole_set(&mut text, "agents", nets.iter().map(|n| (n.addr(), Leased(n, Some(*lease))))),
                 Change::Never(nets) => whole_set(&mut text, "never", nets.iter().map(|n| (n.addr(), Leased(n, None)))),
                 Change::Open(list) => whole_set(&mut text, "open", list.iter().map(|e| (e.address, Key(e)))),

@@ -129,6 +129,26 @@ fn what_may_pass_is_tried_again_and_said_once() {
     "#]]);
 }
 
+/// As on a full disk: the new set cannot be written down, and the old one is to be renewed all the same.
+#[test]
+fn a_new_set_that_fails_again_and_again_puts_off_no_renewal() {
+    let mut play = Play::new(Mode::Enforce);
+    play.holds(1, State::default()).done(1, Cause::Start, true).wait(290).arrives(2);
+    play.core.try_again(candidate(2).set, Now { mono: play.begin + play.at, wall: t0(), slept: Duration::ZERO });
+    let mut renewed = false;
+    for _ in 0..20 {
+        let full = || Error::State(crate::state::Error::Locked { path: "/".into() });
+        play.said.clear();
+        play.wait(1);
+        if play.said.contains("adopt 2") {
+            play.core.try_again(candidate(2).set, Now { mono: play.begin + play.at, wall: t0(), slept: Duration::ZERO });
+            play.fails(2, Cause::New, full());
+        }
+        renewed |= play.said.contains("uphold 1 Renewal");
+    }
+    assert!(renewed);
+}
+
 #[test]
 fn drift_is_mended_until_it_is_a_fight() {
     let mut play = Play::new(Mode::Enforce);

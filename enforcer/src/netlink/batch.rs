@@ -58,7 +58,7 @@ fn batch(changes: &[&Change], generation: Option<u32>, readd: bool) -> Batch {
             Change::Sessions(sessions) => {
                 whole(&mut batch, ["ssh4", "ssh6"], sessions.iter().map(|s| (s.local.address, key(|bytes| conversation(bytes, s)))))
             }
-            Change::Lease { .. } | Change::Lift { .. } | Change::Replace | Change::Skeleton(_) => {}
+            Change::Lease { .. } | Change::Lift { .. } | Change::Replace | Change::Skeleton(_) | Change::Clear(_) => {}
         }
     }
     for (set, _) in SETS {

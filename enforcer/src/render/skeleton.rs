@@ -208,6 +208,59 @@ fn ways_in(shape: &Shape, role: Hook, to: &str) -> Vec<String> {
     vec![to.to_owned()]
 }
 
+/// What is in our table and was never, or is no longer, part of it, by names as an older version or a person would give them. A table made
+/// anew would let packets through for some milliseconds (measured), so it is taken out of the one that is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bygone {
+    chains: Vec<String>,
+    sets: Vec<String>,
+    maps: Vec<String>,
+}
+
+impl Bygone {
+    pub fn of(present: &Present) -> Bygone {
+        let ours = |name: &str| {
+            let set = |s: &&str| s.split(' ').nth(2) == Some(name);
+            SETS.iter().any(|s| set(&s)) || CHAINS.iter().any(|(chain, _)| *chain == name) || is_base(name)
+        };
+        // What is called otherwise has no place in a script; then the table is replaced after all.
+        let plain =
+            |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && name.starts_with(|c: char| c.is_alphabetic());
+        let mut bygone = Bygone::default();
+        for line in present.skeleton.lines() {
+            let mut words = line.split(' ');
+            let (kind, name) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            if !plain(name) || ours(name) {
+                continue;
+            }
+            match kind {
+                "chain" => bygone.chains.push(name.to_owned()),
+                "set" => bygone.sets.push(name.to_owned()),
+                "map" => bygone.maps.push(name.to_owned()),
+                _ => {}
+            }
+        }
+        bygone
+    }
+
+    pub fn is_empty(&self) -> bool {
+        *self == Bygone::default()
+    }
+
+    /// All are emptied before any goes, and maps go before the chains that their elements lead to.
+    pub(super) fn text(&self) -> String {
+        let flushes = self.chains.iter().map(|name| format!("flush chain {TABLE} {name}\n"));
+        let kinds = [("map", &self.maps), ("set", &self.sets), ("chain", &self.chains)];
+        let deletes = kinds.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| format!("delete {kind} {TABLE} {name}\n")));
+        flushes.chain(deletes).collect()
+    }
+}
+
+/// A base chain of ours, in whatever role; [`text`] takes those away that this point has no use for.
+fn is_base(name: &str) -> bool {
+    BASES.iter().any(|(_, base, ..)| name.strip_prefix("on_") == Some(base))
+}
+
 /// Whether what was read back has our chains with as many rules as they should have, all sets, and nothing else. How `nft` spells
 /// a rule differs between versions, so the words are compared only with what the same `nft` printed before.
 pub fn is_whole(present: &Present, shape: &Shape) -> bool {

@@ -225,3 +225,21 @@ fn a_changed_verdict_takes_the_old_one_out_first() {
     "#]]
     .assert_eq(&render(&planned(&flipped), Some(&holding(&before, 899)), FULL).to_nft());
 }
+
+/// What others put beside ours is taken out by its name; a name that could be more than a name is in no script.
+#[test]
+fn what_is_bygone_is_emptied_then_taken_out_and_what_is_ours_is_not() {
+    let lines = "chain judge\nchain on_forward forward -10 accept\nchain old\nchain old2\nrule old x\nset block4 0x1\nset pushed4 0x1\nset seen 0x1\nmap verdicts\nset a;flush 0x1\nchain \ntable dormant\n";
+    let present = Present { skeleton: lines.to_owned(), ..Present::default() };
+    expect![[r#"
+        flush chain inet gnomon old
+        flush chain inet gnomon old2
+        delete map inet gnomon verdicts
+        delete set inet gnomon seen
+        delete chain inet gnomon old
+        delete chain inet gnomon old2
+    "#]]
+    .assert_eq(&skeleton::Bygone::of(&present).text());
+    let ours = Present { skeleton: "chain judge\nset tried4 0x1\n".to_owned(), ..Present::default() };
+    assert!(skeleton::Bygone::of(&ours).is_empty());
+}

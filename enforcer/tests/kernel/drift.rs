@@ -5,8 +5,9 @@ use crate::{
     talk::{serve, within},
     upkeep::{Running, is_blocked},
 };
-use rules::{decision::Action, observation::Outcome};
-use std::time::Duration;
+use enforcer::point::{Manner, Point};
+use rules::{Timestamp, decision::Action, observation::Outcome};
+use std::{sync::Arc, time::Duration};
 
 fn mended(lab: &Lab, running: &mut Running, damage: &str) {
     assert!(is_blocked(lab), "before {damage}");
@@ -79,4 +80,34 @@ fn drift_beside_thousands_is_mended_within_a_second() {
     assert!(!lab.nft("router", "list set inet gnomon block4").contains("10.200."));
     assert!(!lab.nft("router", "list set inet gnomon block6").contains("fd93::"));
     running.stop();
+}
+
+/// Where netlink is not to be had, all of it goes by `nft`: it is looked at when it is renewed.
+#[test]
+fn by_nft_alone_a_table_put_to_sleep_is_seen_and_woken() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    let (config, mut trusted) = (lab.config("router"), None);
+    let mut enact = || {
+        let (config, signed, mut trust) = (config.clone(), sign(&blocking(1, 60)), trusted.take());
+        let (enacted, trust) = lab.run("router", move || async move {
+            let mut point = Point::open(config).unwrap();
+            point.monitor = None;
+            let (held, now) = (point.store.lock().await.unwrap(), Timestamp::now());
+            let set = Arc::new(point.verify(&signed, 0, now).unwrap());
+            let left = Duration::MAX;
+            let how = Manner { now, trial: None, many_new: true, hold_back: false, before: None, new_this_hour: 0, left };
+            (point.enact(&held, &set, how, &mut trust).await.unwrap(), trust)
+        });
+        trusted = trust;
+        enacted
+    };
+    assert!(!is_blocked(&lab));
+    enact();
+    assert!(is_blocked(&lab));
+    assert!(!enact().drifted, "nobody was there");
+    lab.nft("router", "'add table inet gnomon { flags dormant; }'");
+    assert!(!is_blocked(&lab), "asleep it blocks nothing");
+    assert!(enact().drifted);
+    assert!(is_blocked(&lab));
 }

@@ -15,13 +15,13 @@ use std::{
 };
 
 /// Datagrams sent, and those that arrived (blocked) or were answered (innocent).
-struct Flow {
-    sent: Arc<AtomicUsize>,
-    got: Arc<AtomicUsize>,
+pub struct Flow {
+    pub sent: Arc<AtomicUsize>,
+    pub got: Arc<AtomicUsize>,
 }
 
 /// One every 200 µs; towards an innocent address each waits for its answer, so that a slow machine loses none by itself.
-fn flow(lab: &crate::lab::Lab, to: &str, answered: bool, stop: &Arc<AtomicBool>) -> (Flow, std::thread::JoinHandle<()>) {
+pub fn flow(lab: &crate::lab::Lab, to: &str, answered: bool, stop: &Arc<AtomicBool>) -> (Flow, std::thread::JoinHandle<()>) {
     let to = SocketAddr::new(to.parse().unwrap(), PORT);
     let flow = Flow { sent: Arc::default(), got: Arc::default() };
     let sink = lab.within("server", move || UdpSocket::bind(to).unwrap());

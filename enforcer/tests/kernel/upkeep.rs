@@ -23,7 +23,7 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// The loop in the router's namespace.
+/// The loop in the router's namespace, or another one.
 pub struct Running {
     sets: mpsc::Sender<Arc<Signed>>,
     reports: mpsc::Receiver<Applied>,
@@ -33,11 +33,15 @@ pub struct Running {
 
 impl Running {
     pub fn start(lab: &Lab, config: enforcer::Config) -> Running {
+        Running::start_at(lab, "router", config)
+    }
+
+    pub fn start_at(lab: &Lab, role: &str, config: enforcer::Config) -> Running {
         let (sets, arriving) = mpsc::channel(1);
         let (say, reports) = mpsc::channel(64);
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
-        let thread = lab.spawn("router", move || {
+        let thread = lab.spawn(role, move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(enforcer::run(config, arriving, say, token))
         });

@@ -2,12 +2,20 @@
 
 use crate::{
     blocking::apply,
-    lab::{INNOCENT, Lab, PORT, SHADOW, blocking, decision, empty, lab, sign},
-    talk::{assert_blocked, assert_flows, connect, datagram, echo, serve, shadow},
+    lab::{INNOCENT, Lab, PORT, SHADOW, blocking, decision, empty, lab, sh, sign},
+    talk::{assert_blocked, assert_flows, connect, datagram, echo, serve, shadow, within},
+    upkeep::Running,
 };
 use enforcer::Approval;
-use rules::{decision::Action, observation::Attempt};
-use std::{net::SocketAddr, process::Command};
+use rules::{
+    decision::Action,
+    observation::{Attempt, Outcome},
+};
+use std::{
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    process::Command,
+    time::Duration,
+};
 
 fn attempts(lab: &Lab) -> Vec<Attempt> {
     let config = lab.config("router");
@@ -81,6 +89,92 @@ fn at_an_agents_host_people_keep_working_where_accounts_are_named() {
         assert!(!reaches(&lab, 1000, to));
     }
     shadow().into_iter().for_each(|to| assert_blocked(&lab, to));
+}
+
+/// Each at the shadow server: is the agents' one cut, is the person's not?
+fn binds(lab: &Lab, bound: &[u32], free: &[u32]) -> bool {
+    bound.iter().all(|account| !reaches(lab, *account, SHADOW[0])) && free.iter().all(|account| reaches(lab, *account, SHADOW[0]))
+}
+
+#[test]
+fn accounts_are_put_right_when_others_change_them_and_changed_by_a_restart() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    let config = |accounts: &[u32]| enforcer::Config { accounts: accounts.iter().copied().collect(), ..lab.config("agent") };
+    let mut running = Running::start_at(&lab, "agent", config(&[4711, 4712]));
+    running.send(sign(&blocking(1, 60)));
+    assert_eq!(running.report().outcome, Outcome::Applied);
+    assert!(binds(&lab, &[4711, 4712], &[1000]));
+    // Everybody bound, nobody bound, another one bound: none of it shows in the sets.
+    let [rules, other] = ["add rule inet gnomon on_output", "replace rule inet gnomon on_output handle"];
+    let listed = lab.nft("agent", "-a list chain inet gnomon on_output");
+    let number = listed.lines().find(|l| l.contains("4712")).unwrap().rsplit(' ').next().unwrap().to_owned();
+    for damage in
+        [format!("{other} {number} meta skuid 1000 jump judge"), format!("{rules} jump judge"), "flush chain inet gnomon on_output".into()]
+    {
+        lab.nft("agent", &format!("'{damage}'"));
+        let report = running.report();
+        assert_eq!(report.outcome, Outcome::Applied, "{damage}: {}", report.reason);
+        assert!(report.reason.contains("nft (pid "), "{damage}: {}", report.reason);
+        within(Duration::from_secs(1), || binds(&lab, &[4711, 4712], &[1000]));
+    }
+    running.stop();
+    // As many rules as before, about others: what is in force is what the configuration says now.
+    let mut running = Running::start_at(&lab, "agent", config(&[4711, 4713]));
+    assert_eq!(running.report().outcome, Outcome::Applied);
+    assert!(binds(&lab, &[4711, 4713], &[4712, 1000]));
+    running.stop();
+    let mut running = Running::start_at(&lab, "agent", config(&[]));
+    assert_eq!(running.report().outcome, Outcome::Applied);
+    assert!(binds(&lab, &[4711, 4712, 4713, 1000], &[]));
+    running.stop();
+}
+
+/// More clients than the kernel notes: whoever comes after is not noted, which is said, and blocked like everybody.
+#[test]
+fn where_no_more_tries_can_be_noted_blocks_hold_and_the_loss_is_told() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    let agent = lab.ns("agent");
+    // Any address of these is this host's own.
+    sh(&format!("ip -n {agent} route add local 10.91.128.0/17 dev lo; ip -n {} route add 10.91.128.0/17 via 10.91.0.2", lab.ns("router")));
+    let mut set = blocking(1, 600);
+    set.agents = vec!["10.91.0.0/16".parse().unwrap(), "fd91::/64".parse().unwrap()];
+    let try_from = |numbers: std::ops::Range<u32>| {
+        let to = SocketAddr::new(SHADOW[0].parse().unwrap(), PORT);
+        lab.within("agent", move || {
+            let answered = |n: u32| {
+                let socket = UdpSocket::bind((Ipv4Addr::from(0x0a5b_8000 + n), 0)).unwrap();
+                socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+                socket.send_to(b"u", to).unwrap();
+                // Only the first is waited for: it shows that these addresses get answers where nothing is blocked.
+                n == numbers.start && socket.recv(&mut [0; 8]).is_ok()
+            };
+            numbers.clone().filter(|n| answered(*n)).count()
+        })
+    };
+    assert_eq!(try_from(0..1), 1, "an address of many reaches the server");
+    apply(&lab, "router", sign(&set));
+    let size = enforcer::render::skeleton::TRIED_SIZE as u32;
+    assert_eq!(try_from(0..size - 1), 0);
+    let lost = |lab: &Lab| {
+        let config = lab.config("router");
+        let status = lab.run("router", move || async move { enforcer::status(&config).await }).unwrap();
+        (status.attempts.len(), status.attempts_lost)
+    };
+    let told = rules::observation::Standing::MAX_ATTEMPTS;
+    assert_eq!(lost(&lab), (told, u64::from(size) - 1 - told as u64), "room for one more, and what is not told of is counted");
+    assert_eq!(try_from(size..size + 200), 0, "beyond the bound");
+    assert_eq!(lost(&lab), (told, u64::from(size) - told as u64 + 1), "full: at least one more was not noted");
+    // A client that was never noted.
+    for to in shadow() {
+        for _ in 0..3 {
+            assert_blocked(&lab, to);
+        }
+    }
+    for to in INNOCENT {
+        assert_flows(&lab, SocketAddr::new(to.parse().unwrap(), PORT));
+    }
 }
 
 /// Random policies that mean the same few places in every way there is: whatever planner and checker make of one, in the kernel what is
