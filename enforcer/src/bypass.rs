@@ -34,26 +34,33 @@ pub async fn keep_looking(nft: Nft, hooks: BTreeSet<Hook>, tell: watch::Sender<V
 /// What passes by us at this host now, at most as many as one report holds.
 pub async fn survey(nft: &Nft, hooks: &BTreeSet<Hook>) -> Result<Vec<String>, Error> {
     let (json, text) = nft.everything().await?;
-    let mut found = find(&json, &text, &bridges(), hooks);
+    let mut found = find(&json, &text, &Host { bridges: bridges(), forwards: forwards() }, hooks);
     found.truncate(Standing::MAX_BYPASSES);
     Ok(found)
 }
 
 /// Ways past us at this host, in words. `json` is `nft -j -t list ruleset`, `text` is `nft list flowtables`: the first does not tell
 /// whether the hardware does it.
-pub fn find(json: &[u8], text: &str, bridges: &[Bridge], hooks: &BTreeSet<Hook>) -> Vec<String> {
+pub fn find(json: &[u8], text: &str, host: &Host, hooks: &BTreeSet<Hook>) -> Vec<String> {
     let listing: Value = serde_json::from_slice(json).unwrap_or_default();
     let objects = listing.get("nftables").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let routes = hooks.contains(&Hook::Forward) || hooks.contains(&Hook::Prerouting);
     let mut found = Vec::new();
     if routes {
         found.extend(objects.iter().filter_map(|o| flowtable(o.get("flowtable")?, objects, text)));
-        found.extend(bridges.iter().filter(|b| b.ports > 1 && !b.filtered).map(|b| {
+        found.extend(host.bridges.iter().filter(|b| b.ports > 1 && !b.filtered).map(|b| {
             let (name, ports) = (printable(&b.name, 16), b.ports);
             format!("bridge {name}: what passes between its {ports} ports is not judged (bridge-nf-call-iptables is off)")
         }));
     }
     found.extend(objects.iter().filter_map(|o| forwarded(o.get("rule")?)));
+    if !hooks.contains(&Hook::Prerouting) && (hooks.contains(&Hook::Input) || hooks.contains(&Hook::Forward)) {
+        found.extend(objects.iter().filter_map(|o| translated(o.get("rule")?)));
+    }
+    if hooks.contains(&Hook::Output) && !hooks.contains(&Hook::Forward) && host.forwards {
+        let what = "this host forwards: what its containers and virtual machines send is not judged without the hook `forward`";
+        found.push(what.to_owned());
+    }
     found.sort();
     found.dedup();
     found
@@ -101,12 +108,40 @@ fn forwarded(rule: &Value) -> Option<String> {
     ))
 }
 
+/// A rule that gives packets another destination before our hooks see them: a block of the address that clients aim at binds nothing.
+fn translated(rule: &Value) -> Option<String> {
+    let target = |s: &Value| {
+        let xt = s.get("xt").and_then(|xt| word(xt, "name"));
+        s.get("dnat").is_some() || s.get("redirect").is_some() || matches!(xt, Some("DNAT" | "REDIRECT"))
+    };
+    statements(rule).any(target).then_some(())?;
+    let (family, of, chain) = (word(rule, "family")?, word(rule, "table")?, word(rule, "chain")?);
+    let at = printable(&format!("{family} {of} {chain}"), 80);
+    Some(format!(
+        "destinations are translated in {at}: what clients aim at there is judged only with the hook `prerouting` (and `input` for this host's own addresses)"
+    ))
+}
+
 fn statements(rule: &Value) -> impl Iterator<Item = &Value> {
     rule.get("expr").and_then(Value::as_array).into_iter().flatten()
 }
 
 fn word<'a>(of: &'a Value, key: &str) -> Option<&'a str> {
     of.get(key)?.as_str()
+}
+
+/// What the host itself does with packets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    pub bridges: Vec<Bridge>,
+    pub forwards: bool,
+}
+
+/// Whether it passes on packets of others, of either family.
+pub fn forwards() -> bool {
+    ["ipv4/ip_forward", "ipv6/conf/all/forwarding"]
+        .iter()
+        .any(|name| fs::read_to_string(format!("/proc/sys/net/{name}")).is_ok_and(|text| text.trim() == "1"))
 }
 
 /// One bridge of this network namespace.
@@ -148,6 +183,8 @@ mod tests {
         {"rule": {"family": "ip", "table": "fw", "chain": "forward", "handle": 4, "expr": [{"flow": {"op": "add", "flowtable": "@hw"}}]}},
         {"rule": {"family": "inet", "table": "raw", "chain": "p", "handle": 2, "expr": [{"notrack": null}]}},
         {"rule": {"family": "inet", "table": "early", "chain": "p", "handle": 2, "expr": [{"accept": null}]}},
+        {"rule": {"family": "ip", "table": "nat", "chain": "DOCKER", "handle": 5, "expr": [{"dnat": {"addr": "172.17.0.2", "port": 3000}}]}},
+        {"rule": {"family": "ip", "table": "nat", "chain": "old", "handle": 6, "expr": [{"xt": {"type": "target", "name": "REDIRECT"}}]}},
         {"rule": {"family": "netdev", "table": "tap", "chain": "in", "handle": 2, "expr": [{"fwd": {"dev": "eth9"}}]}}]}"#;
     const TEXT: &str = "table inet fw {\n\tflowtable fast {\n\t\thook ingress priority filter\n\t\tdevices = { eth0, eth1 }\n\t}\n}\ntable ip fw {\n\tflowtable hw {\n\t\thook ingress priority filter\n\t\tdevices = { eth0 }\n\t\tflags offload;\n\t}\n}\n";
 
@@ -155,21 +192,27 @@ mod tests {
     fn names_what_passes_by_and_nothing_else() {
         let bridge = |name: &str, ports, filtered| Bridge { name: name.to_owned(), ports, filtered };
         let bridges = [bridge("br0", 3, false), bridge("docker0", 1, false), bridge("virbr0", 2, true)];
-        let found = find(RULESET.as_bytes(), TEXT, &bridges, &[Hook::Forward].into());
+        let host = Host { bridges: bridges.into(), forwards: true };
+        let found = find(RULESET.as_bytes(), TEXT, &host, &[Hook::Forward].into());
         expect_test::expect![[r#"
             bridge br0: what passes between its 3 ports is not judged (bridge-nf-call-iptables is off)
+            destinations are translated in ip nat DOCKER: what clients aim at there is judged only with the hook `prerouting` (and `input` for this host's own addresses)
+            destinations are translated in ip nat old: what clients aim at there is judged only with the hook `prerouting` (and `input` for this host's own addresses)
             flowtable inet fw fast on eth0, eth1: its flows take the kernel's short way, and those open when a block comes go on
             flowtable ip fw hw on eth0: its flows take the hardware's way, and those open when a block comes go on
             rule in netdev tap in: what it sends to eth9 does not come by here"#]]
         .assert_eq(&found.join("\n"));
         // What a host sends or gets itself goes through no flowtable and over no bridge's ports.
-        assert_eq!(find(RULESET.as_bytes(), TEXT, &bridges, &[Hook::Output].into()).len(), 1);
+        let found = find(RULESET.as_bytes(), TEXT, &host, &[Hook::Output].into());
+        assert!(found.len() == 2 && found.iter().any(|f| f.starts_with("this host forwards")), "{found:?}");
+        assert_eq!(find(RULESET.as_bytes(), TEXT, &Host::default(), &[Hook::Output].into()).len(), 1);
+        assert_eq!(find(RULESET.as_bytes(), TEXT, &Host::default(), &[Hook::Input, Hook::Prerouting].into()).len(), 3);
     }
 
     #[test]
     fn garbage_is_no_bypass() {
         for json in ["", "[]", "{\"nftables\": 7}", "{\"nftables\": [{\"flowtable\": {}}, {\"rule\": {\"expr\": [7]}}, null]}"] {
-            assert!(find(json.as_bytes(), "flags offload", &[], &[Hook::Forward].into()).is_empty(), "{json}");
+            assert!(find(json.as_bytes(), "flags offload", &Host::default(), &[Hook::Forward].into()).is_empty(), "{json}");
         }
     }
 }

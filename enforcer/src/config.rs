@@ -32,6 +32,7 @@ pub struct Config {
     /// new blocks have a short lease until it says so.
     pub health: Option<PathBuf>,
     /// Never cut, whatever a set says: management networks.
+    #[serde(deserialize_with = "rules::endpoint::networks")]
     pub protected: Vec<IpNet>,
     /// Never cut, whatever a set says: the collector, the gateway.
     pub protected_endpoints: Vec<Endpoint>,

@@ -93,6 +93,11 @@ pub enum Event {
         result: Result<Enacted, Error>,
         kernel: Option<u32>,
     },
+    /// Somebody changed the table while a trial was running.
+    Disturbed {
+        actor: String,
+        why: String,
+    },
     RolledBack {
         from: u64,
         result: Result<u64, Error>,
@@ -108,6 +113,8 @@ pub enum Effect {
     /// Make the kernel hold the current set.
     Uphold(Arc<DecisionSet>, Cause),
     Rehearse(Arc<DecisionSet>),
+    /// Somebody committed something while this set is on trial: does the kernel still hold it?
+    Inspect(Arc<DecisionSet>, String),
     RollBack,
     /// What this host needs still answers: the full lease for what is new.
     Pass(Arc<DecisionSet>),
@@ -132,6 +139,8 @@ pub struct Core {
     repairs: VecDeque<Instant>,
     truce_until: Option<Instant>,
     roll_back_at: Option<Instant>,
+    /// Why a trial ends before its time.
+    disturbed: Option<String>,
     said_expired: Option<u64>,
     /// The generation whose time was over, and whose blocks were lifted for that.
     opened: Option<u64>,
@@ -173,6 +182,7 @@ impl Core {
             repairs: VecDeque::new(),
             truce_until: None,
             roll_back_at: None,
+            disturbed: None,
             said_expired: None,
             opened: None,
             term: None,
@@ -264,6 +274,11 @@ impl Core {
                 self.on_enacted(generation, &cause, result, now)
             }
             Event::Rehearsed { generation, result } => vec![self.on_rehearsed(generation, result)],
+            Event::Disturbed { actor, why } => {
+                let who = if actor.is_empty() { "somebody" } else { &actor };
+                self.disturbed = Some(format!("was on trial when {who} changed table inet gnomon ({why})"));
+                vec![Effect::RollBack]
+            }
             Event::RolledBack { from, result } => self.on_rolled_back(from, result, now),
             Event::Trouble(why) => self.complain(self.highest(), Outcome::Failed, why).into_iter().collect(),
         }
@@ -399,8 +414,12 @@ impl Core {
             Some(c) => c.actor,
             None => String::new(),
         };
-        if self.gate.is_some() || self.truce_until.is_some() || self.state.confirm_by.is_some() || self.void(now).is_some() {
+        if self.gate.is_some() || self.truce_until.is_some() || self.void(now).is_some() {
             return Vec::new();
+        }
+        if self.state.confirm_by.is_some() {
+            // What is on trial is not mended: all goes back to what was before, and that is whole.
+            return self.current.clone().map(|set| Effect::Inspect(set, actor)).into_iter().collect();
         }
         self.uphold(Cause::Look { actor }).into_iter().collect()
     }
@@ -507,7 +526,8 @@ impl Core {
         match result {
             Ok(to) => {
                 self.roll_back_at = None;
-                vec![self.report(to, Outcome::RolledBack, 0, format!("generation {from} was not confirmed in time"))]
+                let why = self.disturbed.take().unwrap_or_else(|| "was not confirmed in time".to_owned());
+                vec![self.report(to, Outcome::RolledBack, 0, format!("generation {from} {why}"))]
             }
             Err(why) => {
                 self.roll_back_at = Some(now.mono + RETRY);

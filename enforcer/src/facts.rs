@@ -141,19 +141,24 @@ fn local_v6(inet6: &str) -> impl Iterator<Item = Ipv6Addr> {
     inet6.lines().filter_map(|line| hex_v6(line.split_whitespace().next()?))
 }
 
-/// `route`: third column, for routes that go through a gateway (flag 0x2).
+/// `route`: third column, for the default route (second and eighth column zero) where it goes through a gateway (flag 0x2). The next hop of
+/// another route may be any host, also one with a server.
 fn gateways_v4(route: &str) -> impl Iterator<Item = Ipv4Addr> {
     route.lines().skip(1).filter_map(|line| {
-        let mut columns = line.split_whitespace().skip(2);
-        let gateway = u32::from_str_radix(columns.next()?, 16).ok()?;
-        let flags = u32::from_str_radix(columns.next()?, 16).ok()?;
-        (flags & 2 != 0).then(|| Ipv4Addr::from(gateway.to_ne_bytes()))
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let number = |n: usize| u32::from_str_radix(columns.get(n)?, 16).ok();
+        let (destination, gateway, flags, mask) = (number(1)?, number(2)?, number(3)?, number(7)?);
+        (flags & 2 != 0 && destination == 0 && mask == 0).then(|| Ipv4Addr::from(gateway.to_ne_bytes()))
     })
 }
 
-/// `ipv6_route`: fifth column, where it is not `::`.
+/// `ipv6_route`: fifth column of the default route (prefix length, the second column, zero), where it is not `::`.
 fn gateways_v6(route: &str) -> impl Iterator<Item = Ipv6Addr> {
-    route.lines().filter_map(|line| hex_v6(line.split_whitespace().nth(4)?)).filter(|a| !a.is_unspecified())
+    let default = |line: &str| {
+        let mut columns = line.split_whitespace().skip(1);
+        (columns.next()? == "00").then(|| columns.nth(2).and_then(hex_v6))?
+    };
+    route.lines().filter_map(default).filter(|a| !a.is_unspecified())
 }
 
 /// `tcp` and `tcp6`: established (state 01) sockets whose local port is one of `ports`.
@@ -236,9 +241,9 @@ mod tests {
     #[test]
     fn reads_what_the_kernel_prints() {
         let fib = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 10.1.0.7\n        /32 host LOCAL\n     |-- 10.1.0.255\n        /32 link BROADCAST\n";
-        let route = "Iface\tDestination\tGateway\tFlags\teth0\neth0\t00000000\t0100010A\t0003\t0\neth0\t0000010A\t00000000\t0001\t0\n";
+        let route = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\neth0\t00000000\t0100010A\t0003\t0\t0\t0\t00000000\neth0\t0000010A\t00000000\t0001\t0\t0\t0\t00FFFFFF\neth0\t0505010A\t0500020A\t0007\t0\t0\t0\tFFFFFFFF\n";
         let inet6 = "fe80000000000000a8bbccfffe000001 02 40 20 80 eth0\n";
-        let route6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 1 0 3 eth0\n";
+        let route6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 1 0 3 eth0\nfd020000000000000000000000000000 20 00000000000000000000000000000000 00 fe800000000000000000000000000002 00000400 1 0 3 eth0\n";
         let tcp = "  sl local rem st\n 0: 0700010A:0016 0900010A:D431 01 0\n 1: 0700010A:0016 00000000:0000 0A 0\n 2: 0700010A:0BB9 0A00010A:0016 01 0\n";
         let tcp6 = "  sl local rem st\n 0: 0000000000000000FFFF00000700010A:0016 0000000000000000FFFF00000B00010A:D431 01 0\n";
         let resolv = "# none\nnameserver 10.1.0.53\nnameserver fe80::1%eth0\nsearch corp.example\nnameserver\n";

@@ -118,6 +118,13 @@ impl Monitor {
     }
 }
 
+impl Monitor {
+    /// Takes our table away, and nothing else; that there was none is no error.
+    pub fn remove(&self) -> io::Result<()> {
+        Socket::open(0)?.commit(batch::removal())
+    }
+}
+
 fn listen(events: &Socket, tell: &mpsc::Sender<Option<Commit>>) {
     let mut buffer = vec![0; BUFFER];
     let (mut ear, mut lost) = (Ear::default(), false);

@@ -7,8 +7,12 @@ use crate::{
     present::{self, Present},
     render::{TABLE, skeleton},
 };
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 use rules::printable::printable_bytes;
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{path::PathBuf, pin::pin, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
@@ -90,9 +94,18 @@ impl Nft {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
+            // With whatever it starts: where `nft` is a script, that would outlive it.
+            .process_group(0)
             .spawn()
             .map_err(|why| Error::Unavailable(format!("cannot start {path} ({why}); install nftables or set `nft` to its place")))?;
-        match tokio::time::timeout(self.timeout, converse(child, input)).await {
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let mut talk = pin!(converse(child, input));
+        let said = tokio::time::timeout(self.timeout, &mut talk).await;
+        if said.is_err() {
+            // Before the child is reaped, while the number is still its own. One that just ended needs no signal.
+            let _ = group.map(|group| killpg(group, Signal::SIGKILL));
+        }
+        match said {
             Ok(Ok((true, out, _))) => Ok(out),
             Ok(Ok((false, _, complaint))) => Err(refusal(&complaint)),
             Ok(Err(why)) => Err(Error::Unavailable(format!("talking to {path}: {why}"))),

@@ -6,7 +6,7 @@ use crate::{
     bypass,
     config::{Config, Hook},
     confine::Confinement,
-    point::{Enacted, Manner, Outline, Point},
+    point::{Enacted, Manner, Outline, Point, lease},
     present::{Held, Present},
     ruleset,
     state::State,
@@ -181,6 +181,11 @@ pub async fn apply(config: &Config, signed: &Signed, approval: Approval) -> Resu
         new_this_hour: state.new_this_hour(now),
         left: Duration::MAX,
     };
+    // Nobody renews while it runs, and what is in force has to outlast it.
+    let most = Period::seconds((lease(&set, &how) * 2 / 3).as_secs());
+    if let Some(asked) = approval.confirm_within.filter(|asked| before.is_some() && asked.0 > most.0) {
+        return Err(Error::TrialTooLong { asked, most });
+    }
     // Remembered first: whatever happens from here on, nothing older will be taken.
     state.highest = set.generation;
     point.store.keep_set(&held, set.generation, signed)?;

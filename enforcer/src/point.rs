@@ -20,6 +20,7 @@ use rules::{
     decision::{Action, DecisionSet},
     endpoint::Endpoint,
     observation::Attempt,
+    period::Period,
     wire::v1::Signed,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -69,6 +70,12 @@ pub enum Error {
     Superseded(u64),
     #[error("a trial is running until {0}: confirm it or roll it back first")]
     TrialRunning(Timestamp),
+    #[error("a trial of {asked} would outlast the lease of what is in force; at most {most}")]
+    TrialTooLong { asked: Period, most: Period },
+    #[error(
+        "another enforcer enforces in this network namespace, and two would undo each other's blocks: end it, or let this one only plan"
+    )]
+    NotAlone,
     #[error("there is no trial to confirm; if it lapsed, apply again")]
     NoTrial,
     #[error("nothing was applied here, so there is nothing to roll back")]
@@ -247,6 +254,13 @@ impl Point {
         Ok(ask(&|at| present?.blocks.get(at).filter(|held| held.left > age).cloned()))
     }
 
+    /// What of a set the kernel does not hold, trial or not.
+    pub async fn lacks(&mut self, set: &DecisionSet) -> Result<Option<String>, Error> {
+        let ruleset = ruleset::plan(set, &self.facts(), &self.config).0;
+        let present = self.present().await?;
+        Ok(difference(&ruleset, present.as_ref(), true))
+    }
+
     /// Who tried what the kernel blocks or counts, as of when it was read last.
     pub fn attempts(&self, now: Timestamp) -> (Vec<Attempt>, u64) {
         let Some(present) = self.memory.as_ref().and_then(|m| m.present.as_ref()) else { return (Vec::new(), 0) };
@@ -384,7 +398,11 @@ impl Point {
         // Without a table there is nothing to commit, and no generation to burn.
         match self.present().await {
             Ok(None) => Ok(()),
-            _ => Ok(self.nft.remove().await?),
+            // Without `nft` where that goes: it may be what hangs.
+            _ => match self.monitor.as_ref().map(Monitor::remove) {
+                Some(Ok(())) => Ok(()),
+                _ => Ok(self.nft.remove().await?),
+            },
         }
     }
 

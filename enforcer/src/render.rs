@@ -80,6 +80,13 @@ pub enum Skeleton {
     Replace,
 }
 
+impl Term {
+    /// While a trial runs nobody renews: what is in force has to outlast it, and somebody's look afterwards.
+    fn is_short(&self, left: Duration) -> bool {
+        self.trial.is_some_and(|trial| left < trial + self.lease / 3)
+    }
+}
+
 /// A lease with less than this part of it left is renewed.
 pub(crate) fn is_low(left: Duration, lease: Duration) -> bool {
     left.saturating_mul(3) <= lease.saturating_mul(2)
@@ -111,8 +118,9 @@ pub fn render(ruleset: &Ruleset, present: Option<&Present>, term: Term) -> Trans
     if ruleset.sessions != present.sessions {
         changes.push(Change::Sessions(ruleset.sessions.clone()));
     }
+    let low = |left| is_low(left, term.lease) || term.is_short(left);
     let agents_lease = if ruleset.agents == present.agents { term.lease } else { term.trial.unwrap_or(term.lease) };
-    if ruleset.agents != present.agents || is_low(present.agents_left.saturating_sub(term.age), term.lease) {
+    if ruleset.agents != present.agents || low(present.agents_left.saturating_sub(term.age)) {
         changes.push(Change::Agents(ruleset.agents.clone(), agents_lease));
     }
     changes.extend(ruleset.blocks.iter().filter_map(|(at, block)| change(*at, Some(block), present.blocks.get(at), term)));
@@ -124,11 +132,19 @@ pub fn render(ruleset: &Ruleset, present: Option<&Present>, term: Term) -> Trans
 /// What has to happen at one place.
 pub fn change(endpoint: Endpoint, block: Option<&Block>, held: Option<&Held>, term: Term) -> Option<Change> {
     let held = held.filter(|h| h.left > term.age);
+    let low = |left| is_low(left, term.lease) || term.is_short(left);
     let Some(block) = block else {
-        return held.filter(|_| term.trial.is_none()).map(|h| Change::Lift { endpoint, was: h.action });
+        let held = held?;
+        if term.trial.is_none() {
+            return Some(Change::Lift { endpoint, was: held.action });
+        }
+        // It stays while the trial runs, for as long as it would without one.
+        let finding = held.finding.clone().filter(|_| low(held.left.saturating_sub(term.age)))?;
+        let block = Block { action: held.action, finding };
+        return Some(Change::Lease { endpoint, block, lease: term.lease, was: Some(held.action), renewal: true });
     };
     let same = held.is_some_and(|h| h.holds(block));
-    if same && held.is_some_and(|h| !is_low(h.left.saturating_sub(term.age), term.lease)) {
+    if same && held.is_some_and(|h| !low(h.left.saturating_sub(term.age))) {
         return None;
     }
     let lease = if same { term.lease } else { term.trial.unwrap_or(term.lease) };

@@ -16,10 +16,15 @@ use nix::time::ClockId;
 use rules::{
     Timestamp,
     decision::{Action, DecisionSet},
-    observation::{Applied, Standing},
+    observation::{Applied, Outcome, Standing},
     wire::v1::Signed,
 };
 use std::{
+    io::ErrorKind,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{self, UnixDatagram},
+    },
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -52,6 +57,7 @@ pub async fn run_gated(
     reports: mpsc::Sender<Applied>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
+    let _alone = if config.mode == Mode::Enforce { Some(alone()?) } else { None };
     let mut point = Point::open(config)?;
     let mut commits = match point.monitor.as_mut().map(|m| m.listen()) {
         Some(Ok(told)) => told,
@@ -130,6 +136,19 @@ pub async fn run_gated(
     hands.end().await
 }
 
+/// Held by the one enforcer of a network namespace, for as long as its process lives: an abstract name (unix(7)) is the namespace's.
+fn alone() -> Result<UnixDatagram, Error> {
+    let name = net::SocketAddr::from_abstract_name("gnomon-enforcer").map_err(unnamed)?;
+    UnixDatagram::bind_addr(&name).map_err(|why| match why.kind() {
+        ErrorKind::AddrInUse => Error::NotAlone,
+        _ => unnamed(why),
+    })
+}
+
+fn unnamed(why: std::io::Error) -> Error {
+    Error::Unavailable(format!("the name by which enforcers of one network namespace know of each other: {why}"))
+}
+
 fn now() -> Now {
     Now { mono: Instant::now(), wall: Timestamp::now(), slept: slept() }
 }
@@ -199,6 +218,10 @@ impl Hands {
                 Some(Event::Enacted { generation: set.generation, cause, result, kernel: self.point.generation() })
             }
             Effect::Rehearse(set) => Some(Event::Rehearsed { generation: set.generation, result: self.rehearse(&set).await }),
+            Effect::Inspect(set, actor) => match self.point.lacks(&set).await {
+                Ok(lacks) => lacks.map(|why| Event::Disturbed { actor, why }),
+                Err(why) => Some(Event::Trouble(why.to_string())),
+            },
             Effect::RollBack => Some(self.roll_back().await),
             Effect::Pass(set) => {
                 let result = match self.settle_gate(None).await {
@@ -227,7 +250,12 @@ impl Hands {
     async fn report(&mut self, applied: Applied) {
         let applied = Applied { standing: self.standing().await, ..applied };
         let Applied { point, generation, outcome, elements, reason, .. } = &applied;
-        tracing::info!(point, generation, ?outcome, elements, reason, "enforcement");
+        match outcome {
+            Outcome::Refused | Outcome::Failed | Outcome::RolledBack => {
+                tracing::warn!(point, generation, ?outcome, elements, reason, "enforcement");
+            }
+            _ => tracing::info!(point, generation, ?outcome, elements, reason, "enforcement"),
+        }
         self.say(applied);
     }
 

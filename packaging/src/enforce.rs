@@ -104,7 +104,12 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
         _ => {}
     }
     let data_dir = global.data();
-    let mut config = Config::load(options.config.as_deref())?.enforcer_at(&data_dir);
+    // Without a word of the person's, as the enforcer here was started: by the defaults of another kind of host, what it closed would open.
+    let started = if options.config.is_none() { wiring::known_point(&data_dir)? } else { None };
+    let mut config = match started {
+        Some(started) => started,
+        None => Config::load(options.config.as_deref())?.enforcer_at(&data_dir),
+    };
     if config.trusted_keys.is_empty() {
         config.trusted_keys = wiring::known_keys(&data_dir);
     }

@@ -105,6 +105,33 @@ pub(crate) fn known_keys(data: &Path) -> Vec<String> {
     kept.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
 }
 
+/// How the enforcer of this data directory was started.
+const POINT_FILE: &str = "enforcer.json";
+
+/// Keeps it for `gnomon enforce`, which else would judge packets somewhere else than the enforcer does.
+pub(crate) fn remember_point(data: &Path, config: &enforcer::Config) -> Result<(), Failure> {
+    let (path, fresh) = (data.join(POINT_FILE), data.join("enforcer.json.new"));
+    let text = serde_json::to_vec_pretty(config).map_err(std::io::Error::from);
+    text.and_then(|text| std::fs::write(&fresh, text)).and_then(|()| std::fs::rename(&fresh, &path)).map_err(|why| {
+        let what = format!("cannot write {}: {why}", path.display());
+        Failure::new(Side::Machine, what, "make room, or choose another directory: --data DIR")
+    })
+}
+
+/// What `remember_point` kept, if it did.
+pub(crate) fn known_point(data: &Path) -> Result<Option<enforcer::Config>, Failure> {
+    let path = data.join(POINT_FILE);
+    let told = |why: &dyn std::fmt::Display| {
+        let what = format!("{} says how the enforcer here was started, and cannot be read: {why}", path.display());
+        Failure::new(Side::Machine, what, "start the enforcer again, or name its configuration: --config FILE")
+    };
+    match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|why| told(&why)),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(told(&why)),
+    }
+}
+
 pub(crate) fn collector_failed(why: collector::Error) -> Failure {
     use collector::Error;
     let (side, todo) = match &why {

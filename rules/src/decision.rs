@@ -47,8 +47,10 @@ pub struct DecisionSet {
     pub issued_at: Timestamp,
     pub not_after: Timestamp,
     /// Whom the blocks bind.
+    #[serde(deserialize_with = "crate::endpoint::networks")]
     pub agents: Vec<IpNet>,
     /// Never cut: networks.
+    #[serde(deserialize_with = "crate::endpoint::networks")]
     pub protected: Vec<IpNet>,
     /// Never cut: registered servers, the gateway, the collector.
     pub protected_endpoints: Vec<Endpoint>,

@@ -1,6 +1,7 @@
 //! Where something answers.
 
-use serde::{Deserialize, Serialize};
+use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{fmt, net::IpAddr, str::FromStr};
 
 /// Ports MCP servers are found on: SDK and product defaults, the lists of other scanners.
@@ -41,6 +42,20 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse::<std::net::SocketAddr>().map(|s| Endpoint::new(s.ip(), s.port())).map_err(|_| format!("`{text}` is not ADDRESS:PORT"))
     }
+}
+
+/// Networks as they are written; what is within the IPv4-mapped addresses of IPv6 becomes IPv4, as addresses do.
+pub fn networks<'de, D: Deserializer<'de>, C: FromIterator<IpNet>>(from: D) -> Result<C, D::Error> {
+    Ok(Vec::<IpNet>::deserialize(from)?.into_iter().map(canonical).collect())
+}
+
+/// `::ffff:10.2.0.0/112` is `10.2.0.0/16`.
+fn canonical(net: IpNet) -> IpNet {
+    let mapped = || match net {
+        IpNet::V6(six) => Ipv4Net::new(six.addr().to_ipv4_mapped()?, six.prefix_len().checked_sub(96)?).ok(),
+        IpNet::V4(_) => None,
+    };
+    mapped().map_or(net, IpNet::V4)
 }
 
 /// An endpoint, and where behind it: one address and port may serve several names and paths (reverse proxies, bridges).
@@ -127,6 +142,14 @@ mod tests {
         for literal in ["10.0.0.5:3001", "[::1]:80", "::1", "a\u{1b}[2J", ""] {
             assert_eq!(place().with_host(literal).host, None, "{literal:?}");
         }
+    }
+
+    #[test]
+    fn mapped_networks_are_ipv4() {
+        let read = |text: &str| networks::<_, Vec<IpNet>>(&mut serde_json::Deserializer::from_str(text)).unwrap();
+        let nets = read(r#"["::ffff:10.2.0.0/112", "::ffff:0.0.0.0/96", "::ffff:0:0/95", "::/0", "10.0.0.0/8", "fd00::/8"]"#);
+        let said: Vec<String> = nets.iter().map(ToString::to_string).collect();
+        assert_eq!(said, ["10.2.0.0/16", "0.0.0.0/0", "::ffff:0.0.0.0/95", "::/0", "10.0.0.0/8", "fd00::/8"]);
     }
 
     #[test]

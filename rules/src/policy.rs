@@ -55,14 +55,17 @@ pub struct Policy {
     /// A capture point that lost more than this share of what it saw, in percent, is blind.
     pub max_loss_percent: u8,
     /// Networks the sensors are there to hear. One that none of them heard in the last hour is a blind spot, and said to be one.
+    #[serde(deserialize_with = "crate::endpoint::networks")]
     pub expected: Vec<IpNet>,
     /// Every tool server has to ask its callers for a certificate, and to refuse those without.
     pub client_certificates: bool,
     /// Agent identity ranges: traffic from here is what a block stops.
+    #[serde(deserialize_with = "crate::endpoint::networks")]
     pub agents: Vec<IpNet>,
     /// How names of sanctioned tool servers look.
     pub naming: Naming,
     /// Never cut, whatever else is decided: management, monitoring, name service.
+    #[serde(deserialize_with = "crate::endpoint::networks")]
     pub protected: Vec<IpNet>,
     /// How long the kernel keeps a block by itself.
     pub lease: Period,

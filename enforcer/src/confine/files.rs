@@ -18,8 +18,8 @@ const LIBRARIES: [&str; 6] = ["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib6
 pub(super) fn restrict(config: &Config) -> Result<String, String> {
     let status = rules(config).map_err(|why| why.to_string())?;
     match (status.ruleset, status.landlock) {
-        (RulesetStatus::FullyEnforced, landlock) => named(&landlock),
-        (RulesetStatus::PartiallyEnforced, landlock) => named(&landlock).map(|name| format!("{name} in part")),
+        (RulesetStatus::FullyEnforced, landlock) => named(&landlock).map(|name| wider(config, name)),
+        (RulesetStatus::PartiallyEnforced, landlock) => named(&landlock).map(|name| wider(config, format!("{name} in part"))),
         (RulesetStatus::NotEnforced, landlock) => Err(named(&landlock).err().unwrap_or_else(|| "refused".to_owned())),
     }
 }
@@ -34,7 +34,7 @@ pub(super) fn offered() -> Result<String, String> {
 fn rules(config: &Config) -> Result<RestrictionStatus, RulesetError> {
     let read = AccessFs::from_read(NEWEST) & !AccessFs::Execute;
     let write: BitFlags<AccessFs> = make_bitflags!(AccessFs::{WriteFile | Truncate | MakeReg | MakeDir | RemoveFile});
-    let exchange = [config.sets.as_deref(), config.health.as_deref()].into_iter().flatten().filter_map(existing_parent);
+    let exchange = exchanged(config).filter_map(existing_parent);
     let own: Vec<PathBuf> = exchange.chain([config.data.clone()]).collect();
     // Where `resolv.conf` really is.
     let resolvers = std::fs::canonicalize("/etc/resolv.conf").ok().as_deref().and_then(existing_parent);
@@ -51,6 +51,21 @@ fn rules(config: &Config) -> Result<RestrictionStatus, RulesetError> {
         .add_rules(path_beneath_rules(["/dev/null"], read | AccessFs::WriteFile))?
         .add_rules(path_beneath_rules(own, read | write))?
         .restrict_self()
+}
+
+fn exchanged(config: &Config) -> impl Iterator<Item = &Path> {
+    [config.sets.as_deref(), config.health.as_deref()].into_iter().flatten()
+}
+
+/// Says what may be written since a directory of ours was not there yet.
+fn wider(config: &Config, name: String) -> String {
+    let missing = |file: &Path| Some((file.parent().filter(|d| !d.is_dir())?.to_owned(), existing_parent(file)?));
+    match exchanged(config).find_map(missing) {
+        Some((absent, above)) => {
+            format!("{name} (may write all of {}, since {} was not there at the start)", above.display(), absent.display())
+        }
+        None => name,
+    }
 }
 
 /// The directory of a file, or the nearest above that is there: whoever fills it may come later.

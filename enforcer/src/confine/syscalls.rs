@@ -70,9 +70,37 @@ const ONLY_X32: [i64; 4] = [X32 | 521, X32 | 528, X32 | 539, X32 | 540];
 
 /// Of the calling thread, and of those it makes.
 pub(super) fn restrict() -> Result<String, String> {
-    let program = program().map_err(|why| why.to_string())?;
-    seccompiler::apply_filter(&program).map_err(|why| why.to_string())?;
+    for program in [without_clone3(), program()] {
+        let program = program.map_err(|why| why.to_string())?;
+        seccompiler::apply_filter(&program).map_err(|why| why.to_string())?;
+    }
     Ok("seccomp".to_owned())
+}
+
+/// Its flags are in memory, where a filter does not look. As on a kernel that does not have it, the C library takes `clone` then.
+fn without_clone3() -> Result<BpfProgram, seccompiler::BackendError> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let calls = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    SeccompFilter::new(calls, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32), arch)?.try_into()
+}
+
+/// What begins in namespaces of its own could do there what it may not here.
+fn namespaces() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let all = [
+        libc::CLONE_NEWUSER,
+        libc::CLONE_NEWNS,
+        libc::CLONE_NEWNET,
+        libc::CLONE_NEWPID,
+        libc::CLONE_NEWIPC,
+        libc::CLONE_NEWUTS,
+        libc::CLONE_NEWCGROUP,
+    ];
+    all.into_iter()
+        .map(|flag| {
+            let flag = u64::from(flag.cast_unsigned());
+            SeccompRule::new(vec![SeccompCondition::new(0, Dword, Op::MaskedEq(flag), flag)?])
+        })
+        .collect()
 }
 
 pub(super) fn offered() -> Result<String, String> {
@@ -86,6 +114,7 @@ fn program() -> Result<BpfProgram, seccompiler::BackendError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let mut calls: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.into_iter().map(|call| (call, Vec::new())).collect();
     calls.insert(libc::SYS_socket, sockets()?);
+    calls.insert(libc::SYS_clone, namespaces()?);
     if arch == TargetArch::x86_64 {
         let second: Vec<_> = calls.iter().map(|(call, rules)| (call | X32, rules.clone())).collect();
         calls.extend(second.into_iter().chain(ONLY_X32.map(|call| (call, Vec::new()))));

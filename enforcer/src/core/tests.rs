@@ -25,6 +25,7 @@ impl Play {
                 Effect::Uphold(set, cause) => format!("uphold {} {cause:?}", set.generation),
                 Effect::Rehearse(set) => format!("rehearse {}", set.generation),
                 Effect::RollBack => "roll back".to_owned(),
+                Effect::Inspect(set, actor) => format!("inspect {} {actor:?}", set.generation),
                 Effect::Pass(set) => format!("pass {}", set.generation),
                 Effect::Open(generation) => format!("open {generation}"),
                 Effect::Withdraw(set, why) => format!("withdraw {}: {why}", set.generation),

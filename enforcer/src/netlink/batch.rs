@@ -17,6 +17,9 @@ use std::{net::IpAddr, time::Duration};
 const ADD: u8 = 12;
 const DELETE: u8 = 14;
 const CREATE: u16 = 0x400;
+/// `NFT_MSG_NEWTABLE`, `NFT_MSG_DELTABLE`
+const NEW_TABLE: u8 = 0;
+const DELETE_TABLE: u8 = 2;
 /// `NFT_SET_ELEM_INTERVAL_END`
 const END: u32 = 1;
 pub(super) const TABLE: &[u8] = b"gnomon\0";
@@ -46,6 +49,15 @@ pub(super) fn batches(transaction: &Transaction, mut generation: Option<u32>, re
         steps
     };
     steps.into_iter().map(move |step| batch(&step, generation.take(), readd)).filter(|batch| !batch.is_empty())
+}
+
+/// Made first, so that the second succeeds also when there was none.
+pub(super) fn removal() -> Batch {
+    let mut batch = Batch::begin(None);
+    for (kind, flags) in [(NEW_TABLE, CREATE), (DELETE_TABLE, 0)] {
+        batch.add(kind, flags, &attribute(1, TABLE));
+    }
+    batch
 }
 
 fn batch(changes: &[&Change], generation: Option<u32>, readd: bool) -> Batch {

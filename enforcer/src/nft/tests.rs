@@ -35,6 +35,30 @@ async fn a_hanging_nft_is_killed() {
 }
 
 #[tokio::test]
+async fn what_a_script_started_is_killed_with_it() {
+    // Nobody else sleeps so long.
+    let seconds = 1_000_000 + std::process::id();
+    let (_directory, nft) = fake(&format!("sleep {seconds} & wait"));
+    let sleeps = move || {
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        all.filter(|p| std::fs::read(p.path().join("cmdline")).is_ok_and(|c| c == format!("sleep\0{seconds}\0").as_bytes())).count()
+    };
+    let watching = std::thread::spawn(move || {
+        (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            sleeps() > 0
+        })
+    });
+    unavailable(nft.commit("").await);
+    assert!(watching.join().unwrap(), "it was there");
+    let begin = Instant::now();
+    while sleeps() > 0 {
+        assert!(begin.elapsed() < Duration::from_secs(5), "it outlived the script");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn an_nft_that_is_too_old_or_another_program_is_not_used() {
     let (_a, old) = fake("echo 'nftables v0.9.0 (Fearless Fosdick)'");
     assert!(unavailable(old.probe(&Shape::default()).await).contains("install a newer"));

@@ -29,6 +29,9 @@ const BASES: [(Hook, &str, i32, &str); 4] = [
 
 /// What the packets of those that are blocked or counted note themselves: who tried what, and how often.
 pub const TRIED: [&str; 2] = ["tried4", "tried6"];
+/// Resets pass: ours, and those of a host that cleans up. No larger than a header with options is: what carries data is none.
+const RESETS: [&str; 2] = ["tcp flags & rst == rst ip length 0-60 accept", "tcp flags & rst == rst ip6 length 0-40 accept"];
+
 /// Pairs of client and place that each of [`TRIED`] holds at most; more are not noted.
 pub const TRIED_SIZE: usize = 16_384;
 /// A pair that did not try for so long is forgotten.
@@ -78,11 +81,6 @@ const CHAINS: [(&str, &[&str]); 10] = [
             "ip6 daddr . tcp dport . ip6 saddr . tcp sport @ssh6 accept",
             "counter name blocked",
             "limit rate 10/second burst 20 packets log prefix \"gnomon-block \" group 5 snaplen 128",
-            // A reset goes to the sender only. So that both ends of a stream learn, the server's first pushes pass: the client
-            // acknowledges them, and that is reset; its host then resets the server's next one. A handshake that was half done ends
-            // likewise, and not by waiting. Only towards ephemeral ports: where servers live among agents, no request passes.
-            "tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 ip daddr @agents4 add @pushed4 { ip saddr . tcp sport . ip daddr . tcp dport limit rate 1/minute burst 3 packets } accept",
-            "tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 ip6 daddr @agents6 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept",
             "meta l4proto tcp reject with tcp reset",
             "reject with icmpx type admin-prohibited",
         ],
@@ -121,6 +119,11 @@ const CHAINS: [(&str, &[&str]); 10] = [
             "udp sport 123 accept",
             "udp sport 546-547 accept",
             "udp sport 853 accept",
+            // A reset goes to the sender only. So that both ends of a stream learn, the server's first pushes pass: the client
+            // acknowledges them, and that is reset; its host then resets the server's next one. A handshake that was half done ends
+            // likewise, and not by waiting. Only what a blocked server sends, and only towards ephemeral ports.
+            "tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 add @pushed4 { ip saddr . tcp sport . ip daddr . tcp dport limit rate 1/minute burst 3 packets } accept",
+            "tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept",
             "goto block",
         ],
     ),
@@ -152,8 +155,8 @@ const CHAINS: [(&str, &[&str]); 10] = [
             "ip6 daddr . th dport != @block6 ip6 saddr . th sport != @block6 ip6 daddr . th dport != @shadow6 ip6 saddr . th sport != @shadow6 accept",
             // What has no ports has something else where ports would be.
             PORTLESS,
-            // Our own resets, and those of a host that cleans up, must get through.
-            "tcp flags & rst == rst accept",
+            RESETS[0],
+            RESETS[1],
             // No rule here asks connection tracking: an established connection is judged like a new one.
             "jump requests",
             "goto answers",
@@ -167,7 +170,8 @@ const CHAINS: [(&str, &[&str]); 10] = [
             "ip daddr . th dport != @block4 ip daddr . th dport != @shadow4 accept",
             "ip6 daddr . th dport != @block6 ip6 daddr . th dport != @shadow6 accept",
             PORTLESS,
-            "tcp flags & rst == rst accept",
+            RESETS[0],
+            RESETS[1],
             "goto requests",
         ],
     ),
@@ -221,7 +225,7 @@ impl Bygone {
     pub fn of(present: &Present) -> Bygone {
         let ours = |name: &str| {
             let set = |s: &&str| s.split(' ').nth(2) == Some(name);
-            SETS.iter().any(|s| set(&s)) || CHAINS.iter().any(|(chain, _)| *chain == name) || is_base(name)
+            SETS.iter().any(|s| set(s)) || CHAINS.iter().any(|(chain, _)| *chain == name) || is_base(name)
         };
         // What is called otherwise has no place in a script; then the table is replaced after all.
         let plain =

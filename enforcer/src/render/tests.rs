@@ -70,8 +70,6 @@ fn the_first_transaction_is_the_whole_table() {
         add rule inet gnomon block ip6 daddr . tcp dport . ip6 saddr . tcp sport @ssh6 accept
         add rule inet gnomon block counter name blocked
         add rule inet gnomon block limit rate 10/second burst 20 packets log prefix "gnomon-block " group 5 snaplen 128
-        add rule inet gnomon block tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 ip daddr @agents4 add @pushed4 { ip saddr . tcp sport . ip daddr . tcp dport limit rate 1/minute burst 3 packets } accept
-        add rule inet gnomon block tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 ip6 daddr @agents6 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept
         add rule inet gnomon block meta l4proto tcp reject with tcp reset
         add rule inet gnomon block reject with icmpx type admin-prohibited
         add chain inet gnomon tried
@@ -100,6 +98,8 @@ fn the_first_transaction_is_the_whole_table() {
         add rule inet gnomon answered udp sport 123 accept
         add rule inet gnomon answered udp sport 546-547 accept
         add rule inet gnomon answered udp sport 853 accept
+        add rule inet gnomon answered tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 add @pushed4 { ip saddr . tcp sport . ip daddr . tcp dport limit rate 1/minute burst 3 packets } accept
+        add rule inet gnomon answered tcp flags & (fin | rst | ack) == ack tcp dport 32768-65535 add @pushed6 { ip6 saddr . tcp sport . ip6 daddr . tcp dport limit rate 1/minute burst 3 packets } accept
         add rule inet gnomon answered goto block
         add chain inet gnomon requests
         flush chain inet gnomon requests
@@ -118,7 +118,8 @@ fn the_first_transaction_is_the_whole_table() {
         add rule inet gnomon judge ip daddr . th dport != @block4 ip saddr . th sport != @block4 ip daddr . th dport != @shadow4 ip saddr . th sport != @shadow4 accept
         add rule inet gnomon judge ip6 daddr . th dport != @block6 ip6 saddr . th sport != @block6 ip6 daddr . th dport != @shadow6 ip6 saddr . th sport != @shadow6 accept
         add rule inet gnomon judge meta l4proto != tcp meta l4proto != udp meta l4proto != udplite meta l4proto != sctp meta l4proto != dccp accept
-        add rule inet gnomon judge tcp flags & rst == rst accept
+        add rule inet gnomon judge tcp flags & rst == rst ip length 0-60 accept
+        add rule inet gnomon judge tcp flags & rst == rst ip6 length 0-40 accept
         add rule inet gnomon judge jump requests
         add rule inet gnomon judge goto answers
         add chain inet gnomon aimed
@@ -126,7 +127,8 @@ fn the_first_transaction_is_the_whole_table() {
         add rule inet gnomon aimed ip daddr . th dport != @block4 ip daddr . th dport != @shadow4 accept
         add rule inet gnomon aimed ip6 daddr . th dport != @block6 ip6 daddr . th dport != @shadow6 accept
         add rule inet gnomon aimed meta l4proto != tcp meta l4proto != udp meta l4proto != udplite meta l4proto != sctp meta l4proto != dccp accept
-        add rule inet gnomon aimed tcp flags & rst == rst accept
+        add rule inet gnomon aimed tcp flags & rst == rst ip length 0-60 accept
+        add rule inet gnomon aimed tcp flags & rst == rst ip6 length 0-40 accept
         add rule inet gnomon aimed goto requests
         add chain inet gnomon on_output { type filter hook output priority -10; policy accept; }
         flush chain inet gnomon on_output

@@ -35,6 +35,19 @@ fn a_flowtable_that_rules_feed_is_named() {
 }
 
 #[test]
+fn destinations_translated_before_our_hooks_are_named_and_judged_with_the_one_before_that() {
+    let Some(lab) = lab() else { return };
+    assert_eq!(seen(&lab), [""; 0]);
+    lab.nft("router", "'add table ip nat; add chain ip nat pre { type nat hook prerouting priority dstnat; }'");
+    assert_eq!(seen(&lab), [""; 0], "nothing is translated yet");
+    lab.nft("router", "'add rule ip nat pre tcp dport 8080 dnat to 10.92.0.2:3001'");
+    let named = seen(&lab);
+    assert!(named.len() == 1 && named[0].starts_with("destinations are translated in ip nat pre"), "{named:?}");
+    let config = enforcer::Config { hooks: [enforcer::Hook::Forward, enforcer::Hook::Prerouting].into(), ..lab.config("router") };
+    assert_eq!(lab.run("router", move || async move { enforcer::status(&config).await }).unwrap().bypasses, [""; 0]);
+}
+
+#[test]
 fn what_is_not_tracked_or_accepted_earlier_is_blocked_all_the_same_and_no_bypass() {
     let Some(lab) = lab() else { return };
     let _ends = serve(&lab);

@@ -11,6 +11,7 @@ mod disk;
 mod drift;
 mod faults;
 mod gate;
+mod holes;
 mod lab;
 mod paths;
 mod reload;

@@ -79,6 +79,7 @@ pub fn enforcer(options: &Enforcer, global: &Global) -> Result<Exit, Failure> {
         config.mode = enforcer::Mode::Enforce;
     }
     config.sets = Some(file.clone());
+    wiring::remember_point(held.path(), &config)?;
     // Before there is a second thread: a thread takes its bounds from the one that makes it.
     if config.confine {
         out::note(enforcer::confine(&config));

@@ -83,6 +83,7 @@ impl Roles {
         config.sensor = config.sensor_at(data);
         config.enforcer = config.enforcer_at(data);
         config.enforcer.trusted_keys = vec![key.public_key.clone()];
+        wiring::remember_point(data, &config.enforcer)?;
         config.gateway = config.gateway_at(data);
         config.gateway.bundle_keys = vec![key.public_key.clone()];
 

@@ -1,0 +1,140 @@
+//! Ways in which blocks could let through what they must not, or end before they should.
+
+use crate::{
+    blocking::apply,
+    lab::{Lab, PORT, SHADOW, blocking, decision, empty, lab, sign},
+    talk::{assert_blocked, assert_flows, connect, echo, serve, shadow, within},
+    upkeep::{Running, is_blocked},
+};
+use enforcer::{Approval, Error};
+use rules::{decision::Action, observation::Outcome, period::Period};
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// A server among agents, at a port that clients have otherwise.
+const HIGH: u16 = 40_000;
+
+fn echoing(lab: &Lab, at: SocketAddr) {
+    let listener = lab.within("server", move || TcpListener::bind(at).unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut byte = [0];
+                while stream.read_exact(&mut byte).and_then(|()| stream.write_all(&byte)).is_ok() {}
+            });
+        }
+    });
+}
+
+#[test]
+fn a_server_among_agents_at_an_ephemeral_port_gets_no_request() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    let places = SHADOW.map(|a| SocketAddr::new(a.parse().unwrap(), HIGH));
+    places.iter().for_each(|at| echoing(&lab, *at));
+    let mut open = places.map(|at| connect(&lab, at).unwrap());
+    open.iter_mut().for_each(|s| echo(s).unwrap());
+    let mut set = empty(1, 60);
+    set.agents.extend(["10.92.0.0/24", "fd92::/64"].map(|net| net.parse::<ipnet::IpNet>().unwrap()));
+    set.decisions = SHADOW.iter().map(|a| decision(a, HIGH, Action::Block)).collect();
+    apply(&lab, "router", sign(&set));
+    for stream in &mut open {
+        assert_eq!(echo(stream).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+    for at in places {
+        assert_eq!(connect(&lab, at).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    }
+}
+
+#[test]
+fn what_is_in_force_outlasts_a_trial_of_something_else() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    let [v4, v6] = shadow()[..] else { unreachable!() };
+    let of = |generation, at: &str| {
+        let mut set = empty(generation, 9);
+        set.decisions = vec![decision(at, PORT, Action::Block)];
+        sign(&set)
+    };
+    apply(&lab, "router", of(1, SHADOW[0]));
+    let begin = Instant::now();
+    let try_out = |seconds| {
+        let (config, signed) = (lab.config("router"), of(2, SHADOW[1]));
+        let trial = Approval { confirm_within: Some(Period::seconds(seconds)), many_new: false };
+        lab.run("router", move || async move { enforcer::apply(&config, &signed, trial).await })
+    };
+    let long = try_out(7);
+    assert!(matches!(long, Err(Error::TrialTooLong { .. })), "{long:?}");
+    // A third of the lease gone: no ordinary look would renew it yet.
+    within(Duration::from_secs(5), || begin.elapsed() > Duration::from_millis(2500));
+    try_out(6).unwrap();
+    assert_blocked(&lab, v6);
+    // Without being renewed when the trial began, the other block would be gone now.
+    within(Duration::from_secs(12), || begin.elapsed() > Duration::from_millis(9500));
+    assert_blocked(&lab, v4);
+    assert_flows(&lab, v6);
+}
+
+#[test]
+fn whoever_flushes_the_table_during_a_trial_ends_it_and_what_was_in_force_is_again() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    let mut running = Running::start(&lab, lab.config("router"));
+    running.send(sign(&blocking(1, 60)));
+    assert_eq!(running.report().outcome, Outcome::Applied);
+    let mut more = blocking(2, 60);
+    more.decisions.push(decision(SHADOW[0], PORT + 1, Action::Block));
+    let (config, signed) = (lab.config("router"), sign(&more));
+    let trial = Approval { confirm_within: Some(Period::seconds(30)), many_new: false };
+    lab.run("router", move || async move { enforcer::apply(&config, &signed, trial).await }).unwrap();
+    // The loop knows of the trial once it looked at the state directory; what it does not know of is mended as ever.
+    std::thread::sleep(Duration::from_millis(1200));
+    assert!(is_blocked(&lab) && lab.nft("router", "list set inet gnomon block4").contains("3002"));
+    lab.nft("router", "'flush ruleset'");
+    within(Duration::from_secs(2), || is_blocked(&lab));
+    let said = running.report();
+    assert_eq!((said.outcome, said.generation), (Outcome::RolledBack, 1), "{}", said.reason);
+    assert!(said.reason.contains("on trial when nft (pid "), "{}", said.reason);
+    assert!(!lab.nft("router", "list set inet gnomon block4").contains("3002"), "what was on trial is not mended");
+    running.stop();
+}
+
+#[test]
+fn two_enforcers_of_one_namespace_do_not_fight() {
+    let Some(lab) = lab() else { return };
+    let mut first = Running::start(&lab, lab.config("router"));
+    first.send(sign(&blocking(1, 60)));
+    assert_eq!(first.report().outcome, Outcome::Applied);
+    let other = || {
+        let config = enforcer::Config { data: lab.data.path().join("other"), ..lab.config("router") };
+        lab.run("router", move || async move {
+            let (stop, (_sets, arriving), (say, _reports)) = (CancellationToken::new(), mpsc::channel(1), mpsc::channel(64));
+            stop.cancel();
+            enforcer::run(config, arriving, say, stop).await
+        })
+    };
+    let refused = other();
+    assert!(matches!(refused, Err(Error::NotAlone)), "{refused:?}");
+    // Another namespace is another matter.
+    let elsewhere = Running::start_at(&lab, "agent", lab.config("agent"));
+    elsewhere.stop();
+    first.stop();
+    other().unwrap();
+}
+
+#[test]
+fn the_glass_breaks_without_nft() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    apply(&lab, "router", sign(&blocking(1, 60)));
+    assert!(is_blocked(&lab));
+    let config = enforcer::Config { nft: "/nonexistent/nft".into(), ..lab.config("router") };
+    lab.run("router", move || async move { enforcer::panic(&config, "outage").await }).unwrap();
+    shadow().into_iter().for_each(|to| assert_flows(&lab, to));
+    assert_eq!(lab.nft("router", "list ruleset"), "");
+}
