@@ -184,8 +184,9 @@ impl Step {
             self.case.exemption = None;
             self.restart(now, "the exemption ended");
         }
+        let deadline = |case: &Case| if finding.kind.enforceable() { case.block_at(c.policy, c.soft_phase_start) } else { None };
         if let Some(identity) = c.identity {
-            self.recognise(identity, now);
+            self.recognise(identity, deadline(&self.case), now);
         }
         if self.case.exemption.is_some() {
             self.release("exempted");
@@ -198,7 +199,7 @@ impl Step {
         if self.case.snoozed_until.is_some_and(|until| until <= now) {
             self.case.snoozed_until = None;
         }
-        let deadline = if finding.kind.enforceable() { self.case.block_at(c.policy, c.soft_phase_start) } else { None };
+        let deadline = deadline(&self.case);
         self.give_notice(now, deadline, c.policy);
         if self.case.notified_at.is_none() {
             return;
@@ -213,10 +214,9 @@ impl Step {
 
     /// Addresses are given to others: whoever was told of one server was not told of the next, so that nobody is blocked for another's
     /// neglect. Versions do not count, a server may be upgraded.
-    fn recognise(&mut self, identity: &str, now: Timestamp) {
-        // Nor is a word said again each time that two servers behind one door take turns.
+    fn recognise(&mut self, identity: &str, deadline: Option<Timestamp>, now: Timestamp) {
         if self.case.replaced {
-            return;
+            return self.contest(identity, deadline, now);
         }
         let Some(before) = self.case.identity.replace(identity.to_owned()).filter(|before| before != identity) else { return };
         if self.case.notified_at.is_none() {
@@ -227,6 +227,17 @@ impl Step {
         self.restart(now, &why);
         self.case.identity = Some(identity.to_owned());
         self.case.replaced = true;
+    }
+
+    /// Whoever comes third has the second's clock: names are cheap. It may be somebody who was told of nothing all the same, so the security
+    /// queue hears of it; once, however often two servers behind one door take turns.
+    fn contest(&mut self, identity: &str, deadline: Option<Timestamp>, now: Timestamp) {
+        let Some(before) = self.case.identity.clone().filter(|before| before != identity && !self.case.contested) else { return };
+        self.case.contested = true;
+        self.stay(&format!("yet another server answers there: {identity}, where {before} was; the clock goes on, a person has to look"));
+        if self.case.asked.insert(Audience::SecurityQueue, now).is_none() {
+            self.effects.push(Effect::Tell { to: Audience::SecurityQueue, message: Message::Notice, deadline });
+        }
     }
 
     /// The owner, as soon as there is one to be believed, if need be with a clock that runs already; the security queue when

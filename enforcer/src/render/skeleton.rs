@@ -224,8 +224,7 @@ pub struct Bygone {
 impl Bygone {
     pub fn of(present: &Present) -> Bygone {
         let ours = |name: &str| {
-            let set = |s: &&str| s.split(' ').nth(2) == Some(name);
-            SETS.iter().any(|s| set(s)) || CHAINS.iter().any(|(chain, _)| *chain == name) || is_base(name)
+            SETS.iter().any(|set| set.split(' ').nth(2) == Some(name)) || CHAINS.iter().any(|(chain, _)| *chain == name) || is_base(name)
         };
         // What is called otherwise has no place in a script; then the table is replaced after all.
         let plain =

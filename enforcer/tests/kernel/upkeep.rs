@@ -403,7 +403,12 @@ pub fn talking(lab: &Lab, config: &enforcer::Config, environment: Vec<(&'static 
     let mut child = command(lab, config).envs(environment).stdout(Stdio::piped()).spawn().unwrap();
     let (tell, reports) = std::sync::mpsc::channel();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    std::thread::spawn(move || lines.filter_map(|line| serde_json::from_str(&line).ok()).try_for_each(|applied| tell.send(applied)));
+    std::thread::spawn(move || {
+        for applied in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
+            // A test that heard enough hears no more.
+            let _ = tell.send(applied);
+        }
+    });
     Talking { process: Process(child), reports }
 }
 

@@ -104,6 +104,10 @@ pub struct Case {
     /// buy time for ever.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replaced: bool,
+    /// And yet another one after that: said once, so that a person looks whether it is one server with many names or an address with many
+    /// servers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub contested: bool,
     pub closed: Option<Closure>,
     pub closed_at: Option<Timestamp>,
     pub exemption: Option<Exemption>,
@@ -150,6 +154,7 @@ impl Case {
             hushed: false,
             identity: None,
             replaced: false,
+            contested: false,
             closed: None,
             closed_at: None,
             exemption: None,
