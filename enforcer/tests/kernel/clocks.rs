@@ -2,10 +2,12 @@
 //! (libfaketime, by a file), and the clock that nobody can set runs as it does, for it and for the kernel.
 
 use crate::{
+    blocking::apply,
     lab::{Lab, blocking, empty, lab, put, sign},
     talk::{assert_flows, serve, shadow, within},
     upkeep::{Talking, is_blocked, talking},
 };
+use enforcer::point::Point;
 use rules::observation::Outcome;
 use std::{
     path::{Path, PathBuf},
@@ -142,4 +144,25 @@ fn fault_12_a_start_before_the_clock_is_right_takes_over_what_was_in_force_once_
     put(&set, &sign(&empty(2, LEASE.as_secs())));
     within(Duration::from_secs(3), || !is_blocked(&lab));
     enforcer.kill();
+}
+
+/// What the loop does at waking, since no test may put this machine to sleep; when it does so, `enforcer::core::tests` say.
+#[test]
+fn fault_12_what_a_host_kept_in_its_sleep_is_lifted_by_netlink_and_by_nft() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    for (generation, by_nft) in [(1, false), (2, true)] {
+        apply(&lab, "router", sign(&blocking(generation, 600)));
+        assert!(is_blocked(&lab));
+        let config = lab.config("router");
+        let lift = move || async move {
+            let mut point = Point::open(config).unwrap();
+            point.monitor = point.monitor.filter(|_| !by_nft);
+            let held = point.store.lock().await.unwrap();
+            (point.lift_all(&held).await.unwrap(), point.lift_all(&held).await.unwrap())
+        };
+        assert_eq!(lab.run("router", lift), (2, 0));
+        shadow().into_iter().for_each(|to| assert_flows(&lab, to));
+        assert!(lab.nft("router", "list table inet gnomon").contains("10.91.0.0/24"), "chains and agents stay");
+    }
 }
