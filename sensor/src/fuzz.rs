@@ -152,7 +152,7 @@ fn stream(bytes: &[u8]) {
     let Some((opener, mut bytes)) = bytes.split_first() else { return };
     let ends = Both { low: Endpoint::new([10, 0, 0, 1].into(), 4000), high: Endpoint::new([10, 0, 0, 2].into(), 3001) };
     let opener = [None, Some(End::Low), Some(End::High)].get(usize::from(opener % 3)).copied().flatten();
-    let peers = Peers { ends, opener, seen: Both { low: true, high: true } };
+    let peers = Peers { ends, opener, seen: Both { low: true, high: true }, taken: Both::default() };
     let (mut talk, mut world) = (Talk::default(), World::default());
     let mut n = 0;
     while let Some((kind, record)) = take(&mut bytes) {

@@ -147,7 +147,7 @@ fn spoiled_streams() {
     while run.goes_on() {
         let chance = &mut run.chance;
         let opener = [None, Some(End::Low), Some(End::High)][chance.below(3)];
-        let peers = Peers { ends, opener, seen: Both { low: true, high: true } };
+        let peers = Peers { ends, opener, seen: Both { low: true, high: true }, taken: Both::default() };
         let (mut talk, mut world) = (Talk::default(), World::default());
         let start = chance.below(payloads.len());
         for n in 0..40 {

@@ -162,7 +162,12 @@ fn nothing_that_only_resembles_mcp_is_more_than_a_candidate() {
     while done < count {
         let server = Endpoint::new([10, 1, 0, chance.below(4) as u8].into(), 8000);
         let client = Endpoint::new([10, 0, 0, chance.below(8) as u8].into(), 20_000 + chance.below(40_000) as u16);
-        let peers = Peers { ends: Both { low: client, high: server }, opener: Some(End::Low), seen: Both { low: true, high: true } };
+        let peers = Peers {
+            ends: Both { low: client, high: server },
+            opener: Some(End::Low),
+            seen: Both { low: true, high: true },
+            taken: Both::default(),
+        };
         let mut talk = Talk::default();
         let at = Moment::new(1_700_000_000 + done as i64, 0);
         for _ in 0..=chance.below(6) {

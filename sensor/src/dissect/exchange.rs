@@ -4,8 +4,8 @@ use super::{
     body::{Decoder, Kept, Undecodable},
     digest,
     http::{Common, Encoding, Media, RequestHead, ResponseHead, Verb},
-    jsonrpc,
-    mcp::{Dialogue, Framing, Outcome, Stream, World},
+    jsonrpc::{self, Message},
+    mcp::{Dialogue, Family, Framing, Outcome, Stream, World, family},
     sse,
 };
 use crate::moment::Moment;
@@ -14,6 +14,9 @@ use rules::{
     evidence::{Auth, Transport},
 };
 use std::net::IpAddr;
+
+/// The shortest question that a client of MCP posts: its head says what the body is, and what the answer may be.
+const A_QUESTION: u32 = 200;
 
 /// Events without anything of ours, after which a stream is left alone.
 const PATIENCE: u32 = 200;
@@ -31,6 +34,8 @@ pub struct Exchange {
     response: Answer,
     answer_bytes: u64,
     unreadable: bool,
+    /// It answers what was too short to be a question of MCP's.
+    fetched: bool,
 }
 
 #[derive(Debug)]
@@ -75,13 +80,19 @@ impl Exchange {
             response: Answer::Skipped,
             answer_bytes: 0,
             unreadable: false,
+            fetched: false,
         };
         exchange.client_marks(head, at, world);
         exchange
     }
 
+    /// A response whose request is not in the capture, but its length, as the server confirmed it.
+    pub fn answers_to(server: Endpoint, client: IpAddr, length: Option<u32>) -> Exchange {
+        Exchange { fetched: length.is_some_and(|length| length < A_QUESTION), ..Exchange::unasked(server, client) }
+    }
+
     /// A response whose request is not in the capture.
-    pub fn unasked(server: Endpoint, client: IpAddr) -> Exchange {
+    fn unasked(server: Endpoint, client: IpAddr) -> Exchange {
         let mut dialogue = Dialogue::new(server, client);
         dialogue.unheard = true;
         Exchange {
@@ -96,6 +107,7 @@ impl Exchange {
             response: Answer::Skipped,
             answer_bytes: 0,
             unreadable: false,
+            fetched: false,
         }
     }
 
@@ -119,6 +131,7 @@ impl Exchange {
         let d = &mut self.dialogue;
         if let Some(version) = &head.version {
             d.revision = Some(version.clone());
+            d.versioned = true;
             (d.mcp, d.at_home) = (true, true);
             d.client_mark("wire.client.version-header", version, at, world);
         }
@@ -130,7 +143,10 @@ impl Exchange {
             (d.mcp, d.at_home) = (true, true);
             let named = head.rpc_name.as_deref().filter(|n| method == "tools/call" && !n.starts_with("=?")).unwrap_or_default();
             d.client_mark("wire.client.method-header", format!("{method} {named}").trim_end(), at, world);
-            d.progress(method, at, world);
+            d.headed = Some(method.clone());
+            if family(method) != Family::Other {
+                d.progress(method, at, world);
+            }
         }
         if head.verb == Verb::Post && head.accepts_json && head.accepts_events {
             d.at_home = true;
@@ -181,6 +197,9 @@ impl Exchange {
         self.server_marks(head, at, world);
         let d = &self.dialogue;
         let interesting = d.mcp || d.unheard || d.has_questions();
+        if self.dialogue.unheard && head.status == 200 && head.common.media == Media::Other {
+            self.dialogue.shows(world);
+        }
         self.response = match head.common.media {
             Media::EventStream if interesting || self.verb == Some(Verb::Get) => {
                 Answer::Events(Box::new(Events::new(head.common.encoding, world)))
@@ -257,8 +276,11 @@ impl Exchange {
             Answer::Whole(mut intake) => match intake.finish() {
                 Ok(body) => {
                     // Only what was posted is answered by a body: what GET fetches is a text.
-                    let stored = self.stored || self.verb.is_some_and(|verb| verb != Verb::Post);
+                    let fetched = self.stored || self.fetched || self.verb.is_some_and(|verb| verb != Verb::Post);
+                    let well = self.status.is_some_and(|status| status < 400);
                     for message in jsonrpc::parse(body) {
+                        // All is well, and the body is an error: it may be an example of one.
+                        let stored = fetched || (well && self.dialogue.unheard && matches!(message, Message::Error { .. }));
                         self.dialogue.answers(&message, Framing::Body, stored, at, world);
                     }
                 }
@@ -268,6 +290,9 @@ impl Exchange {
         }
         if self.status == Some(202) && self.answer_bytes == 0 && self.dialogue.only_notices() && self.dialogue.at_home {
             self.dialogue.server_mark("wire.server.accepted", "202 to a notification", at, world);
+        }
+        if self.status == Some(202) && self.answer_bytes == 0 && self.dialogue.unheard {
+            self.dialogue.accepts(world);
         }
         self.close(at, world);
     }

@@ -100,7 +100,7 @@ pub struct ResponseHead {
     pub challenge: Option<Auth>,
     /// `WWW-Authenticate` with RFC 9728's `resource_metadata`.
     pub resource_metadata: bool,
-    /// A file with a date, a tag or byte ranges: stored text, not an answer.
+    /// A file with a date, a tag, a name or byte ranges, or one to keep: stored text, not an answer.
     pub stored: bool,
     /// `Sec-WebSocket-Protocol: mcp`.
     pub mcp_subprotocol: bool,
@@ -171,8 +171,12 @@ impl ResponseHead {
         } else if is(name, b"www-authenticate") {
             self.resource_metadata |= contains(value, b"resource_metadata");
             self.challenge.get_or_insert(scheme(value));
-        } else if is(name, b"last-modified") || is(name, b"etag") || is(name, b"accept-ranges") {
+        } else if [&b"last-modified"[..], b"etag", b"accept-ranges", b"content-range", b"content-disposition"].iter().any(|n| is(name, n)) {
             self.stored = true;
+        } else if is(name, b"cache-control") {
+            self.stored |= is_to_keep(value);
+        } else if is(name, b"age") {
+            self.stored |= value.trim_ascii() != b"0";
         } else if is(name, b"sec-websocket-protocol") {
             self.mcp_subprotocol = has_token(value, b"mcp");
         }
@@ -196,6 +200,17 @@ fn contains(text: &[u8], wanted: &[u8]) -> bool {
 fn has_token(list: &[u8], wanted: &[u8]) -> bool {
     let name = |member: &[u8]| member.split(|b| *b == b';').next().unwrap_or_default().trim_ascii().eq_ignore_ascii_case(wanted);
     list.split(|b| *b == b',').any(name)
+}
+
+/// Whether `Cache-Control` lets anybody keep it for a while (RFC 9111 §5.2.2).
+fn is_to_keep(value: &[u8]) -> bool {
+    let kept = |directive: &[u8]| {
+        let mut parts = directive.splitn(2, |b| *b == b'=');
+        let (name, seconds) = (parts.next().unwrap_or_default(), parts.next().unwrap_or(b"0"));
+        let for_a_while = (is(name, b"max-age") || is(name, b"s-maxage")) && seconds.trim_ascii() != b"0";
+        for_a_while || is(name, b"immutable") || is(name, b"public")
+    };
+    value.split(|b| *b == b',').any(|directive| kept(directive.trim_ascii()))
 }
 
 fn media(value: &[u8]) -> Media {

@@ -196,7 +196,7 @@ impl Talk {
             }
             Speech::Http2(connection) => connection.bytes(peers, from, bytes, at, world),
             Speech::Socket(socket) => {
-                if !socket.bytes(from, bytes, at, world) {
+                if !socket.bytes(peers, from, bytes, at, world) {
                     world.lose("websocket-out-of-step");
                     self.speech = Speech::Unknown;
                 }
@@ -289,8 +289,9 @@ impl Socket {
         Socket { readers: Both::default(), client, dialogue }
     }
 
-    fn bytes(&mut self, from: End, bytes: &[u8], at: Moment, world: &mut World) -> bool {
+    fn bytes(&mut self, peers: &Peers, from: End, bytes: &[u8], at: Moment, world: &mut World) -> bool {
         let Socket { readers, client, dialogue } = self;
+        dialogue.taken = Some(*peers.taken.at(client.other()));
         readers.at_mut(from).feed(bytes, |text| {
             for message in jsonrpc::parse(text) {
                 say(dialogue, from == *client, &message, at, world);
@@ -373,6 +374,7 @@ fn take_line(
         new.unheard = peers.opener.is_none() || !*peers.seen.at(client);
         new
     });
+    dialogue.taken = Some(*peers.taken.at(client.other()));
     say(dialogue, from == client, message, at, world);
 }
 

@@ -27,7 +27,7 @@ fn server(bytes: impl AsRef<[u8]>) -> Turn {
 
 fn peers(client_port: u16, opener: Option<End>) -> Peers {
     let ends = Both { low: Endpoint::new([10, 0, 0, 1].into(), client_port), high: Endpoint::new([10, 0, 0, 2].into(), 3001) };
-    Peers { ends, opener, seen: Both { low: true, high: true } }
+    Peers { ends, opener, seen: Both { low: true, high: true }, taken: Both::default() }
 }
 
 /// Listens to connections one after the other; each turn comes in pieces of `step` bytes.
@@ -46,6 +46,7 @@ fn hear<'a>(openers: &[Option<End>], turns: impl Iterator<Item = (usize, &'a Tur
     for (n, Turn(from, bytes)) in turns {
         let (talk, peers) = &mut talks[n];
         bytes.chunks(step).for_each(|piece| talk.bytes(peers, *from, piece, at, &mut world));
+        *peers.taken.at_mut(*from) += u32::try_from(bytes.len()).unwrap();
     }
     for (mut talk, peers) in talks {
         for end in [End::Low, End::High] {
@@ -400,7 +401,7 @@ fn lines_over_tcp() {
     check(
         &turns,
         expect![[r#"
-            - wire.client.established initialized, after initialize
+            - wire.client.established initialized, after initialize was answered
             - wire.client.initialize initialize by desk, revision 2025-11-25
             - wire.client.method notifications/initialized
             - wire.server.initialize-result an answer to initialize by everything 2.0, 2025-11-25

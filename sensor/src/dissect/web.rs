@@ -30,6 +30,8 @@ pub(super) struct Web {
     answering: Option<Box<Exchange>>,
     /// Requests may be missing from the capture: a response may be to one of those.
     out_of_step: bool,
+    /// Bytes of the client's that the server had confirmed when it answered last.
+    taken: u32,
     next: Option<Next>,
     rest: Vec<u8>,
 }
@@ -44,6 +46,7 @@ impl Web {
             asking: false,
             answering: None,
             out_of_step: false,
+            taken: 0,
             next: None,
             rest: Vec::new(),
         }
@@ -193,9 +196,12 @@ impl Web {
         if (100..200).contains(&head.status) && head.status != 101 {
             return self.responses.begin(Body::None);
         }
+        let taken = *peers.taken.at(self.client);
+        // Where it was confirmed before anything else was seen, nothing tells.
+        let length = Some(taken.wrapping_sub(std::mem::replace(&mut self.taken, taken))).filter(|length| *length > 0);
         let mut exchange = match self.open.pop_front() {
             Some(exchange) => exchange,
-            None => Box::new(Exchange::unasked(peers.endpoint(self.client.other()), peers.endpoint(self.client).address)),
+            None => Box::new(Exchange::answers_to(peers.endpoint(self.client.other()), peers.endpoint(self.client).address, length)),
         };
         exchange.dialogue.unheard |= self.out_of_step;
         let verb = exchange.verb;

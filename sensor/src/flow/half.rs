@@ -28,6 +28,8 @@ pub(super) struct Half {
     pub(super) next: Option<u32>,
     /// How far the peer has acknowledged: bytes before this did arrive there, whether we saw them or not.
     pub(super) acknowledged: Option<u32>,
+    /// And how far when that was first heard.
+    acknowledged_first: Option<u32>,
     /// The sequence number after the last byte.
     pub(super) fin: Option<u32>,
     /// In order of sequence numbers, starting after `next`.
@@ -169,7 +171,13 @@ impl Half {
         !bytes.is_empty() && self.handed.iter().find(same).is_some_and(|(_, _, known)| *known != digest(bytes))
     }
 
+    /// Bytes acknowledged since the first acknowledgement: what is behind it was there before, or is the handshake.
+    pub(super) fn taken(&self) -> u32 {
+        self.acknowledged.zip(self.acknowledged_first).map_or(0, |(now, first)| now.wrapping_sub(first))
+    }
+
     pub(super) fn acknowledge(&mut self, number: u32) {
+        self.acknowledged_first.get_or_insert(number);
         let newer = self.acknowledged.is_none_or(|a| distance(number, a) > 0);
         if newer {
             self.acknowledged = Some(number);

@@ -95,6 +95,8 @@ pub struct Peers {
     pub opener: Option<End>,
     /// Whether anything of an end was seen.
     pub seen: Both<bool>,
+    /// Bytes of an end that the other one has confirmed since the capture began, seen or not.
+    pub taken: Both<u32>,
 }
 
 impl Peers {

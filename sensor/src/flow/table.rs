@@ -284,7 +284,7 @@ impl<C: Conversation> Table<C> {
         }
         let flow = Flow {
             key,
-            peers: Peers { ends: key.ends(), opener: None, seen: Both::default() },
+            peers: Peers { ends: key.ends(), opener: None, seen: Both::default(), taken: Both::default() },
             halves: Both::default(),
             conversation: None,
             last: at,
@@ -423,7 +423,9 @@ impl<C: Conversation> Flow<C> {
             self.halves.at_mut(from).next.get_or_insert(sequence);
         }
         if let Some(number) = segment.acknowledgment {
-            self.halves.at_mut(from.other()).acknowledge(number);
+            let other = self.halves.at_mut(from.other());
+            other.acknowledge(number);
+            *self.peers.taken.at_mut(from.other()) = other.taken();
         }
         let length = segment.payload.bytes.len() + segment.payload.missing;
         if length > 0 && segment.urgent {
@@ -465,6 +467,7 @@ impl<C: Conversation> Flow<C> {
         self.halves = Both::default();
         self.peers.opener = None;
         self.peers.seen = Both::default();
+        self.peers.taken = Both::default();
     }
 
     fn payload(&mut self, from: End, segment: &Segment<'_>, at: Moment, world: &mut C::World, lost: &mut Lost) {

@@ -3,6 +3,8 @@
 use super::{
     STATELESS,
     methods::{Family, family},
+    progress::Said,
+    series::Series,
     shapes::{self, Told},
     world::{Asked, World},
 };
@@ -68,6 +70,12 @@ pub struct Dialogue {
     pub offered: bool,
     /// Not everything the client said is in the capture.
     pub unheard: bool,
+    /// The client names a revision in the head of its request: of a revision with `initialize`, the one that the server chose.
+    pub versioned: bool,
+    /// `Mcp-Method` of the request.
+    pub headed: Option<String>,
+    /// Where only the two speak on a connection: bytes of the server's that the client has confirmed.
+    pub taken: Option<u32>,
     software: Option<Implementation>,
     open: Vec<Call>,
     /// Marks of the client's side. They are told when the server turns out to speak MCP, or cannot be heard.
@@ -97,6 +105,9 @@ impl Dialogue {
             at_home: false,
             offered: false,
             unheard: false,
+            versioned: false,
+            headed: None,
+            taken: None,
             software: None,
             open: Vec::new(),
             held: Vec::new(),
@@ -179,29 +190,27 @@ impl Dialogue {
                 self.open.push(Call { id: *id, asked, ours });
             }
         }
-        if ours {
+        // A header may have told it already.
+        if ours && self.headed.as_deref() != Some(method) {
             self.progress(method, at, world);
         }
     }
 
-    /// What the client's method says, when only a header told it.
+    /// How far the client has come, by its next method. Whether it was let in shows in what it goes on with: only the server can have told it.
     pub fn progress(&mut self, method: &str, at: Moment, world: &mut World) {
-        let server = self.place.endpoint;
-        let mut known = world.progress(server, self.client);
-        match method {
-            "initialize" => (known.initialized, known.discovered) = (true, false),
-            "tools/list" if !known.discovered => known.listed = true,
-            "tools/call" if known.listed => {
-                self.client_mark("wire.client.established", "calls a tool after it asked for the list", at, world)
-            }
-            "server/discover" => known.discovered = true,
-            "notifications/initialized" if known.initialized || self.session.is_some() => {
-                self.client_mark("wire.client.established", "initialized, after initialize", at, world);
-            }
-            _ if known.discovered => self.client_mark("wire.client.established", "goes on after server/discover", at, world),
-            _ => {}
+        let mut known = world.progress(&self.place, self.client);
+        let said = Said {
+            method,
+            session: self.session,
+            in_query: self.transport == Some(Transport::HttpSse),
+            versioned: self.versioned,
+            stateless: self.revision.as_deref().is_some_and(|revision| revision >= STATELESS),
+            taken: self.taken,
+        };
+        if let Some(why) = known.go_on(&said) {
+            self.client_mark("wire.client.established", why, at, world);
         }
-        world.progressed(server, self.client, known);
+        world.progressed(&self.place, self.client, known);
     }
 
     fn initialize(&mut self, params: &Value, at: Moment, world: &mut World) -> bool {
@@ -247,6 +256,16 @@ impl Dialogue {
         }
     }
 
+    /// 202 and nothing in it, to what is not in the capture.
+    pub fn accepts(&mut self, world: &mut World) {
+        world.gives(self.place.endpoint, self.client, Series::accepted);
+    }
+
+    /// Something to read, to what is not in the capture.
+    pub fn shows(&mut self, world: &mut World) {
+        world.gives(self.place.endpoint, self.client, Series::read);
+    }
+
     /// The server says what only clients say. If it was believed for what it said unasked, that is withdrawn; answers stand.
     fn recites(&mut self, at: Moment, world: &mut World) {
         self.recited = true;
@@ -266,7 +285,7 @@ impl Dialogue {
                 Ok(told) if call.ours => self.good_answer(&call, told, result, at, world),
                 Ok(_) => {}
                 // Programs count their questions alike: one asked elsewhere, or one that is missing here, may have had this id too.
-                Err(()) if unheard || !own => self.unasked(result, framing, unheard, at, world),
+                Err(()) if unheard || !own => self.unasked(id, result, framing, unheard, at, world),
                 Err(()) if self.mcp && world.ledger.proven(&self.place) => {
                     let detail = format!("another answer to {} than MCP's", call.asked.method);
                     let facts = self.facts(&Told::default());
@@ -274,12 +293,12 @@ impl Dialogue {
                 }
                 Err(()) => {}
             },
-            None => self.unasked(result, framing, unheard, at, world),
+            None => self.unasked(id, result, framing, unheard, at, world),
         }
     }
 
     /// An answer to nothing that was seen: where a question can have been missed, its shape tells.
-    fn unasked(&mut self, result: &Value, framing: Framing, unheard: bool, at: Moment, world: &mut World) {
+    fn unasked(&mut self, id: Id, result: &Value, framing: Framing, unheard: bool, at: Moment, world: &mut World) {
         if !unheard {
             return world.lose("answer-without-question");
         }
@@ -288,8 +307,11 @@ impl Dialogue {
         if let Some(mark) = told.mark.filter(|m| *m != "wire.server.result-type") {
             // A whole body may also be the text of an answer that was fetched: it takes a second sign.
             let certain = framing == Framing::Stream || self.mcp || world.ledger.proven(&self.place);
-            let mark = if certain { mark } else { "wire.server.unasked-result" };
-            self.prove(mark, &describe(&told, "an answer whose question was not seen"), &told, at, world);
+            let what = describe(&told, "an answer whose question was not seen");
+            self.prove(if certain { mark } else { "wire.server.unasked-result" }, &what, &told, at, world);
+            if !certain && world.gives(self.place.endpoint, self.client, |series| series.answered(id)).is_conversation() {
+                self.server_mark("wire.server.unasked-series", "answers one client as a conversation goes", at, world);
+            }
         }
     }
 

@@ -16,7 +16,10 @@ const AGAIN: Duration = Duration::from_secs(60);
 const REMEMBERED: usize = 32_768;
 
 /// Marks of the server's side that do not show that it speaks MCP.
-const UNPROVEN: [&str; 5] = [
+const UNPROVEN: [&str; 8] = [
+    "wire.server.unasked-result",
+    "wire.server.unasked-series",
+    "wire.server.cors-header",
     "wire.server.endpoint-offer",
     "wire.server.auth-gate",
     "wire.server.auth-challenge",

@@ -4,6 +4,8 @@
 mod dialogue;
 mod ledger;
 mod methods;
+mod progress;
+mod series;
 mod shapes;
 mod world;
 

@@ -1,7 +1,7 @@
 //! What the conversations of one capture point share: who was asked what, which stream belongs to which session, what was said
 //! already, and what was lost.
 
-use super::ledger::Ledger;
+use super::{ledger::Ledger, progress::Progress, series::Series};
 use crate::{
     dissect::{body::Budget, digest, jsonrpc::Id, names::Names, recent::Recent},
     moment::Moment,
@@ -33,14 +33,6 @@ pub struct Asked {
     pub tool: Option<String>,
 }
 
-/// How far a client has come with a server whose answers are not in the capture.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Progress {
-    pub initialized: bool,
-    pub discovered: bool,
-    pub listed: bool,
-}
-
 #[derive(Debug)]
 pub struct World {
     pub ledger: Ledger,
@@ -51,6 +43,7 @@ pub struct World {
     streams: Recent<Stream>,
     asked: Recent<Asked>,
     progress: Recent<Progress>,
+    series: Recent<Series>,
     /// Things given up on, by reason.
     lost: BTreeMap<&'static str, u64>,
 }
@@ -65,6 +58,7 @@ impl Default for World {
             streams: Recent::new(4096),
             asked: Recent::new(16_384),
             progress: Recent::new(4096),
+            series: Recent::new(4096),
             lost: BTreeMap::new(),
         }
     }
@@ -125,13 +119,30 @@ impl World {
         self.asked.get(who ^ id.0.rotate_left(17))
     }
 
-    pub fn progress(&mut self, server: Endpoint, client: IpAddr) -> Progress {
-        self.progress.get(key(server, Some(client), 1)).copied().unwrap_or_default()
+    pub(super) fn progress(&mut self, place: &Place, client: IpAddr) -> Progress {
+        self.progress.get(door(place, client)).copied().unwrap_or_default()
     }
 
-    pub fn progressed(&mut self, server: Endpoint, client: IpAddr, progress: Progress) {
-        self.progress.insert(key(server, Some(client), 1), progress);
+    pub(super) fn progressed(&mut self, place: &Place, client: IpAddr, progress: Progress) {
+        self.progress.insert(door(place, client), progress);
     }
+
+    /// What the server gives the client without its questions in the capture, after one thing more.
+    pub(super) fn gives(&mut self, server: Endpoint, client: IpAddr, what: impl FnOnce(&mut Series)) -> Series {
+        let key = key(server, Some(client), SERIES);
+        let mut series = self.series.get(key).copied().unwrap_or_default();
+        what(&mut series);
+        self.series.insert(key, series);
+        series
+    }
+}
+
+/// A key of its own among those of one server and client.
+const SERIES: u64 = 1;
+
+/// Whoever is refused at one path may be let in at another.
+fn door(place: &Place, client: IpAddr) -> u64 {
+    key(place.endpoint, Some(client), digest(place.path.as_deref().unwrap_or_default().as_bytes()))
 }
 
 fn key(server: Endpoint, client: Option<IpAddr>, session: u64) -> u64 {
