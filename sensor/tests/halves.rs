@@ -62,8 +62,14 @@ fn folder() -> PathBuf {
     std::env::var_os("TRACES").map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces")), PathBuf::from)
 }
 
-/// Every server that one half of a capture tells of.
-fn servers(file: &Path, half: Half) -> BTreeMap<Place, Server> {
+fn traces() -> impl Iterator<Item = Trace> {
+    let manifests = std::fs::read_dir(folder()).unwrap().filter_map(|f| f.ok().map(|f| f.path()));
+    let manifests = manifests.filter(|p| p.extension().is_some_and(|e| e == "json"));
+    manifests.flat_map(|m| serde_json::from_slice::<Manifest>(&std::fs::read(m).unwrap()).unwrap().entries)
+}
+
+/// Every server that one half of a capture tells of, or both, where of each frame so many bytes were kept.
+fn servers(file: &Path, half: Option<Half>, snap_length: usize) -> BTreeMap<Place, Server> {
     let pack = Pack::shipped();
     let mut capture = pcap::Capture::from_file(file).unwrap();
     let link = Link::from_number(capture.get_datalink().0).unwrap();
@@ -89,9 +95,9 @@ fn servers(file: &Path, half: Half) -> BTreeMap<Place, Server> {
     let asks = |from: Endpoint, to: Endpoint| called.contains(&(from, to)) || (!called.contains(&(to, from)) && to.port < from.port);
     let mut watch = Watch::new(Bounds::default());
     for (bytes, length, at) in &frames {
-        let kept = ends(bytes, *length).is_none_or(|(from, to, _)| asks(from, to) == (half == Half::Questions));
+        let kept = ends(bytes, *length).is_none_or(|(from, to, _)| half.is_none_or(|half| asks(from, to) == (half == Half::Questions)));
         if kept {
-            watch.frame(link, bytes, *length, *at);
+            watch.frame(link, &bytes[..snap_length.min(bytes.len())], *length, *at);
         }
     }
     watch.finish();
@@ -106,14 +112,11 @@ fn servers(file: &Path, half: Half) -> BTreeMap<Place, Server> {
 fn one_side_of_a_look_alike_is_no_server_and_one_side_of_a_server_is_found() {
     let pack = Pack::shipped();
     let shown = std::env::var_os("TRACES").is_some();
-    let manifests = std::fs::read_dir(folder()).unwrap().filter_map(|f| f.ok().map(|f| f.path()));
-    let manifests = manifests.filter(|p| p.extension().is_some_and(|e| e == "json"));
-    let traces = manifests.flat_map(|m| serde_json::from_slice::<Manifest>(&std::fs::read(m).unwrap()).unwrap().entries);
     let mut wrong = Vec::new();
     let mut found: BTreeMap<(Half, Option<Confidence>), Vec<String>> = BTreeMap::new();
-    for trace in traces {
+    for trace in traces() {
         for half in [Half::Questions, Half::Answers] {
-            let servers = servers(&folder().join(&trace.file), half);
+            let servers = servers(&folder().join(&trace.file), Some(half), usize::MAX);
             let mut best: BTreeMap<Endpoint, Confidence> = BTreeMap::new();
             for (place, server) in &servers {
                 let confidence = server.judgement(&pack).confidence;
@@ -144,6 +147,31 @@ fn one_side_of_a_look_alike_is_no_server_and_one_side_of_a_server_is_found() {
         println!("== {half:?} {confidence:?}: {}\n   {}", files.len(), files.join("\n   "));
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// What is left of frames names no look-alike a server, and at 256 bytes still nearly every server.
+#[test]
+fn frames_that_were_cut_count_as_far_as_they_go() {
+    let pack = Pack::shipped();
+    for (snap_length, wanted) in [(96, 0), (128, 0), (192, 40), (256, 75)] {
+        let (mut wrong, mut found, mut real) = (Vec::new(), 0, 0);
+        for trace in traces() {
+            let servers = servers(&folder().join(&trace.file), None, snap_length);
+            let sure: BTreeSet<Endpoint> = servers
+                .iter()
+                .filter(|(_, server)| server.judgement(&pack).confidence > Confidence::Candidate)
+                .map(|(place, _)| place.endpoint)
+                .collect();
+            let open = |t: &&Truth| t.label == "mcp" && !t.tls && t.expect != "candidate";
+            let truth: BTreeSet<Endpoint> = trace.endpoints.iter().filter(open).map(|t| Endpoint::new(t.ip, t.port)).collect();
+            real += truth.len();
+            found += truth.intersection(&sure).count();
+            wrong.extend(sure.difference(&truth).map(|e| format!("{}: {e}", trace.file)));
+        }
+        println!("snap length {snap_length}: {found} of {real}");
+        assert!(wrong.is_empty(), "snap length {snap_length}: {wrong:?}");
+        assert!(found * 100 >= real * wanted, "snap length {snap_length}: {found} of {real}");
+    }
 }
 
 /// One connection: who speaks (the client or not), and what.

@@ -73,6 +73,11 @@ impl Kept {
         true
     }
 
+    /// What follows is missing; what there is stays.
+    pub fn cut(&mut self) {
+        self.incomplete = true;
+    }
+
     pub fn spoil(&mut self) {
         self.incomplete = true;
         self.bytes = Vec::new();

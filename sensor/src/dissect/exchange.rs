@@ -182,8 +182,16 @@ impl Exchange {
         let mut intake = std::mem::take(&mut self.request);
         match intake.finish() {
             Ok(body) => jsonrpc::parse(body).iter().for_each(|message| self.dialogue.asks(message, at, world)),
-            Err(Undecodable) => self.dialogue.unheard = true,
+            Err(Undecodable) => {
+                self.dialogue.unheard = true;
+                jsonrpc::prefix(intake.prefix()).iter().for_each(|message| self.dialogue.asks(message, at, world));
+            }
         }
+    }
+
+    /// A question whose head was cut: of its body there is what a segment begins with.
+    pub fn request_begins(&mut self, bytes: &[u8], at: Moment, world: &mut World) {
+        jsonrpc::prefix(bytes).iter().for_each(|message| self.dialogue.asks(message, at, world));
     }
 
     pub fn response_head(&mut self, head: &ResponseHead, at: Moment, world: &mut World) {
@@ -259,32 +267,38 @@ impl Exchange {
         }
     }
 
-    pub fn response_hole(&mut self) {
+    pub fn response_hole(&mut self, at: Moment, world: &mut World) {
         match &mut self.response {
             // Of a page, nothing was to be read.
             Answer::Skipped | Answer::Unknown => return,
             Answer::Whole(intake) => intake.spoil(),
-            Answer::Events(events) => events.sse.gap(),
+            Answer::Events(events) => {
+                let begun = events.sse.gap();
+                jsonrpc::prefix(&begun).iter().for_each(|m| self.dialogue.begins(m, Framing::Stream, self.stored, at, world));
+            }
         }
         self.unreadable = true;
     }
 
     /// The response is over, or nothing more is seen of it.
     pub fn response_end(&mut self, at: Moment, world: &mut World) {
+        // Only what was posted is answered by a body: what GET fetches is a text.
+        let stored = self.stored || self.fetched || self.verb.is_some_and(|verb| verb != Verb::Post);
         match std::mem::replace(&mut self.response, Answer::Skipped) {
             Answer::Skipped | Answer::Unknown => {}
             Answer::Whole(mut intake) => match intake.finish() {
                 Ok(body) => {
-                    // Only what was posted is answered by a body: what GET fetches is a text.
-                    let fetched = self.stored || self.fetched || self.verb.is_some_and(|verb| verb != Verb::Post);
                     let well = self.status.is_some_and(|status| status < 400);
                     for message in jsonrpc::parse(body) {
                         // All is well, and the body is an error: it may be an example of one.
-                        let stored = fetched || (well && self.dialogue.unheard && matches!(message, Message::Error { .. }));
+                        let stored = stored || (well && self.dialogue.unheard && matches!(message, Message::Error { .. }));
                         self.dialogue.answers(&message, Framing::Body, stored, at, world);
                     }
                 }
-                Err(Undecodable) => self.unreadable = true,
+                Err(Undecodable) => {
+                    self.unreadable = true;
+                    jsonrpc::prefix(intake.prefix()).iter().for_each(|m| self.dialogue.begins(m, Framing::Body, stored, at, world));
+                }
             },
             Answer::Events(mut events) => events.finish(self.verb, &mut self.dialogue, self.stored, at, world),
         }
@@ -327,7 +341,7 @@ impl Intake {
             if !kept.incomplete {
                 world.lose("undecodable-body");
             }
-            kept.spoil();
+            kept.cut();
         }
         // A page, an image, a form: whatever it is, it is not JSON-RPC.
         if kept.bytes().first().is_some_and(|b| !matches!(b, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n' | 0xef)) {
@@ -337,8 +351,13 @@ impl Intake {
 
     fn spoil(&mut self) {
         if let Some((_, kept)) = &mut self.0 {
-            kept.spoil();
+            kept.cut();
         }
+    }
+
+    /// What there is of a body that is not whole.
+    fn prefix(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |(_, kept)| kept.bytes())
     }
 
     /// The whole body; empty when there is none that could be JSON-RPC.

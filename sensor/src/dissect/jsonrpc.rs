@@ -50,6 +50,47 @@ pub fn parse(bytes: &[u8]) -> Vec<Message> {
     }
 }
 
+/// What is told by the beginning of a message whose rest is missing: the members that are whole. One that names no id has one, unless it
+/// is a notification by its name; and that it is JSON-RPC may come last.
+pub fn prefix(bytes: &[u8]) -> Option<Message> {
+    let Ok(Value::Object(mut fields)) = serde_json::from_slice(&closed(trimmed(bytes))?) else { return None };
+    fields.entry("jsonrpc").or_insert_with(|| "2.0".into());
+    let notifies = fields.get("method").and_then(Value::as_str).is_some_and(|method| method.starts_with("notifications/"));
+    if !notifies {
+        fields.entry("id").or_insert_with(|| "not in the capture".into());
+    }
+    message(Value::Object(fields))
+}
+
+/// JSON that was cut, up to the last member that is whole, with everything closed that is open there.
+fn closed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (mut open, mut whole) = (Vec::new(), None);
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, byte) in bytes.iter().enumerate() {
+        if quoted {
+            quoted = escaped || *byte != b'"';
+            escaped = !escaped && *byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'"' => quoted = true,
+            b'{' => open.push(b'}'),
+            b'[' => open.push(b']'),
+            b'}' | b']' => _ = open.pop(),
+            b',' => {}
+            _ => continue,
+        }
+        match byte {
+            b'"' => {}
+            b',' => whole = Some((at, open.len())),
+            _ => whole = Some((at + 1, open.len())),
+        }
+    }
+    let (end, depth) = whole?;
+    let closers = open.get(..depth)?.iter().rev();
+    Some(bytes.get(..end)?.iter().chain(closers).copied().collect())
+}
+
 fn trimmed(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii()
 }
@@ -77,4 +118,25 @@ fn message(value: Value) -> Option<Message> {
         message: error.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
         data: error.get("data").cloned().unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wherever_a_message_is_cut_its_whole_members_are_told() {
+        let text = r#"{"jsonrpc":"2.0","id":1,"method":"a\"]},","params":{"x":[1,{"y":"z"}],"w":2}}"#;
+        let (mut told, mut params) = (0, 0);
+        for cut in 0..=text.len() {
+            if let Some(Message::Request { method, params: given, .. }) = prefix(text.get(..cut).unwrap_or_default().as_bytes()) {
+                assert_eq!(method, "a\"]},", "cut at {cut}");
+                told += 1;
+                params += usize::from(given.get("x").is_some());
+            }
+        }
+        assert!(told > 30 && params > 10, "{told} {params}");
+        assert!(matches!(prefix(br#"{"result":{"tools":[]},"js"#), Some(Message::Result { .. })));
+        assert!(prefix(b"[1,2").is_none() && prefix(b"").is_none() && prefix(b"}}}").is_none());
+    }
 }

@@ -50,10 +50,12 @@ impl Decoder {
         }
     }
 
-    /// Bytes are missing here: the event they were in is lost.
-    pub fn gap(&mut self) {
-        self.line = Vec::new();
-        self.spoiled = true;
+    /// Bytes are missing here: the event they were in is lost, but for what it began with.
+    pub fn gap(&mut self) -> Vec<u8> {
+        let line = std::mem::take(&mut self.line);
+        let mut begun = std::mem::take(&mut self.data);
+        begun.extend_from_slice(line.strip_prefix(b"data:").unwrap_or_default());
+        if std::mem::replace(&mut self.spoiled, true) { Vec::new() } else { begun }
     }
 
     fn append(&mut self, bytes: &[u8]) {

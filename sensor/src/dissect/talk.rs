@@ -17,7 +17,7 @@ use crate::{
     flow::{Both, Conversation, End, Peers},
     moment::Moment,
 };
-use rules::evidence::Transport;
+use rules::evidence::{Facts, Transport};
 use std::net::IpAddr;
 
 /// What is spoken.
@@ -286,7 +286,7 @@ impl Socket {
         let mut dialogue = Dialogue::new(peers.endpoint(client.other()), peers.endpoint(client).address);
         dialogue.transport = Some(Transport::WebSocket);
         dialogue.unheard = true;
-        Socket { readers: Both::default(), client, dialogue }
+        Socket { readers: Both { low: websocket::Reader::joined(), high: websocket::Reader::joined() }, client, dialogue }
     }
 
     fn bytes(&mut self, peers: &Peers, from: End, bytes: &[u8], at: Moment, world: &mut World) -> bool {
@@ -296,8 +296,17 @@ impl Socket {
             for message in jsonrpc::parse(text) {
                 say(dialogue, from == *client, &message, at, world);
             }
+            if from != *client && text.contains(&websocket::UNKNOWN) && tells_of_mcp(text) {
+                let what = "a compressed message of a server, a part of which refers back to what is not in the capture";
+                world.ledger.say(&dialogue.place, "wire.context.truncated", what, at, Facts::default());
+            }
         })
     }
+}
+
+/// Of a text with holes: a key that lists of tools have, and few others.
+fn tells_of_mcp(text: &[u8]) -> bool {
+    [&b"\"inputSchema\""[..], b"\"protocolVersion\"", b"\"notifications/"].iter().any(|word| memchr::memmem::find(text, word).is_some())
 }
 
 impl Secret {

@@ -613,6 +613,85 @@ fn secret(name: &str, ciphers: &[u16], certificate: Option<&[&str]>) -> Vec<Turn
     turns
 }
 
+/// What is heard when only these turns, all of one end, are in the capture.
+fn hear_one_side(turns: &[Turn]) -> String {
+    let (mut world, at, mut talk) = (World::default(), Moment::new(1_700_000_000, 0), Talk::default());
+    let mut peers = peers(4000, Some(End::Low));
+    peers.seen = Both { low: turns[0].0 == End::Low, high: turns[0].0 == End::High };
+    turns.iter().for_each(|Turn(from, bytes)| talk.bytes(&peers, *from, bytes, at, &mut world));
+    talk.closed(&peers, at, &mut world);
+    world.told().map(|e| format!("{} {} {}\n", e.place.path.unwrap_or_default(), e.mark, e.detail)).collect()
+}
+
+#[test]
+fn a_tunnel_is_followed_from_either_side() {
+    let connect = client("CONNECT tools.corp.example:3001 HTTP/1.1\r\nHost: tools.corp.example:3001\r\n\r\n");
+    let session = client(http(
+        "POST /mcp HTTP/1.1\nHost: x\nMcp-Session-Id: 0123456789",
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+    ));
+    let asked = hear_one_side(&[connect.clone(), post(INITIALIZE), session]);
+    assert!(asked.contains("/mcp wire.client.established"), "{asked}");
+    let given = server(http("HTTP/1.1 200 OK\nContent-Type: application/json\nMcp-Session-Id: 0123456789", INITIALIZED));
+    for yes in ["HTTP/1.1 200 Connection established\r\n\r\n", "HTTP/1.0 200 OK\r\nVia: x\r\n\r\n"] {
+        let told = hear_one_side(&[server(yes), given.clone()]);
+        assert!(told.contains("wire.server.session-header"), "{told}");
+    }
+    let hello = secret("mcp.corp.example", &NODE, None).remove(0);
+    assert!(hear_one_side(&[connect, hello]).contains("wire.context.tls-name"));
+    // Without a type, and until the end: a text that somebody serves.
+    let text = hear_one_side(&[server("HTTP/1.0 200 OK\r\n\r\n"), server(INITIALIZED)]);
+    assert!(!text.contains("initialize-result"), "{text}");
+}
+
+#[test]
+fn what_a_short_snap_length_leaves_of_a_body_counts_as_far_as_it_goes() {
+    let (mut world, at) = (World::default(), Moment::new(1_700_000_000, 0));
+    let (mut talk, peers) = (Talk::default(), peers(4000, Some(End::Low)));
+    let mut cut = |from: End, bytes: &[u8]| {
+        let kept = bytes.len().min(190);
+        talk.bytes(&peers, from, &bytes[..kept], at, &mut world);
+        if kept < bytes.len() {
+            talk.gap(&peers, from, bytes.len() - kept, at, &mut world);
+        }
+    };
+    let padding = "x".repeat(300);
+    cut(End::Low, format!("POST /mcp HTTP/1.1\r\nHost: tools\r\nX: {padding}\r\n\r\n").as_bytes());
+    cut(End::Low, INITIALIZE.replace("\"jsonrpc\"", &format!("\"x\":\"{padding}\",\"jsonrpc\"")).as_bytes());
+    let answer = INITIALIZED.replace("\"jsonrpc\"", &format!("\"x\":\"{padding}\",\"jsonrpc\""));
+    cut(End::High, format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", answer.len()).as_bytes());
+    cut(End::High, answer.as_bytes());
+    talk.closed(&peers, at, &mut world);
+    let marks: BTreeSet<String> = world.told().map(|e| e.mark).collect();
+    for mark in ["wire.client.initialize", "wire.server.initialize-result"] {
+        assert!(marks.contains(mark), "{marks:?}");
+    }
+}
+
+#[test]
+fn a_compressed_web_socket_is_joined_too() {
+    let mut deflate = flate2::Compress::new(flate2::Compression::default(), false);
+    let mut compressed = |text: &str| {
+        let mut out = Vec::with_capacity(1 << 16);
+        deflate.compress_vec(text.as_bytes(), &mut out, flate2::FlushCompress::Sync).unwrap();
+        out.truncate(out.len() - 4);
+        server(frame(false, 0xc1, &out))
+    };
+    // Nothing to refer back to, and far more text than bytes.
+    let tools = (0..200).map(|n| format!(r#"{{"name":"tool{n}","inputSchema":{{"type":"object"}}}}"#)).collect::<Vec<_>>().join(",");
+    let list = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{tools}]}}}}"#);
+    let first = compressed(&list);
+    assert!(listen(&[(&[first], None)], usize::MAX).contains("wire.server.tools-result"));
+    // The second refers back to the first, which is missing: what is new in it shows that it is worth to ask.
+    let second =
+        compressed(&list.replace("tools", "prompts").replace("2.0\",\"id\":1", "2.0\",\"id\":2,\"inputSchema\":\"protocolVersion\""));
+    let heard = listen(&[(&[second], None)], usize::MAX);
+    assert!(heard.contains("wire.context.truncated") && !heard.contains("wire.server"), "{heard}");
+    for other in [&b"\xc1\x05hello"[..], b"\xc1\x00", b"\xc1\x7e\x00", b"\xc1\x85"] {
+        assert_eq!(super::websocket::joins(other), None, "{other:?}");
+    }
+}
+
 #[test]
 fn hellos_only_nominate_and_a_program_alone_not_even_that() {
     check(

@@ -2,11 +2,11 @@
 
 use super::{
     exchange::Exchange,
-    http::{ResponseHead, Verb},
-    http1::{Body, Piece, Reader, Role, Why},
+    http::{Media, ResponseHead, Verb},
+    http1::{Body, Piece, Reader, Role, Why, begins_message},
     mcp::World,
     talk::Next,
-    websocket,
+    tls, websocket,
 };
 use crate::{
     flow::{End, Peers},
@@ -32,6 +32,8 @@ pub(super) struct Web {
     out_of_step: bool,
     /// Bytes of the client's that the server had confirmed when it answered last.
     taken: u32,
+    /// The last response to what is not in the capture is 200, and says nothing of a body.
+    agreed: bool,
     next: Option<Next>,
     rest: Vec<u8>,
 }
@@ -47,6 +49,7 @@ impl Web {
             answering: None,
             out_of_step: false,
             taken: 0,
+            agreed: false,
             next: None,
             rest: Vec::new(),
         }
@@ -75,9 +78,13 @@ impl Web {
     pub(super) fn bytes(&mut self, peers: &Peers, from: End, bytes: &[u8], at: Moment, world: &mut World) -> Option<Next> {
         let mut input = bytes;
         let by_client = from == self.client;
-        if by_client && let Some(switched) = self.switched_unseen(bytes) {
+        let switched = if by_client { self.switched_unseen(bytes) } else { self.tunnelled_unseen(bytes) };
+        if switched.is_some() {
             self.rest = bytes.to_vec();
-            return Some(switched);
+            return switched;
+        }
+        if by_client && self.requests.is_lost() && bytes.first() == Some(&b'{') {
+            self.body_begins(bytes, at, world);
         }
         loop {
             let piece = if by_client { self.requests.next(&mut input) } else { self.responses.next(&mut input) };
@@ -95,13 +102,34 @@ impl Web {
         self.next.take()
     }
 
-    /// The client goes on in frames of a WebSocket, so the server has agreed to one, where the capture does not show it.
+    /// The head of the last request was cut; many clients send the body in a segment of its own.
+    fn body_begins(&mut self, bytes: &[u8], at: Moment, world: &mut World) {
+        if let Some(exchange) = self.open.back_mut().filter(|exchange| exchange.verb == Some(Verb::Post)) {
+            exchange.request_begins(bytes, at, world);
+        }
+    }
+
+    /// The client goes on in frames of a WebSocket, or at all after CONNECT, so the server has agreed, where the capture does not show it.
     fn switched_unseen(&mut self, bytes: &[u8]) -> Option<Next> {
+        if !self.asking && self.open.back().is_some_and(|exchange| exchange.verb == Some(Verb::Connect)) {
+            self.open.clear();
+            return Some(Next::Tunnel);
+        }
         let waiting = !self.asking && self.open.back().is_some_and(|exchange| exchange.upgrade);
         let frames = waiting && websocket::begins_masked(bytes);
         let mut exchange = frames.then(|| self.open.pop_back()).flatten()?;
         exchange.dialogue.unheard = true;
         Some(Next::WebSocket { client: self.client, deflate: exchange.deflate, dialogue: Box::new(exchange.dialogue) })
+    }
+
+    /// What was asked is not in the capture; the server said yes with nothing else, and then begins as one does: it was CONNECT.
+    fn tunnelled_unseen(&mut self, bytes: &[u8]) -> Option<Next> {
+        let begins = begins_message(bytes, Role::Server) || tls::begins(bytes).is_some();
+        if !std::mem::take(&mut self.agreed) || !begins {
+            return None;
+        }
+        self.answering = None;
+        Some(Next::Tunnel)
     }
 
     fn request(&mut self, piece: Piece<'_>, peers: &Peers, at: Moment, world: &mut World) {
@@ -168,7 +196,7 @@ impl Web {
             }
             Piece::Hole => {
                 if let Some(exchange) = &mut self.answering {
-                    exchange.response_hole();
+                    exchange.response_hole(at, world);
                 }
             }
             Piece::End => {
@@ -178,7 +206,7 @@ impl Web {
             }
             Piece::Lost(why) => {
                 if let Some(mut exchange) = self.answering.take() {
-                    exchange.response_hole();
+                    exchange.response_hole(at, world);
                     exchange.response_end(at, world);
                 }
                 self.out_of_step = true;
@@ -218,6 +246,8 @@ impl Web {
             self.next = Some(Next::Tunnel);
             return;
         }
+        self.agreed =
+            verb.is_none() && head.status == 200 && Body::of_response(head, verb) == Body::UntilClose && head.common.media == Media::Unsaid;
         self.responses.begin(Body::of_response(head, verb));
         self.answering = Some(exchange);
         if self.open.is_empty() && !self.asking {

@@ -1,5 +1,10 @@
 //! WebSocket messages out of a byte stream (RFC 6455), with permessage-deflate (RFC 7692).
 
+/// Bytes that compression may refer back to (RFC 1951 §2).
+const WINDOW: u16 = 32 << 10;
+/// What stands for a byte that is referred back to and not in the capture: no text has it.
+pub const UNKNOWN: u8 = 0;
+
 /// A longer message is skipped and counted.
 const MAX_MESSAGE: usize = 256 << 10;
 
@@ -16,14 +21,16 @@ pub struct Reader {
     message: Vec<u8>,
     compressed: bool,
     inflate: Option<Box<flate2::Decompress>>,
+    /// What came before is not in the capture.
+    joined: bool,
     skipping: bool,
     pub lost: u32,
 }
 
 /// Whether a segment can begin with a message that is JSON (RFC 6455 §5.2): who sent it, as only clients mask. Said of text that
-/// is not compressed, and whole or the first part of it.
+/// is not compressed, and whole or the first part of it; or compressed, whole, and nothing behind it.
 pub fn joins(bytes: &[u8]) -> Option<Sender> {
-    let [first @ (0x01 | 0x81), second, rest @ ..] = bytes else { return None };
+    let [first @ (0x01 | 0x81 | 0xc1), second, rest @ ..] = bytes else { return None };
     let (length, extended) = match (second & 0x7f, rest) {
         (126, [a, b, ..]) => (usize::from(u16::from_be_bytes([*a, *b])), 2),
         (127, _) => (rest.first_chunk().and_then(|l| usize::try_from(u64::from_be_bytes(*l)).ok())?, 8),
@@ -34,6 +41,12 @@ pub fn joins(bytes: &[u8]) -> Option<Sender> {
         Some((mask, text)) if second & 0x80 != 0 => (Sender::Client, *mask, text),
         _ => (Sender::Server, [0; 4], rest),
     };
+    if *first == 0xc1 {
+        let mut whole: Vec<u8> = text.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+        let plain = if text.len() == length { inflated(&mut *unknown_window()?, &mut whole) } else { None };
+        let text = |b: &u8| *b >= b' ' || b.is_ascii_whitespace() || *b == UNKNOWN;
+        return plain.filter(|plain| plain.len() > 20 && plain.last() == Some(&b'}') && plain.iter().all(text)).map(|_| sender);
+    }
     let known = text.get(..text.len().min(length).min(64))?;
     let plain = |at: usize| known.iter().zip(mask.iter().cycle()).nth(at).map(|(byte, mask)| byte ^ mask);
     let whole = *first == 0x81 || text.len() <= length;
@@ -65,6 +78,11 @@ impl Reader {
     /// With `deflate`, messages may be compressed.
     pub fn new(deflate: bool) -> Reader {
         Reader { inflate: deflate.then(|| Box::new(flate2::Decompress::new(false))), ..Reader::default() }
+    }
+
+    /// One that begins in the middle: what compressed messages refer back to is unknown.
+    pub fn joined() -> Reader {
+        Reader { joined: true, ..Reader::default() }
     }
 
     pub fn buffered(&self) -> usize {
@@ -170,14 +188,15 @@ impl Reader {
             self.lost = self.lost.saturating_add(1);
             return;
         }
+        if self.compressed && self.joined && self.inflate.is_none() {
+            self.inflate = unknown_window();
+        }
         if !self.compressed {
             out(&message);
         } else if let Some(inflate) = &mut self.inflate {
-            message.extend_from_slice(&[0, 0, 0xff, 0xff]);
-            let mut plain = Vec::with_capacity((message.len() * 4).clamp(1024, MAX_MESSAGE));
-            match inflate.decompress_vec(&message, &mut plain, flate2::FlushDecompress::Sync) {
-                Ok(_) if plain.len() < plain.capacity() => out(&plain),
-                _ => {
+            match inflated(inflate, &mut message) {
+                Some(plain) => out(&plain),
+                None => {
                     self.inflate = None;
                     self.lost = self.lost.saturating_add(1);
                 }
@@ -186,5 +205,32 @@ impl Reader {
             self.lost = self.lost.saturating_add(1);
         }
         self.message = Vec::new();
+    }
+}
+
+/// A decompressor to which everything before is unknown: a block of bytes that no text has, stored as they are.
+fn unknown_window() -> Option<Box<flate2::Decompress>> {
+    let mut inflate = Box::new(flate2::Decompress::new(false));
+    let header = [&[0][..], &WINDOW.to_le_bytes(), &(!WINDOW).to_le_bytes()].concat();
+    let block = [&header[..], &[UNKNOWN; WINDOW as usize]].concat();
+    let mut window = Vec::with_capacity(usize::from(WINDOW) + 1);
+    inflate.decompress_vec(&block, &mut window, flate2::FlushDecompress::Sync).ok()?;
+    (window.len() == usize::from(WINDOW)).then_some(inflate)
+}
+
+/// A message as it was before it was compressed; `None` when it makes no sense, or is too long.
+fn inflated(inflate: &mut flate2::Decompress, message: &mut Vec<u8>) -> Option<Vec<u8>> {
+    message.extend_from_slice(&[0, 0, 0xff, 0xff]);
+    let (begin, mut plain) = (inflate.total_in(), Vec::with_capacity((message.len() * 4).clamp(1024, MAX_MESSAGE)));
+    loop {
+        let read = usize::try_from(inflate.total_in() - begin).ok()?;
+        inflate.decompress_vec(message.get(read..)?, &mut plain, flate2::FlushDecompress::Sync).ok()?;
+        if plain.len() < plain.capacity() {
+            return Some(plain);
+        }
+        if plain.len() >= MAX_MESSAGE {
+            return None;
+        }
+        plain.reserve(plain.len());
     }
 }

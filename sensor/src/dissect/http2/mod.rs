@@ -122,7 +122,7 @@ impl Connection {
                 let by_client = self.client == Some(from);
                 match self.streams.get_mut(&stream) {
                     Some(exchange) if by_client => exchange.request_hole(),
-                    Some(exchange) => exchange.response_hole(),
+                    Some(exchange) => exchange.response_hole(at, world),
                     None => {}
                 }
             }

@@ -297,6 +297,24 @@ impl Dialogue {
         }
     }
 
+    /// What the server's next message begins with. That the rest is missing speaks neither for nor against.
+    pub fn begins(&mut self, message: &Message, framing: Framing, stored: bool, at: Moment, world: &mut World) {
+        let Message::Result { id, result } = message else { return };
+        let told = shapes::shape(result);
+        match self.take(*id, world) {
+            Some((call, _)) if call.ours && told.mark.is_some_and(|mark| shapes::fits(&call.asked.method, mark)) => {
+                self.good_answer(&call, told, result, at, world);
+            }
+            _ if stored || self.recited || !self.unheard => {}
+            _ if told.mark.is_none() && shapes::welcomes(result) => {
+                self.agreed = true;
+                let what = "the beginning of an answer to initialize";
+                self.server_mark("wire.server.unasked-result", what, at, world);
+            }
+            _ => self.unasked(*id, result, framing, true, at, world),
+        }
+    }
+
     /// An answer to nothing that was seen: where a question can have been missed, its shape tells.
     fn unasked(&mut self, id: Id, result: &Value, framing: Framing, unheard: bool, at: Moment, world: &mut World) {
         if !unheard {

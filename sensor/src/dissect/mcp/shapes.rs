@@ -44,7 +44,7 @@ pub(super) fn answer(method: &str, result: &Value) -> Result<Told, ()> {
 }
 
 /// Whether an answer of that mark can be an answer to `method`.
-fn fits(method: &str, mark: &str) -> bool {
+pub(super) fn fits(method: &str, mark: &str) -> bool {
     match mark {
         "wire.server.initialize-result" => method == "initialize",
         "wire.server.discover-result" => method == "server/discover",
@@ -100,6 +100,12 @@ pub(super) fn shape(result: &Value) -> Told {
         None
     };
     told
+}
+
+/// What an answer to `initialize` begins with.
+pub(super) fn welcomes(result: &Value) -> bool {
+    result.get("protocolVersion").and_then(Value::as_str).is_some_and(is_revision)
+        && result.get("capabilities").is_some_and(Value::is_object)
 }
 
 /// Whether a message has a key of MCP's modern revision, whoever sent it.
