@@ -89,7 +89,8 @@ pub struct Options {
     /// Where those asked may ask back: a URL or an address, sent along
     #[arg(long, value_name = "TEXT", env = "GNOMON_CONTACT", hide_env_values = true)]
     pub contact: Option<String>,
-    /// Open no event stream (transport of 2024-11-05): a very old server may not survive one that hangs up
+    /// Open no event stream (transport of 2024-11-05): a very old server may not survive one that hangs up. Then only those servers of
+    /// that transport are found whose routes or refusals tell, not those behind another path, a proxy or CORS
     #[arg(long)]
     pub no_legacy_get: bool,
     /// Do not learn whether servers take requests for any Host

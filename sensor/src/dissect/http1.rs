@@ -1,6 +1,7 @@
 //! HTTP/1.x messages out of a stream, one direction at a time (RFC 9112). Incremental: bytes may be split anywhere.
 
 use super::http::{RequestHead, ResponseHead, Verb};
+use std::borrow::Cow;
 
 /// A head larger than this is given up on.
 pub const MAX_HEAD: usize = 64 << 10;
@@ -250,12 +251,16 @@ impl Reader {
     }
 
     fn parse(&mut self, head: &[u8]) -> Piece<'static> {
+        let head = &*legible(head);
         let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut lenient = httparse::ParserConfig::default();
+        lenient.ignore_invalid_headers_in_requests(true).ignore_invalid_headers_in_responses(true);
+        lenient.allow_spaces_after_header_name_in_responses(true).allow_obsolete_multiline_headers_in_responses(true);
         self.state = State::Asking;
         let piece = match self.role {
             Role::Client => {
                 let mut request = httparse::Request::new(&mut fields);
-                match request.parse(head) {
+                match lenient.parse_request(&mut request, head) {
                     Ok(httparse::Status::Complete(_)) => {
                         let mut seen = RequestHead::new(
                             Verb::parse(request.method.unwrap_or_default().as_bytes()),
@@ -269,7 +274,6 @@ impl Reader {
             }
             Role::Server => {
                 let mut response = httparse::Response::new(&mut fields);
-                let lenient = httparse::ParserConfig::default().allow_spaces_after_header_name_in_responses(true).clone();
                 match lenient.parse_response(&mut response, head) {
                     Ok(httparse::Status::Complete(_)) => {
                         let mut seen = ResponseHead { status: response.code.unwrap_or_default(), ..ResponseHead::default() };
@@ -371,6 +375,17 @@ pub fn begins_message(bytes: &[u8], role: Role) -> bool {
             VERBS.iter().any(|verb| bytes.starts_with(verb))
         }
     }
+}
+
+/// A head without the control characters that no head may have (RFC 9110 §5.5, RFC 9112 §4). Clients read on over them, so whoever
+/// refuses a head for one does not see its server.
+pub fn legible(head: &[u8]) -> Cow<'_, [u8]> {
+    let line_end = |at: usize| head.get(at + 1) == Some(&b'\n');
+    let wrong = |at: usize, byte: u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n') && !(byte == b'\r' && line_end(at));
+    if !head.iter().enumerate().any(|(at, byte)| wrong(at, *byte)) {
+        return Cow::Borrowed(head);
+    }
+    head.iter().enumerate().map(|(at, byte)| if wrong(at, *byte) { b'?' } else { *byte }).collect()
 }
 
 /// Whether an incomplete head still looks like one, so that a binary stream is not collected.

@@ -741,3 +741,10 @@ fn name_service_in_secret_is_counted() {
     }
     assert_eq!(world.lost().iter().map(|(k, v)| (*k, *v)).collect::<Vec<_>>(), [("dns-over-https", 2), ("dns-over-tls", 1)]);
 }
+
+#[test]
+fn a_server_does_not_hide_behind_what_is_wrong_with_its_head() {
+    let head = "HTTP/1.1 200 \u{1b}[2J\nServer: \u{1b}]0;x\u{7}\nbroken\nContent-Type: application/json";
+    let heard = listen(&[(&[post(INITIALIZE), server(http(head, INITIALIZED))], Some(End::Low))], 5);
+    assert!(heard.contains("wire.server.initialize-result"), "{heard}");
+}

@@ -2,6 +2,8 @@
 //!
 //! Bytes in, no IO. Whatever a server sends, this keeps at most `Caps::head + Caps::body` bytes and says what it cut.
 
+use crate::dissect::http1::legible;
+
 /// What one response may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Caps {
@@ -18,7 +20,7 @@ impl Default for Caps {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     pub status: u16,
-    /// Names in lower case; values as UTF-8, anything else replaced.
+    /// Names in lower case; values as UTF-8 on one line, anything else replaced.
     pub headers: Vec<(String, String)>,
 }
 
@@ -218,17 +220,22 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
     }
 }
 
+/// As leniently as clients read, so that no server hides behind what is wrong with its head; but nothing of that comes through.
 fn parse_head(bytes: &[u8]) -> Result<Head, Broken> {
+    let bytes = &*legible(bytes);
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
-    match httparse::ParserConfig::default().allow_obsolete_multiline_headers_in_responses(true).parse_response(&mut response, bytes) {
+    let mut lenient = httparse::ParserConfig::default();
+    lenient.allow_obsolete_multiline_headers_in_responses(true).ignore_invalid_headers_in_responses(true);
+    match lenient.allow_spaces_after_header_name_in_responses(true).parse_response(&mut response, bytes) {
         Ok(httparse::Status::Complete(_)) => {}
         Err(httparse::Error::TooManyHeaders) => return Err(Broken::HeadTooBig),
         _ => return Err(Broken::NotHttp),
     }
     let status = response.code.ok_or(Broken::NotHttp)?;
-    let headers =
-        response.headers.iter().map(|h| (h.name.to_ascii_lowercase(), String::from_utf8_lossy(h.value).trim().to_owned())).collect();
+    // A value folded over lines is one line.
+    let value = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(char::is_control, " ").trim().to_owned();
+    let headers = response.headers.iter().map(|h| (h.name.to_ascii_lowercase(), value(h.value))).collect();
     Ok(Head { status, headers })
 }
 
@@ -290,6 +297,28 @@ mod tests {
         let big = [b"HTTP/1.1 200 OK\r\n\r\n".as_slice(), &[b'a'; 1000]].concat();
         assert_eq!(read(&big, 11), Ok((200, "a".repeat(32), true)));
         assert_eq!(read(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", 9), Err(Broken::BadChunk));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_head_hides_nothing_and_goes_nowhere() {
+        let heads: [&[u8]; 6] = [
+            b"HTTP/1.1 200 \x1b[2J\r\nContent-Length: 5\r\n",
+            b"HTTP/1.1 200 OK\r\nServer: \x1b]0;x\x07\r\nContent-Length: 5\r\n",
+            b"HTTP/1.1 200 O\x00K\r\nX: a\rb\x7f\r\nContent-Length: 5\r\n",
+            b"HTTP/1.1 200 \xff\xfe\r\nX\x1b: 1\r\nContent-Length: 5\r\n",
+            b"HTTP/1.1 200\r\nno colon\r\nContent-Length : 5\r\n",
+            b"HTTP/1.1 200 OK\r\nX: folded\r\n \x1b here\r\nContent-Length: 5\r\n",
+        ];
+        for head in heads {
+            let said = [head, b"\r\nhello, and more"].concat();
+            let mut reader = Reader::new(Caps::default());
+            assert_eq!(reader.push(&said), Ok(Progress::Done), "{}", String::from_utf8_lossy(head).escape_debug());
+            let (head, body, _) = reader.into_parts();
+            let head = head.unwrap();
+            assert_eq!((head.status, body.as_slice()), (200, &b"hello"[..]));
+            let legible = |text: &str| !text.contains(char::is_control);
+            assert!(head.headers.iter().all(|(name, value)| legible(name) && legible(value)), "{head:?}");
+        }
     }
 
     #[test]

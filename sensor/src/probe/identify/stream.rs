@@ -6,13 +6,14 @@ use rules::evidence::{Facts, Transport};
 impl Interrogation {
     /// Once it is known what the server runs on, a stream path is asked by the question that fits it.
     pub(super) fn by_the_stream(&mut self, todo: Todo) -> Todo {
-        let fits =
-            todo.ask == Ask::Discover && is_stream_path(&todo.path) && self.spoke_http && self.other_rpc == 0 && self.manner.legacy_get;
+        // To ask for the routes opens no stream.
+        let by_routes = self.traits.express && !self.traits.cors;
+        let asked = by_routes || self.manner.legacy_get;
+        let fits = todo.ask == Ask::Discover && is_stream_path(&todo.path) && self.spoke_http && self.other_rpc == 0 && asked;
         if !fits || !self.streamed.insert(todo.path.clone()) {
             return todo;
         }
-        let ask = if self.traits.express && !self.traits.cors { Ask::Routes } else { Ask::Stream };
-        Todo { ask, ..todo }
+        Todo { ask: if by_routes { Ask::Routes } else { Ask::Stream }, ..todo }
     }
 
     /// A path that may hold an event stream: ask for it, or look first where asking can hurt.

@@ -443,6 +443,19 @@ fn without_legacy_get_refusals_must_do() {
     assert!(!asked.iter().any(|a| a.starts_with("GET")), "{asked:?}");
     let sse: Vec<_> = found.iter().map(|(p, c, _)| (p.as_str(), *c)).collect();
     assert_eq!(sse, [("/sse", Confidence::Probable)]);
+    // The routes of Express tell as well, and asking for them opens no stream.
+    let manner = Manner { legacy_get: false, ..Manner::default() };
+    let express = |status: u16, mut more: Vec<(&'static str, &'static str)>, text: &str| {
+        more.push(("x-powered-by", "Express"));
+        (status, more, text.to_owned())
+    };
+    let (asked, found) = play(Hint::default(), manner, |q| match (&q.ask, q.path.as_str()) {
+        (Ask::Routes, "/sse") => express(200, vec![("allow", "GET,HEAD")], ""),
+        (Ask::Routes, "/message") => express(200, vec![("allow", "POST")], ""),
+        (_, path) => express(404, vec![], &format!("<pre>Cannot POST {path}</pre>")),
+    });
+    assert!(!asked.iter().any(|a| a == "GET /sse"), "{asked:?}");
+    assert!(found.iter().any(|(p, c, _)| p == "/sse" && *c == Confidence::Probable), "{found:?}");
 }
 
 #[test]
