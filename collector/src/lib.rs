@@ -18,7 +18,7 @@ mod judge;
 mod keys;
 pub mod notify;
 mod own;
-mod packs;
+pub mod packs;
 mod prior;
 pub mod registry;
 mod retention;

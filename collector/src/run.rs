@@ -86,7 +86,7 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
     let tls = authority.tls(&names(&config), Timestamp::now())?;
     let config = Arc::new(config);
     let shown = Arc::new(Windows::default());
-    let shelf = Shelf::open(config.packs.as_deref());
+    let shelf = Shelf::open(config.packs.as_deref(), &config.data);
     let (writer, thread) = open_store(db, &config, signer, &shown, &shelf)?;
     // Before anything is judged: confidence is by the site's packs from the first round on.
     packs::look(&writer, &shelf).await;

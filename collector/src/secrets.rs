@@ -39,18 +39,19 @@ pub(crate) fn read_or_make(path: &Path, make: impl FnOnce() -> Result<String, St
         Err(e) => return Err(fail(e.to_string())),
     }
     let text = make().map_err(fail)?;
-    // Written aside and renamed: a crash leaves no half of a key.
-    let aside = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        let _ = fs::remove_file(&aside);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&aside, path)?;
-        fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(|e| fail(e.to_string()))?;
+    replace(path, &text).map_err(|e| fail(e.to_string()))?;
     Ok(text)
+}
+
+/// Written aside with mode 0600 and renamed: a crash leaves no half of it.
+pub(crate) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let aside = path.with_extension("new");
+    let _ = fs::remove_file(&aside);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&aside, path)?;
+    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// `n` random bytes, hexadecimal.

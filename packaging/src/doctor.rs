@@ -2,6 +2,7 @@
 
 mod checks;
 mod kernel;
+mod packs;
 mod places;
 mod reset;
 
@@ -108,6 +109,7 @@ fn examine(options: &Options, config: &Config, global: &Global) -> Vec<Finding> 
     all.extend(kernel::confinement(role));
     all.extend(places::data_dir(role, &global.data()));
     all.extend(places::ports(role, &global.data()));
+    all.extend(packs::in_force(role, config.collector.packs.as_deref()));
     all.extend(reset::best_effort(role, &config.sensor.reset));
     all.extend(options.collector.as_ref().map(places::collector));
     all

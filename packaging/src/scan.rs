@@ -111,6 +111,9 @@ pub struct Options {
     /// Keep what was said and heard, redacted, one file per server
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
+    /// Lay the signature packs of this directory over the shipped one, as `packs` in [collector] does
+    #[arg(long, value_name = "DIR")]
+    pub packs: Option<PathBuf>,
     /// Say what would be asked and how long it takes, and ask nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -203,7 +206,7 @@ pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
     if options.stop || options.go {
         return halt::turn(&global.data(), options.stop, global.json);
     }
-    let mut tally = Tally::new();
+    let mut tally = Tally::weighing_by(options.packs.as_deref())?;
     let report = crate::async_main(ask(options.config(global), &mut tally))?;
     if options.dry_run {
         return show::dry_run(&report, global.json);

@@ -1,13 +1,13 @@
 //! What a command saw by itself, without a collector: evidence in, server reports out. The same fusion as the collector's.
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, Side},
     out,
     table::{Table, some, word},
 };
 use collector::inventory::Inventory;
 use rules::{confidence::Confidence, evidence::Evidence, pack::Pack, server::Server, wire::v1::ServerReport};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 /// Servers as one command saw them, and what it already said about them.
 #[derive(Debug)]
@@ -20,6 +20,15 @@ pub struct Tally {
 impl Tally {
     pub fn new() -> Tally {
         Tally { inventory: Inventory::new("local"), pack: Pack::shipped(), told: BTreeMap::new() }
+    }
+
+    /// One that weighs by the packs of a directory, if there is one, as a collector would.
+    pub fn weighing_by(packs: Option<&Path>) -> Result<Tally, Failure> {
+        let Some(directory) = packs else { return Ok(Tally::new()) };
+        let set = collector::packs::read(directory).map_err(|why| {
+            Failure::new(Side::Input, format!("{}: {why}", directory.display()), "rules/packs/README.md says what a pack may change")
+        })?;
+        Ok(Tally { pack: set.pack, ..Tally::new() })
     }
 
     /// Adds one piece of evidence. Gives what is newly known: a server, or a better confidence in one.

@@ -32,10 +32,13 @@ pub struct Options {
     /// Threads per interface, 1 to 16: for links that one core does not keep up with (`kernel-drop`)
     #[arg(long, value_name = "N", default_value_t = Threads::default(), conflicts_with = "pcap")]
     pub threads: Threads,
+    /// Lay the signature packs of this directory over the shipped one, as `packs` in [collector] does
+    #[arg(long, value_name = "DIR")]
+    pub packs: Option<PathBuf>,
 }
 
 pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
-    let mut tally = Tally::new();
+    let mut tally = Tally::weighing_by(options.packs.as_deref())?;
     if options.pcap.is_empty() {
         crate::async_main(live(options, &mut tally, global.json))?;
     } else {

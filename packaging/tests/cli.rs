@@ -156,6 +156,31 @@ fn a_malformed_capture_is_the_files_fault_and_no_crash() {
 }
 
 #[test]
+fn a_sites_packs_weigh_in_a_watch_and_a_broken_one_is_refused_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let packs = dir.path().display().to_string();
+    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces/pos-py2-modern.pcap");
+    let marks = rules::pack::Pack::shipped();
+    let mut weak = String::from("marks:\n");
+    for mark in marks.iter().filter(|m| m.id.starts_with("wire.") && m.strength != rules::pack::Strength::Against) {
+        weak.push_str(&format!("  - id: {}\n    strength: weak\n", mark.id));
+    }
+    file(dir.path(), "10-site.yaml", weak.as_bytes());
+    assert_eq!(code(&run(&["watch", "--pcap", capture])), 1);
+    assert_eq!(code(&run(&["watch", "--pcap", capture, "--packs", &packs])), 0, "nothing weighs enough here");
+    let config = file(dir.path(), "gnomon.toml", format!("[collector]\npacks = {packs:?}\n").as_bytes());
+    let doctor = || text(&run(&["doctor", "collector", "--json", "--config", &config]).stdout);
+    let said = doctor();
+    assert!(said.contains("10-site.yaml from") && said.contains(&rules::pack::Pack::shipped_digest()), "{said}");
+
+    file(dir.path(), "20-broken.yaml", b"marks:\n- id: wire.server.meta\n  strenght: weak\n");
+    refused(&run(&["watch", "--pcap", capture, "--packs", &packs]), "20-broken.yaml:3:3: unknown key `strenght`", "README");
+    refused(&run(&["scan", "127.0.0.1", "--ports", "9", "--packs", &packs]), "20-broken.yaml:3:3", "README");
+    let said = doctor();
+    assert!(said.contains("refused: ") && said.contains("20-broken.yaml:3:3"), "{said}");
+}
+
+#[test]
 fn a_scan_asks_nobody_that_it_may_not() {
     refused(&run(&["scan", "8.8.8.8"]), "8.8.8.8", "--help");
     for bad in [&["scan"][..], &["scan", "127.0.0.1", "--ports", "0"], &["scan", "127.0.0.1", "--ports", "9-1"]] {

@@ -20,11 +20,12 @@ use crate::{
     watch::Watch,
 };
 use rules::{Timestamp, endpoint::Endpoint, observation::Observation, pack::Pack, wire::v1::Batch};
+use std::sync::LazyLock;
 
 pub type Entry = fn(&[u8]);
 
 /// By name; the seeds of each are in `fuzz/seeds/NAME`.
-pub const TARGETS: [(&str, Entry); 21] = [
+pub const TARGETS: [(&str, Entry); 22] = [
     ("frame", frame),
     ("frames", frames),
     ("segments", segments),
@@ -32,7 +33,7 @@ pub const TARGETS: [(&str, Entry); 21] = [
     ("http1", http1_reader),
     ("body", body_decoder),
     ("sse", sse_decoder),
-    ("jsonrpc", |bytes| drop(jsonrpc::parse(bytes))),
+    ("jsonrpc", |bytes| drop((jsonrpc::parse(bytes), jsonrpc::prefix(bytes)))),
     ("lines", line_splitter),
     ("websocket", websocket_reader),
     ("dns", dns_message),
@@ -45,6 +46,7 @@ pub const TARGETS: [(&str, Entry); 21] = [
     ("wire", wire_batch),
     ("spool", spool_records),
     ("pack", |bytes| drop(std::str::from_utf8(bytes).map(Pack::parse))),
+    ("overlay", overlay),
     ("printable", |bytes| drop(rules::printable::printable(&String::from_utf8_lossy(bytes), 200))),
 ];
 
@@ -218,8 +220,10 @@ fn line_splitter(bytes: &[u8]) {
 }
 
 fn websocket_reader(bytes: &[u8]) {
-    let deflate = bytes.first().is_some_and(|b| b & 1 == 1);
-    in_pieces(bytes, &mut websocket::Reader::new(deflate), |reader, piece| {
+    _ = websocket::joins(bytes);
+    let kind = bytes.first().map_or(0, |b| b & 3);
+    let mut reader = if kind == 3 { websocket::Reader::joined() } else { websocket::Reader::new(kind == 1) };
+    in_pieces(bytes, &mut reader, |reader, piece| {
         reader.feed(piece, |text| assert!(text.len() <= 1 << 20));
     });
 }
@@ -277,6 +281,16 @@ fn probe_sse(bytes: &[u8]) {
 fn probe_rpc(bytes: &[u8]) {
     let Some(result) = probe::rpc::parse(bytes).and_then(|answer| answer.result) else { return };
     drop((probe::rpc::initialized(&result), probe::rpc::discovered(&result), probe::rpc::revisions(&result)));
+}
+
+/// What a site lays over the shipped pack; what came of it is a pack again, and says where it is broken.
+fn overlay(bytes: &[u8]) {
+    static SHIPPED: LazyLock<Pack> = LazyLock::new(Pack::shipped);
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match SHIPPED.lay(text) {
+        Ok(laid) => assert!(laid.iter().count() <= Pack::MAX_MARKS && laid.lay(text).as_ref() == Ok(&laid), "laid twice is laid once"),
+        Err(refusal) => assert!(refusal.line > 0 && refusal.column > 0 && !refusal.why.is_empty()),
+    }
 }
 
 fn wire_batch(bytes: &[u8]) {

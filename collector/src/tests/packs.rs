@@ -73,6 +73,60 @@ async fn a_pack_that_changes_changes_the_confidence_and_a_broken_one_leaves_the_
 }
 
 #[tokio::test]
+async fn a_pack_that_broke_while_nobody_looked_leaves_the_last_good_one_in_force() {
+    let (data, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = dir.path().join("10-site.yaml");
+    std::fs::write(&file, WEAK).unwrap();
+    let config = Config { packs: Some(dir.path().to_owned()), ..config(data.path()) };
+    let (running, stop) = run(&config).await;
+    running.handle().accept(batch(1, 1, day(0), on_the_wire())).await.unwrap();
+    let good = Admin::of(&running, &config).get("/v1/status").await["packs"].clone();
+    end(running, stop).await;
+
+    std::fs::write(&file, "marks: [").unwrap();
+    let (running, stop) = run(&config).await;
+    let admin = Admin::of(&running, &config);
+    let said = admin.get("/v1/status").await["packs"].clone();
+    assert!(said["refused"]["why"].as_str().unwrap().starts_with("10-site.yaml:1:"), "{said}");
+    assert_eq!((&said["sha256"], &said["files"]), (&good["sha256"], &good["files"]));
+    assert_eq!(confidence(&admin).await, "candidate", "as the last good one says, not as shipped");
+    end(running, stop).await;
+
+    // Another directory is not this one, and its packs are not those.
+    let config = Config { packs: Some(dir.path().join("none")), ..config };
+    let (running, stop) = run(&config).await;
+    assert_eq!(confidence(&Admin::of(&running, &config)).await, "confirmed");
+    end(running, stop).await;
+}
+
+#[tokio::test]
+async fn a_link_that_leads_elsewhere_is_a_change() {
+    let (data, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (release, text) in [("one", WEAK.to_owned()), ("two", WEAK.replace("weak", "strong"))] {
+        std::fs::create_dir(dir.path().join(release)).unwrap();
+        std::fs::write(dir.path().join(release).join("a.yaml"), text).unwrap();
+    }
+    let (link, aside) = (dir.path().join("current"), dir.path().join("aside"));
+    std::os::unix::fs::symlink("one", &link).unwrap();
+    let config = Config { packs: Some(link.clone()), ..config(data.path()) };
+    let (running, stop) = run(&config).await;
+    let admin = Admin::of(&running, &config);
+    let first = packs(&admin, |p| p["files"] == serde_json::json!(["a.yaml"])).await;
+    std::os::unix::fs::symlink("two", &aside).unwrap();
+    std::fs::rename(&aside, &link).unwrap();
+    let second = packs(&admin, |p| p["sha256"] != first["sha256"]).await;
+
+    // And a file that is a link to one elsewhere, which is written anew.
+    let elsewhere = dir.path().join("elsewhere.yaml");
+    std::fs::write(&elsewhere, WEAK).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, dir.path().join("two/b.yaml")).unwrap();
+    let third = packs(&admin, |p| p["sha256"] != second["sha256"]).await;
+    std::fs::write(&elsewhere, WEAK.replace("weak", "decisive")).unwrap();
+    packs(&admin, |p| p["sha256"] != third["sha256"]).await;
+    end(running, stop).await;
+}
+
+#[tokio::test]
 async fn what_is_no_small_regular_file_is_refused_and_so_is_a_directory_that_is_not_there() {
     let (data, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = Config { packs: Some(dir.path().to_owned()), ..config(data.path()) };
