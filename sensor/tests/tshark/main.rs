@@ -1,6 +1,6 @@
 //! A second opinion: what tshark puts together of the real captures, byte by byte and message by message, is what we do. It was written
-//! by others from the same standards, so a mistake that both make has to be made twice. What is in a body, once its framing is off, is
-//! not compared: only where it ends.
+//! by others from the same standards, so a mistake that both make has to be made twice. Bodies are compared as they are once framing and
+//! content encoding are off.
 //!
 //! `TRACES=DIR cargo test -p sensor --test tshark -- --nocapture` compares other captures (`pcap`, `pcapng`).
 
@@ -33,6 +33,8 @@ type Way = (Endpoint, Endpoint);
 type Stream = Vec<Option<u8>>;
 /// Messages by their sender, their receiver, and a word on them: `Post /mcp`, `200`; and how often.
 type Messages = BTreeMap<(Way, String), usize>;
+/// What was in the messages of each direction; those without a body have none here.
+type Bodies = BTreeMap<Way, Vec<Vec<u8>>>;
 
 fn captures() -> Vec<PathBuf> {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/traces");
@@ -73,7 +75,31 @@ fn objections(theirs: &theirs::Heard, ours: &ours::Heard, (messages, excused): (
             out.push(format!("{from} > {to} `{what}`: tshark tells of {told}, we saw {begun} of which {whole} whole"));
         }
     }
+    if messages {
+        bodies(theirs, ours, &mut out);
+    }
     out
+}
+
+/// Each whole body of ours is one of theirs, and what they have beside is one that we know not to be whole.
+fn bodies(theirs: &theirs::Heard, ours: &ours::Heard, out: &mut Vec<String>) {
+    for way in theirs.bodies.keys().chain(ours.bodies.keys().filter(|way| !theirs.bodies.contains_key(way))) {
+        let of = |of: &Bodies| of.get(way).cloned().unwrap_or_default();
+        let (mut told, unfinished) = (of(&theirs.bodies), of(&ours.unfinished));
+        for body in of(&ours.bodies) {
+            match told.iter().position(|theirs| *theirs == body) {
+                Some(at) => _ = told.swap_remove(at),
+                None => out.push(format!("{} > {}: tshark has no body of {} bytes: {}", way.0, way.1, body.len(), shown(&body))),
+            }
+        }
+        for body in told.iter().filter(|body| !unfinished.contains(body)) {
+            out.push(format!("{} > {}: only tshark has a body of {} bytes: {}", way.0, way.1, body.len(), shown(body)));
+        }
+    }
+}
+
+fn shown(body: &[u8]) -> String {
+    rules::printable::printable_bytes(body, 60)
 }
 
 #[test]
@@ -81,7 +107,7 @@ fn tshark_puts_the_same_together() {
     if theirs::missing() {
         return;
     }
-    let (mut wrong, mut bytes, mut told, mut begun) = (Vec::new(), 0, 0, 0);
+    let (mut wrong, mut bytes, mut told, mut begun, mut read) = (Vec::new(), 0, 0, 0, 0);
     for capture in captures() {
         let different = MESSAGES_DIFFER.iter().find(|(file, _)| *file == name(&capture));
         let excused = BYTES_MISSING.iter().find(|(file, ..)| *file == name(&capture)).map_or(0, |(_, bytes, _)| *bytes);
@@ -91,11 +117,12 @@ fn tshark_puts_the_same_together() {
         if different.is_none() {
             told += theirs.messages.values().sum::<usize>();
             begun += ours.begun.values().sum::<usize>();
+            read += ours.bodies.values().map(Vec::len).sum::<usize>();
         }
     }
-    println!("{bytes} bytes compared; {told} messages told by tshark, {begun} by us");
+    println!("{bytes} bytes compared; {told} messages told by tshark, {begun} by us; {read} whole bodies");
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(bytes > 100_000 && told > 300, "only {bytes} bytes and {told} messages were compared");
+    assert!(bytes > 100_000 && told > 300 && read > 150, "only {bytes} bytes, {told} messages and {read} bodies were compared");
 }
 
 /// The instrument itself: one segment we did not hear is noticed, whichever it is.
@@ -108,5 +135,22 @@ fn a_segment_less_is_noticed() {
     let theirs = theirs::hear(&capture);
     for lost in 0..20 {
         assert!(!objections(&theirs, &hear(&capture, |n| n != lost), (true, 0)).is_empty(), "without segment {lost}");
+    }
+}
+
+#[test]
+fn a_byte_of_a_body_that_differs_is_noticed() {
+    if theirs::missing() {
+        return;
+    }
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/traces/pos-gzip-caddy.pcap");
+    let (theirs, count) = (theirs::hear(&capture), hear(&capture, |_| true).bodies.values().map(Vec::len).sum::<usize>());
+    assert!(count > 5);
+    for changed in 0..count {
+        let mut ours = hear(&capture, |_| true);
+        assert_eq!(objections(&theirs, &ours, (true, 0)), Vec::<String>::new());
+        let body = ours.bodies.values_mut().flatten().nth(changed).unwrap();
+        *body.last_mut().unwrap() ^= 1;
+        assert!(!objections(&theirs, &ours, (true, 0)).is_empty(), "body {changed}");
     }
 }

@@ -1,15 +1,16 @@
 //! What our decoder, flow table and reader of HTTP/1 make of a capture: the rooms of the sensor, without its judgement of MCP.
 
-use crate::{Messages, Stream, Way};
+use crate::{Bodies, Messages, Stream, Way};
 use rules::endpoint::Endpoint;
 use sensor::{
     capture::file::Reader as File,
     decode::{Link, Transport, decode},
     dissect::{
-        http::Verb,
+        body::{Budget, Decoder},
+        http::{Encoding, Verb},
         http1::{Body, Piece, Reader, Role, begins_message},
     },
-    flow::{Bounds, Conversation, End, Peers, Table},
+    flow::{Both, Bounds, Conversation, End, Peers, Table},
     moment::Moment,
 };
 use std::{
@@ -22,6 +23,9 @@ pub(crate) struct Heard {
     pub(crate) streams: BTreeMap<Way, Stream>,
     pub(crate) begun: Messages,
     pub(crate) whole: Messages,
+    pub(crate) bodies: Bodies,
+    /// As far as they went.
+    pub(crate) unfinished: Bodies,
 }
 
 /// Hears a capture, of its segments with a payload only those whose number is `wanted`.
@@ -62,14 +66,51 @@ struct Talk {
     /// The messages being read.
     request: String,
     response: String,
+    /// And what is in them.
+    contents: Both<Option<Content>>,
     /// Something else is spoken from here on.
     switched: bool,
+}
+
+/// The body of a message, without its content encoding.
+struct Content {
+    decoder: Decoder,
+    bytes: Vec<u8>,
+    /// A part is missing, or makes no sense.
+    spoiled: bool,
+}
+
+impl Content {
+    fn new(encoding: Encoding) -> Content {
+        Content { decoder: Decoder::new(encoding, &Budget::new(64 << 20)), bytes: Vec::new(), spoiled: false }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        let Content { decoder, bytes: kept, spoiled } = self;
+        *spoiled |= decoder.feed(bytes, |decoded| kept.extend_from_slice(decoded)).is_err();
+    }
+
+    /// The whole of it, if it is.
+    fn finish(mut self) -> (Vec<u8>, bool) {
+        let Content { decoder, bytes: kept, spoiled } = &mut self;
+        let whole = decoder.finish(|decoded| kept.extend_from_slice(decoded)).is_ok() && !*spoiled;
+        (self.bytes, whole)
+    }
 }
 
 impl Talk {
     fn new(client: End) -> Talk {
         let (requests, responses) = (Reader::new(Role::Client), Reader::new(Role::Server));
-        Talk { client, requests, responses, asked: VecDeque::new(), request: String::new(), response: String::new(), switched: false }
+        Talk {
+            client,
+            requests,
+            responses,
+            asked: VecDeque::new(),
+            request: String::new(),
+            response: String::new(),
+            contents: Both::default(),
+            switched: false,
+        }
     }
 
     fn piece(&mut self, peers: &Peers, from: End, piece: &Piece<'_>, heard: &mut Heard) {
@@ -79,11 +120,13 @@ impl Talk {
                 self.request = format!("{:?} {}", head.verb, head.target);
                 *heard.begun.entry((way, self.request.clone())).or_default() += 1;
                 self.asked.push_back(head.verb);
+                *self.contents.at_mut(from) = Some(Content::new(head.common.encoding));
                 self.requests.begin(Body::of_request(head));
             }
             Piece::Response(head) => {
                 self.response = head.status.to_string();
                 *heard.begun.entry((way, self.response.clone())).or_default() += 1;
+                *self.contents.at_mut(from) = Some(Content::new(head.common.encoding));
                 let preliminary = (100..200).contains(&head.status);
                 self.switched = head.status == 101;
                 let verb = if preliminary { None } else { self.asked.pop_front() };
@@ -93,7 +136,28 @@ impl Talk {
                 let message = if from == self.client { &self.request } else { &self.response };
                 *heard.whole.entry((way, message.clone())).or_default() += 1;
             }
-            Piece::Body(_) | Piece::Hole | Piece::Lost(_) | Piece::Joined => {}
+            Piece::Body(bytes) => {
+                if let Some(content) = self.contents.at_mut(from) {
+                    content.feed(bytes);
+                }
+            }
+            Piece::Hole => {
+                if let Some(content) = self.contents.at_mut(from) {
+                    content.spoiled = true;
+                }
+            }
+            Piece::Lost(_) | Piece::Joined => {}
+        }
+        if matches!(piece, Piece::End | Piece::Lost(_)) {
+            self.body_ends(peers, from, matches!(piece, Piece::End), heard);
+        }
+    }
+
+    fn body_ends(&mut self, peers: &Peers, from: End, ended: bool, heard: &mut Heard) {
+        let Some((bytes, whole)) = self.contents.at_mut(from).take().map(Content::finish) else { return };
+        let kept = if whole && ended { &mut heard.bodies } else { &mut heard.unfinished };
+        if !bytes.is_empty() {
+            kept.entry(way(peers, from)).or_default().push(bytes);
         }
     }
 }
@@ -140,5 +204,9 @@ impl Conversation for Ear {
         }
     }
 
-    fn closed(&mut self, _peers: &Peers, _at: Moment, _heard: &mut Heard) {}
+    fn closed(&mut self, peers: &Peers, _at: Moment, heard: &mut Heard) {
+        if let Some(talk) = self.talk.as_mut() {
+            [End::Low, End::High].into_iter().for_each(|from| talk.body_ends(peers, from, false, heard));
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! What tshark makes of a capture.
 
-use crate::{Messages, Stream, Way};
+use crate::{Bodies, Messages, Stream, Way};
 use rules::endpoint::Endpoint;
 use sensor::dissect::http::Verb;
+use serde_json::Value;
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     path::Path,
     process::{Command, Stdio},
 };
@@ -13,6 +15,7 @@ use std::{
 pub(crate) struct Heard {
     pub(crate) streams: BTreeMap<Way, Stream>,
     pub(crate) messages: Messages,
+    pub(crate) bodies: Bodies,
 }
 
 /// Of several values in one frame (messages, or addresses outside and inside of a tunnel) none is a tab or this.
@@ -43,7 +46,8 @@ pub(crate) fn missing() -> bool {
     !there
 }
 
-pub(crate) fn hear(capture: &Path) -> Heard {
+/// Runs it for `wanted`, and gives what it prints.
+fn tshark(capture: &Path, wanted: &[&str]) -> String {
     // Nobody's preferences but these.
     let settings = tempfile::tempdir().unwrap();
     let mut tshark = Command::new("tshark");
@@ -57,13 +61,19 @@ pub(crate) fn hear(capture: &Path) -> Heard {
         "-o",
         "tcp.relative_sequence_numbers:TRUE",
     ]);
-    tshark.args(["-T", "fields", "-E", "separator=/t", "-E", &format!("aggregator={AND}")]);
-    tshark.args(FIELDS.iter().flat_map(|field| ["-e", field]));
-    let output = tshark.output().unwrap();
+    let output = tshark.args(wanted).output().unwrap();
     assert!(output.status.success(), "{tshark:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) fn hear(capture: &Path) -> Heard {
+    let aggregator = format!("aggregator={AND}");
+    let mut wanted = vec!["-T", "fields", "-E", "separator=/t", "-E", &aggregator];
+    wanted.extend(FIELDS.iter().flat_map(|field| ["-e", field]));
+    let told = tshark(capture, &wanted);
     let mut bytes = Streams::default();
     let mut heard = Heard::default();
-    for line in String::from_utf8(output.stdout).unwrap().lines() {
+    for line in told.lines() {
         let fields: [&str; FIELDS.len()] = line.split('\t').collect::<Vec<_>>().try_into().unwrap();
         let [stream, source4, source6, source_port, destination4, destination6, destination_port, sequence, syn, length, payload, ..] =
             fields;
@@ -83,7 +93,47 @@ pub(crate) fn hear(capture: &Path) -> Heard {
         }
     }
     heard.streams = bytes.put_together();
+    heard.bodies = bodies(capture);
     heard
+}
+
+/// In hexadecimal: as text, tshark shows only what can be shown.
+fn bodies(capture: &Path) -> Bodies {
+    let told = tshark(capture, &["-Y", "http", "-T", "jsonraw", "--no-duplicate-keys", "-J", "ip ipv6 tcp http"]);
+    let frames: Vec<Value> = serde_json::from_str(&told).unwrap();
+    let mut bodies = Bodies::new();
+    for layers in frames.iter().map(|frame| &frame["_source"]["layers"]) {
+        let of = |layer: &str, field: &str| raw(innermost_of(&layers[layer])?.get(format!("{layer}.{field}_raw"))?).pop();
+        let address = |field: &str| match (of("ip", field), of("ipv6", field)) {
+            (Some(v4), _) => IpAddr::from(<[u8; 4]>::try_from(v4).unwrap()),
+            (None, v6) => IpAddr::from(<[u8; 16]>::try_from(v6.unwrap()).unwrap()),
+        };
+        let port = |field: &str| u16::from_be_bytes(of("tcp", field).unwrap().try_into().unwrap());
+        let way = (Endpoint::new(address("src"), port("srcport")), Endpoint::new(address("dst"), port("dstport")));
+        for message in each(&layers["http"]) {
+            for body in message.get("http.file_data_raw").into_iter().flat_map(raw).filter(|body| !body.is_empty()) {
+                bodies.entry(way).or_default().push(body);
+            }
+        }
+    }
+    bodies
+}
+
+/// One, or several in a frame.
+fn each(value: &Value) -> &[Value] {
+    value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)
+}
+
+fn innermost_of(layer: &Value) -> Option<&Value> {
+    each(layer).last()
+}
+
+/// `["6869", position, length, …]`, or a list of such.
+fn raw(value: &Value) -> Vec<Vec<u8>> {
+    let several = value.get(0).is_some_and(Value::is_array);
+    let fields = if several { each(value) } else { std::slice::from_ref(value) };
+    let bytes = |digits: &str| (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect();
+    fields.iter().filter_map(|field| field.get(0)?.as_str()).map(bytes).collect()
 }
 
 fn all(field: &str) -> impl Iterator<Item = &str> {
