@@ -1,4 +1,4 @@
-//! Traffic that is not MCP, made up at random from all that resembles it: nothing may be more than a candidate.
+//! Traffic that is not MCP, made up at random from all that resembles it, both sides of it or one: nothing may be more than a candidate.
 //!
 //! `QUIET=1000000 cargo test --release -p sensor --test quiet` goes through a million transactions; `QUIET_SEED` elsewhere.
 
@@ -45,7 +45,10 @@ const WORDS: [&str; 12] = [
     "resultType",
     "notifications/initialized",
 ];
-const METHODS: [&str; 14] = [
+const METHODS: [&str; 17] = [
+    "tools/call",
+    "notifications/initialized",
+    "completion/complete",
     "eth_call",
     "net_version",
     "aria2.tellActive",
@@ -162,18 +165,20 @@ fn nothing_that_only_resembles_mcp_is_more_than_a_candidate() {
     while done < count {
         let server = Endpoint::new([10, 1, 0, chance.below(4) as u8].into(), 8000);
         let client = Endpoint::new([10, 0, 0, chance.below(8) as u8].into(), 20_000 + chance.below(40_000) as u16);
-        let peers = Peers {
-            ends: Both { low: client, high: server },
-            opener: Some(End::Low),
-            seen: Both { low: true, high: true },
-            taken: Both::default(),
-        };
+        // Both sides, or one of them alone.
+        let (asks, answers) = [(true, true), (true, false), (false, true)][chance.below(3)];
+        let seen = Both { low: asks, high: answers };
+        let mut peers = Peers { ends: Both { low: client, high: server }, opener: Some(End::Low), seen, taken: Both::default() };
         let mut talk = Talk::default();
         let at = Moment::new(1_700_000_000 + done as i64, 0);
         for _ in 0..=chance.below(6) {
             let id = chance.below(4);
-            talk.bytes(&peers, End::Low, &request(&mut chance, id), at, &mut world);
-            talk.bytes(&peers, End::High, &response(&mut chance, id), at, &mut world);
+            for (end, heard, said) in [(End::Low, asks, request(&mut chance, id)), (End::High, answers, response(&mut chance, id))] {
+                if heard {
+                    talk.bytes(&peers, end, &said, at, &mut world);
+                }
+                *peers.taken.at_mut(end) += said.len() as u32;
+            }
             done += 1;
         }
         talk.closed(&peers, at, &mut world);
