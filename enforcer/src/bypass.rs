@@ -4,10 +4,7 @@
 //! `notrack`, since no rule of ours asks connection tracking. Not seen from here: tc, XDP, Open vSwitch, and offload by iptables' legacy tables.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use crate::{
-    config::Hook,
-    nft::{Error, Nft},
-};
+use crate::{config::Hook, nft::Nft};
 use rules::{observation::Standing, printable::printable};
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::Path};
@@ -23,20 +20,21 @@ pub async fn keep_looking(nft: Nft, hooks: BTreeSet<Hook>, tell: watch::Sender<V
             () = tell.closed() => return,
             _ = due.tick() => {}
         }
-        match survey(&nft, &hooks).await {
-            Ok(found) => drop(tell.send_if_modified(|known| std::mem::replace(known, found.clone()) != found)),
-            // What was known last stands.
-            Err(why) => tracing::warn!(%why, "whether anything passes by our rules could not be seen"),
-        }
+        let found = survey(&nft, &hooks).await;
+        tell.send_if_modified(|known| std::mem::replace(known, found.clone()) != found);
     }
 }
 
-/// What passes by us at this host now, at most as many as one report holds.
-pub async fn survey(nft: &Nft, hooks: &BTreeSet<Hook>) -> Result<Vec<String>, Error> {
-    let (json, text) = nft.everything().await?;
+/// What passes by us at this host now, at most as many as one report holds. That it could not be looked for is one of them.
+pub async fn survey(nft: &Nft, hooks: &BTreeSet<Hook>) -> Vec<String> {
+    let (json, text, unseen) = match nft.everything().await {
+        Ok((json, text)) => (json, text, None),
+        Err(why) => (Vec::new(), String::new(), Some(format!("what other tables let by could not be seen: {why}"))),
+    };
     let mut found = find(&json, &text, &Host { bridges: bridges(), forwards: forwards() }, hooks);
+    found.splice(..0, unseen);
     found.truncate(Standing::MAX_BYPASSES);
-    Ok(found)
+    found
 }
 
 /// Ways past us at this host, in words. `json` is `nft -j -t list ruleset`, `text` is `nft list flowtables`: the first does not tell

@@ -142,7 +142,7 @@ fn protected(endpoint: Endpoint, against: &Against<'_>, places: &HashMap<(IpAddr
     let Endpoint { address, port } = endpoint;
     let Against { set, facts, config, .. } = *against;
     let own = facts.own.contains(&address);
-    let at_input = config.hooks.contains(&Hook::Input);
+    let at_input = sees_itself(config);
     match () {
         () if address != address.to_canonical() => Some("an IPv4 address written as IPv6: the kernel would never match it"),
         () if address.is_unspecified() => Some("no address"),
@@ -165,10 +165,15 @@ fn must_never(against: &Against<'_>) -> Vec<IpNet> {
     let mut nets: Vec<IpNet> = Vec::new();
     nets.extend(set.protected.iter().chain(&config.protected));
     nets.extend(facts.gateways.iter().chain(&facts.resolvers).map(|a| IpNet::from(*a)));
-    if !config.hooks.contains(&Hook::Input) {
+    if !sees_itself(config) {
         nets.extend(facts.own.iter().map(|a| IpNet::from(*a)));
     }
     nets
+}
+
+/// Packets to this host's own addresses come by a hook of ours.
+fn sees_itself(config: &Config) -> bool {
+    [Hook::Input, Hook::Prerouting].iter().any(|hook| config.hooks.contains(hook))
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -139,6 +139,8 @@ pub struct Core {
     repairs: VecDeque<Instant>,
     truce_until: Option<Instant>,
     roll_back_at: Option<Instant>,
+    /// When the trial ends by the clock that nobody can set.
+    trial_ends: Option<(Timestamp, Instant)>,
     /// Why a trial ends before its time.
     disturbed: Option<String>,
     said_expired: Option<u64>,
@@ -182,6 +184,7 @@ impl Core {
             repairs: VecDeque::new(),
             truce_until: None,
             roll_back_at: None,
+            trial_ends: None,
             disturbed: None,
             said_expired: None,
             opened: None,
@@ -224,6 +227,7 @@ impl Core {
         self.note_term(now);
         let effects = self.think(event, now);
         self.note_term(now);
+        self.note_trial(now);
         effects
     }
 
@@ -231,6 +235,19 @@ impl Core {
     pub fn left(&self, set: &DecisionSet, now: Now) -> Duration {
         let term = self.term.filter(|(generation, not_after, _)| (*generation, *not_after) == (set.generation, set.not_after));
         term.map_or(Duration::MAX, |(.., end)| end.saturating_duration_since(now.passed()))
+    }
+
+    /// Once for each trial, as [`Core::note_term`].
+    fn note_trial(&mut self, now: Now) {
+        let known = self.trial_ends.map(|(by, _)| by);
+        if known != self.state.confirm_by {
+            let left = |by: Timestamp| Duration::try_from(by.duration_since(now.wall)).unwrap_or_default();
+            self.trial_ends = self.state.confirm_by.map(|by| (by, now.mono.checked_add(left(by)).unwrap_or(now.mono)));
+        }
+    }
+
+    fn on_trial(&self, now: Now) -> bool {
+        self.state.trial(now.wall) && self.trial_ends.is_none_or(|(_, end)| end > now.mono)
     }
 
     /// Once for each set: a wall clock that is set back later gives it no more time.
@@ -312,7 +329,7 @@ impl Core {
         if self.state.rolled_back.is_some_and(|g| generation <= g) {
             return Some(format!("generation {generation} was rolled back on this host; the next one will be applied"));
         }
-        self.state.confirm_by.filter(|_| self.state.trial(now.wall)).map(|by| format!("a trial is running on this host until {by}"))
+        self.state.confirm_by.filter(|_| self.on_trial(now)).map(|by| format!("a trial is running on this host until {by}"))
     }
 
     fn on_state(&mut self, state: State, current: Option<Arc<DecisionSet>>, now: Now) -> Vec<Effect> {
@@ -362,7 +379,7 @@ impl Core {
         }
         if self.state.confirm_by.is_some() {
             // On trial the kernel's own clock decides; afterwards we tidy up.
-            let wait = self.state.trial(now.wall) || self.roll_back_at.is_some_and(|at| at > now.mono);
+            let wait = self.on_trial(now) || self.roll_back_at.is_some_and(|at| at > now.mono);
             return if wait { Vec::new() } else { vec![Effect::RollBack] };
         }
         if let Some((set, _)) = self.pending.take_if(|(_, at)| *at <= now.mono) {
@@ -396,6 +413,8 @@ impl Core {
             effects.push(Effect::Open(generation));
         }
         if self.said_expired.replace(generation) != Some(generation) {
+            // Where it was the clock's doing, that it is over is worth a word.
+            self.unwell = true;
             effects.push(self.report(generation, Outcome::Failed, 0, why));
         }
         Some(effects)

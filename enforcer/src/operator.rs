@@ -9,7 +9,7 @@ use crate::{
     point::{Enacted, Manner, Outline, Point, lease},
     present::{Held, Present},
     ruleset,
-    state::State,
+    state::{self, State},
 };
 use ipnet::IpNet;
 use rules::{
@@ -89,6 +89,9 @@ pub struct Status {
     pub desired: usize,
     /// Of these, how many are.
     pub enforced: usize,
+    /// In the set in force, but not for this point.
+    #[serde(default)]
+    pub withheld: Vec<Withheld>,
     /// Why new blocks are held back here.
     pub held_back: Option<String>,
     /// New blocks are on a short lease until the health checks are answered.
@@ -240,7 +243,7 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
         Err(why) => return Err(why),
     };
     let set = before(&point, &state, now);
-    let ruleset = set.as_ref().map(|set| ruleset::plan(set, &point.facts(), config).0).unwrap_or_default();
+    let (ruleset, withheld) = set.as_ref().map(|set| ruleset::plan(set, &point.facts(), config)).unwrap_or_default();
     let (attempts, attempts_lost) = point.attempts(now);
     let is_held = |(endpoint, block): &(&Endpoint, &ruleset::Block)| {
         present.as_ref().is_some_and(|p| p.blocks.get(endpoint).is_some_and(|held| held.action == block.action))
@@ -257,7 +260,8 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
         new_this_hour: state.new_this_hour(now),
         acts: state.acts.clone(),
         // Where the kernel cannot be asked, `unavailable` says so.
-        bypasses: bypass::survey(&point.nft, &config.hooks).await.unwrap_or_default(),
+        bypasses: if unavailable.is_some() { Vec::new() } else { bypass::survey(&point.nft, &config.hooks).await },
+        withheld: withheld.into_iter().map(told).collect(),
         confinement: Confinement::of_running(&config.data),
         stopped: state.stopped,
         unavailable,
@@ -271,22 +275,33 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
     })
 }
 
-/// Break glass: takes the table away and applies nothing until [`resume`]. Local and offline.
+/// Break glass: takes the table away and applies nothing until [`resume`]. Local and offline. The table goes whatever else fails; an
+/// error says that it did not, or that a loop beside us may put it back.
 pub async fn panic(config: &Config, reason: &str) -> Result<(), Error> {
     let mut point = Point::open(config.clone())?;
-    let held = point.store.lock().await?;
-    let state = match point.store.load() {
-        Ok(state) => state,
-        // The glass breaks all the same; that the stop cannot be remembered is what the error says.
-        Err(why) => return point.remove(&held).await.and(Err(why.into())),
-    };
-    let reason = rules::printable::printable(reason, 200);
-    // First the word, then the deed: a loop beside us must not put the table back in between.
-    let now = Timestamp::now();
+    // First the word, then the deed: a loop beside us must not put the table back in between. An empty file, since it needs no room on
+    // a full disk, and no lock that somebody hangs with.
+    let marked = point.store.mark_stopped();
+    let written = write_stop(&point, reason).await;
+    if let Err(why) = &written {
+        tracing::warn!(%why, "why enforcement was stopped could not be written down");
+    }
+    point.take_away().await?;
+    match (marked, written) {
+        (Err(why), Err(_)) => Err(why.into()),
+        // Whoever repairs the state has to know.
+        (_, Err(why @ Error::State(state::Error::Damaged { .. }))) => Err(why),
+        _ => Ok(()),
+    }
+}
+
+async fn write_stop(point: &Point, reason: &str) -> Result<(), Error> {
+    let held = point.store.lock_within(Duration::from_secs(2)).await?;
+    let state = point.store.load()?;
+    let (reason, now) = (rules::printable::printable(reason, 200), Timestamp::now());
     let mut state = State { stopped: Some(format!("{reason}, {now}")), confirm_by: None, gate: None, ..state };
     state.note(format!("stopped enforcement: {reason}{}", by()), now);
-    point.store.save(&held, &state)?;
-    point.remove(&held).await
+    Ok(point.store.save(&held, &state)?)
 }
 
 /// Ends what [`panic()`] began; the next set, or the loop, applies again.
@@ -295,7 +310,8 @@ pub async fn resume(config: &Config) -> Result<(), Error> {
     let held = point.store.lock().await?;
     let mut state = State { stopped: None, ..point.store.load()? };
     state.note(format!("resumed enforcement{}", by()), Timestamp::now());
-    Ok(point.store.save(&held, &state)?)
+    point.store.save(&held, &state)?;
+    Ok(point.store.unmark_stopped(&held)?)
 }
 
 /// For uninstalling: takes the table away and forgets the last set. The generation is remembered until the directory goes.
@@ -306,6 +322,7 @@ pub async fn remove(config: &Config) -> Result<(), Error> {
     let mut gone = State { highest: state.highest, latest: state.latest, rolled_back: state.current, acts: state.acts, ..State::default() };
     gone.note(format!("removed enforcement{}", by()), Timestamp::now());
     point.store.save(&held, &gone)?;
+    point.store.unmark_stopped(&held)?;
     point.remove(&held).await
 }
 
@@ -330,6 +347,10 @@ pub(crate) fn held_back(state: &State) -> Option<String> {
     let failed = state.gate.as_ref().and_then(|g| g.failed.as_ref()).map(|why| format!("a health check failed: {why}"));
     let limit = || "a limit of this host (max_new_per_hour, max_blocks), or facts of it that cannot be read".to_owned();
     failed.or_else(|| state.base.is_some().then(limit))
+}
+
+fn told(w: ruleset::Withheld) -> Withheld {
+    Withheld { endpoint: w.endpoint, finding: w.finding, why: w.why.to_owned() }
 }
 
 fn describe(point: &mut Point, set: &DecisionSet, outline: Outline, present: Option<Present>) -> Plan {

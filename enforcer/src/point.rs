@@ -394,6 +394,11 @@ impl Point {
     }
 
     pub async fn remove(&mut self, _held: &Guard) -> Result<(), Error> {
+        self.take_away().await
+    }
+
+    /// The same where nobody waits for a lock.
+    pub async fn take_away(&mut self) -> Result<(), Error> {
         (self.memory, self.known) = (None, None);
         // Without a table there is nothing to commit, and no generation to burn.
         match self.present().await {

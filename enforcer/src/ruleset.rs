@@ -155,7 +155,7 @@ fn drop_excess_counts(blocks: &mut BTreeMap<Endpoint, Block>, most: usize) -> Ve
 
 fn reason_to_withhold(endpoint: Endpoint, facts: &Facts, config: &Config) -> Option<&'static str> {
     let Endpoint { address, port } = endpoint;
-    let judges_input = config.hooks.contains(&Hook::Input);
+    let judges_input = judges_input(config);
     if always_kept().iter().any(|net| net.contains(&address)) {
         Some("loopback, link-local or multicast: not reached through a network")
     } else if facts.own.contains(&address) && !judges_input {
@@ -173,8 +173,13 @@ fn reason_to_withhold(endpoint: Endpoint, facts: &Facts, config: &Config) -> Opt
     }
 }
 
+/// What is for this host's own addresses, or is until they are translated.
+fn judges_input(config: &Config) -> bool {
+    config.hooks.contains(&Hook::Input) || config.hooks.contains(&Hook::Prerouting)
+}
+
 fn never(set: &DecisionSet, facts: &Facts, config: &Config) -> BTreeSet<IpNet> {
-    let own = (!config.hooks.contains(&Hook::Input)).then_some(&facts.own).into_iter().flatten();
+    let own = (!judges_input(config)).then_some(&facts.own).into_iter().flatten();
     let hosts = own.chain(&facts.gateways).chain(&facts.resolvers).copied().map(IpNet::from);
     aggregate(always_kept().into_iter().chain(hosts).chain(config.protected.iter().copied()).chain(set.protected.iter().copied()))
 }

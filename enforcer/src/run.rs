@@ -168,6 +168,14 @@ fn lean(mut set: DecisionSet) -> DecisionSet {
     set
 }
 
+/// Blocks of the set in force: wanted here, held by the kernel, and not for this point.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    desired: u64,
+    enforced: u64,
+    withheld: u64,
+}
+
 struct Hands {
     core: Core,
     point: Point,
@@ -185,8 +193,8 @@ struct Hands {
     lapsed: Option<Refused>,
     /// Somebody tells us about this host's health.
     gated: bool,
-    /// Blocks wanted here, and held, as of the last time the kernel was made to match; `None`: it has to be looked at.
-    counts: Option<(u64, u64)>,
+    /// As of the last time the kernel was made to match; `None`: it has to be looked at.
+    counts: Option<Counts>,
     /// What passes by our rules.
     bypasses: Vec<String>,
     /// The last word, and when it was said.
@@ -287,13 +295,14 @@ impl Hands {
     async fn standing(&mut self) -> Standing {
         let state = self.seen.clone().unwrap_or_default();
         let enforces = self.point.config.mode == Mode::Enforce;
-        let (desired, enforced) = if enforces { self.count().await } else { (0, 0) };
+        let Counts { desired, enforced, withheld } = if enforces { self.count().await } else { Counts::default() };
         let (attempts, attempts_lost) = if enforces { self.point.attempts(Timestamp::now()) } else { (Vec::new(), 0) };
         Standing {
             in_force: state.current.unwrap_or(0),
             enforces,
             desired,
             enforced,
+            withheld,
             on_trial: self.gated && state.gate.as_ref().is_some_and(|g| g.failed.is_none()),
             held_back: operator::held_back(&state),
             stopped: state.stopped,
@@ -305,23 +314,23 @@ impl Hands {
         }
     }
 
-    /// Blocks that the set in force wants here, and how many of them the kernel holds.
-    async fn count(&mut self) -> (u64, u64) {
+    async fn count(&mut self) -> Counts {
         if let Some(counts) = self.counts {
             return counts;
         }
-        let Some(set) = self.core.current() else { return (0, 0) };
-        let wanted = ruleset::plan(&set, &self.point.facts(), &self.point.config).0.blocks;
+        let Some(set) = self.core.current() else { return Counts::default() };
+        let (ruleset, withheld) = ruleset::plan(&set, &self.point.facts(), &self.point.config);
+        let wanted = ruleset.blocks;
         let blocks = || wanted.iter().filter(|(_, b)| b.action == Action::Block);
         let held = self.point.count(|present| blocks().filter(|(e, b)| present(e).is_some_and(|h| h.action == b.action)).count()).await;
-        (blocks().count() as u64, held.unwrap_or(0) as u64)
+        Counts { desired: blocks().count() as u64, enforced: held.unwrap_or(0) as u64, withheld: withheld.len() as u64 }
     }
 
     /// What was just read back need not be read again for the report about it.
     fn note(&mut self, set: &DecisionSet, enacted: &Enacted) {
         let plain = !enacted.held_back && enacted.withheld.is_empty();
         let blocks = set.decisions.iter().filter(|d| d.action == Action::Block).count() as u64;
-        self.counts = plain.then_some((blocks, blocks));
+        self.counts = plain.then_some(Counts { desired: blocks, enforced: blocks, withheld: 0 });
     }
 
     /// The health check was answered: what is new stays (`None`), or is held back from now on.

@@ -5,6 +5,7 @@
 //! lock         held while the kernel or the state is changed
 //! state.json   [`State`]
 //! set-42.json  the signed set of generation 42, as it arrived
+//! stopped      empty; a person broke the glass, whatever `state.json` says
 //! ```
 
 use crate::health::Gate;
@@ -111,6 +112,7 @@ pub enum Error {
 }
 
 const WAIT: Duration = Duration::from_secs(15);
+const STOPPED: &str = "stopped";
 
 /// The directory. Holding a [`Guard`] is what permits to change anything.
 #[derive(Clone, Debug)]
@@ -133,9 +135,13 @@ impl Store {
     }
 
     pub async fn lock(&self) -> Result<Guard, Error> {
+        self.lock_within(WAIT).await
+    }
+
+    pub async fn lock_within(&self, patience: Duration) -> Result<Guard, Error> {
         let path = self.directory.join("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(|why| self.failed(why))?;
-        let deadline = tokio::time::Instant::now() + WAIT;
+        let deadline = tokio::time::Instant::now() + patience;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Guard { _file: file }),
@@ -150,10 +156,28 @@ impl Store {
 
     pub fn load(&self) -> Result<State, Error> {
         let path = self.directory.join("state.json");
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|why| Error::Damaged { path, why: why.to_string() }),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(State::default()),
-            Err(why) => Err(self.failed(why)),
+        let mut state: State = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|why| Error::Damaged { path, why: why.to_string() })?,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => State::default(),
+            Err(why) => return Err(self.failed(why)),
+        };
+        if self.directory.join(STOPPED).exists() {
+            state.stopped.get_or_insert_with(|| "why and when could not be written down".to_owned());
+        }
+        Ok(state)
+    }
+
+    /// Needs no lock and no room for words. Durable when it returns.
+    pub fn mark_stopped(&self) -> Result<(), Error> {
+        let mark =
+            || OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.directory.join(STOPPED))?.sync_all();
+        mark().and_then(|()| File::open(&self.directory)?.sync_all()).map_err(|why| self.failed(why))
+    }
+
+    pub fn unmark_stopped(&self, _held: &Guard) -> Result<(), Error> {
+        match fs::remove_file(self.directory.join(STOPPED)) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => Err(self.failed(why)),
+            _ => Ok(()),
         }
     }
 

@@ -212,6 +212,26 @@ fn an_unconfirmed_trial_is_rolled_back_and_nothing_newer_comes_in_between() {
 }
 
 #[test]
+fn a_trial_ends_by_the_time_that_passes_and_when_somebody_changes_the_table() {
+    let mut play = Play::new(Mode::Enforce);
+    let trial = || State { confirm_by: Some(t0() + Duration::from_secs(10)), previous: Some(1), ..State::default() };
+    play.holds(2, trial());
+    let wall_back = Now { mono: play.begin + Duration::from_secs(11), wall: t0() - Duration::from_secs(3000), slept: Duration::ZERO };
+    assert!(matches!(play.core.handle(Event::Tick, wall_back)[..], [Effect::RollBack]), "a clock set back makes no trial longer");
+    let mut play = Play::new(Mode::Enforce);
+    play.holds(2, trial()).foreign(11);
+    play.event(Event::Commit(Some(Commit { generation: 12, actor: "nft (pid 7)".into(), ours: true })));
+    play.event(Event::Disturbed { actor: "nft (pid 7)".into(), why: "the table is gone".into() });
+    play.event(Event::RolledBack { from: 2, result: Ok(1) });
+    play.expect(expect![[r#"
+        0 s: inspect 2 "nft (pid 9)"
+        0 s: inspect 2 "nft (pid 7)"
+        0 s: roll back
+        0 s: report RolledBack 1 generation 2 was on trial when nft (pid 7) changed table inet gnomon (the table is gone)
+    "#]]);
+}
+
+#[test]
 fn a_set_that_expires_is_said_once_and_not_renewed() {
     let mut play = Play::new(Mode::Enforce);
     play.holds(1, State::default()).done(1, Cause::Start, true);

@@ -81,3 +81,29 @@ fn on_a_full_disk_the_last_good_set_stays_and_the_next_one_is_in_force_when_ther
     shadow().into_iter().for_each(|to| assert_flows(&lab, to));
     enforcer.kill();
 }
+
+#[test]
+fn on_a_full_disk_the_glass_breaks_and_stays_broken() {
+    let Some(lab) = lab() else { return };
+    let (_ends, set) = (serve(&lab), lab.data.path().join("set.json"));
+    let disk = Disk::mount(&lab);
+    put(&set, &sign(&blocking(1, 60)));
+    let config = enforcer::Config { sets: Some(set), ..lab.config("router") };
+    let mut enforcer = talking(&lab, &config, vec![]);
+    enforcer.says(Outcome::Applied, "");
+    assert!(is_blocked(&lab));
+    disk.fill();
+    let stop = config.clone();
+    lab.run("router", move || async move { enforcer::panic(&stop, "outage").await }).unwrap();
+    enforcer.says(Outcome::RolledBack, "stopped by a person");
+    shadow().into_iter().for_each(|to| assert_flows(&lab, to));
+    enforcer.kill();
+    let mut enforcer = talking(&lab, &config, vec![]);
+    enforcer.says(Outcome::RolledBack, "stopped by a person");
+    shadow().into_iter().for_each(|to| assert_flows(&lab, to));
+    disk.free();
+    let config = lab.config("router");
+    lab.run("router", move || async move { enforcer::resume(&config).await }).unwrap();
+    within(Duration::from_secs(10), || is_blocked(&lab));
+    enforcer.kill();
+}

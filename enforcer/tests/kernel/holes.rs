@@ -6,7 +6,7 @@ use crate::{
     talk::{assert_blocked, assert_flows, connect, echo, serve, shadow, within},
     upkeep::{Running, is_blocked},
 };
-use enforcer::{Approval, Error};
+use enforcer::{Approval, Error, Hook};
 use rules::{decision::Action, observation::Outcome, period::Period};
 use std::{
     io::{ErrorKind, Read, Write},
@@ -15,6 +15,60 @@ use std::{
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+/// What a router publishes of its own address is blocked by that name, and its withheld ones are told.
+#[test]
+fn a_published_port_of_the_routers_own_address_is_blocked_where_destinations_are_seen() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    lab.nft("router", "'add table ip nat; add chain ip nat pre { type nat hook prerouting priority dstnat; }'");
+    for (port, to) in [(8080, SHADOW[0]), (8081, "10.92.0.3")] {
+        lab.nft("router", &format!("'add rule ip nat pre ip daddr 10.91.0.1 tcp dport {port} dnat to {to}:{PORT}'"));
+    }
+    let [published, other] = [8080, 8081].map(|port| SocketAddr::new("10.91.0.1".parse().unwrap(), port));
+    for to in [published, other] {
+        connect(&lab, to).and_then(|mut s| echo(&mut s)).unwrap();
+    }
+    let mut set = empty(1, 60);
+    set.decisions = vec![decision("10.91.0.1", 8080, Action::Block), decision("10.91.0.1", 22, Action::Block)];
+    let (forward, both) = (lab.config("router"), [Hook::Forward, Hook::Prerouting].into());
+    let both = enforcer::Config { hooks: both, data: lab.data.path().join("both"), ..lab.config("router") };
+    for (config, withheld) in [(forward, 2), (both, 1)] {
+        let signed = sign(&set);
+        let status = lab.run("router", move || async move {
+            enforcer::apply(&config, &signed, Approval::default()).await.unwrap();
+            enforcer::status(&config).await.unwrap()
+        });
+        assert_eq!((status.withheld.len(), status.desired), (withheld, 2 - withheld), "{:?}", status.withheld);
+        assert_eq!(status.bypasses.iter().any(|b| b.contains("ip nat pre")), withheld == 2, "{:?}", status.bypasses);
+        let refused = connect(&lab, published).is_err_and(|why| why.kind() == ErrorKind::ConnectionRefused);
+        assert_eq!(refused, withheld == 1);
+        connect(&lab, other).and_then(|mut s| echo(&mut s)).unwrap();
+    }
+}
+
+/// Somebody hangs with the lock, or there is no room to write down why: the glass breaks, and the loop leaves it so.
+#[test]
+fn the_glass_breaks_while_the_lock_is_held_and_nobody_puts_the_table_back() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    let mut running = Running::start(&lab, lab.config("router"));
+    running.send(sign(&blocking(1, 60)));
+    assert_eq!(running.report().outcome, Outcome::Applied);
+    let hangs = std::fs::File::options().write(true).open(lab.config("router").data.join("lock")).unwrap();
+    hangs.lock().unwrap();
+    let config = lab.config("router");
+    lab.run("router", move || async move { enforcer::panic(&config, "outage").await }).unwrap();
+    drop(hangs);
+    let said = running.report();
+    assert!(said.standing.stopped.is_some(), "{said:?}");
+    shadow().into_iter().for_each(|to| assert_flows(&lab, to));
+    assert_eq!(lab.nft("router", "list ruleset"), "");
+    let config = lab.config("router");
+    lab.run("router", move || async move { enforcer::resume(&config).await }).unwrap();
+    within(Duration::from_secs(5), || is_blocked(&lab));
+    running.stop();
+}
 
 /// A server among agents, at a port that clients have otherwise.
 const HIGH: u16 = 40_000;

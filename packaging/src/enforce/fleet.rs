@@ -108,7 +108,8 @@ pub(super) async fn points(options: &Options, global: &Global) -> Result<Exit, F
                 continue;
             };
             let s = &a.standing;
-            let held = if s.enforces { format!("{} of {}", s.enforced, s.desired) } else { "dry run".to_owned() };
+            let withheld = if s.withheld > 0 { format!(", {} withheld", s.withheld) } else { String::new() };
+            let held = if s.enforces { format!("{} of {}{withheld}", s.enforced, s.desired) } else { "dry run".to_owned() };
             let why =
                 [s.stopped.clone(), s.held_back.clone(), s.on_trial.then(|| "waits for health checks".to_owned()), Some(a.reason.clone())];
             let why = why.into_iter().flatten().chain(s.bypasses.iter().map(|b| format!("bypass: {b}"))).filter(|w| !w.is_empty());

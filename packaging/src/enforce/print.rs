@@ -106,6 +106,12 @@ pub(super) fn status(s: &Status) -> Result<(), Failure> {
     if let Some(act) = s.acts.last() {
         out::line(format!("{DIM}last by hand: {}, {}{DIM:#}", printable(&act.what, 200), crate::table::moment(act.at)))?;
     }
+    for w in s.withheld.iter().take(20) {
+        out::line(format!("{WARN}withheld here{WARN:#}: {} ({}): {}", w.endpoint, w.finding.short(), printable(&w.why, 300)))?;
+    }
+    if s.withheld.len() > 20 {
+        out::line(format!("and {} more withheld here", s.withheld.len() - 20))?;
+    }
     for way in &s.bypasses {
         out::line(format!("{WARN}passes by{WARN:#}: {}", printable(way, 300)))?;
     }

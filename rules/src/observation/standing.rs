@@ -16,6 +16,9 @@ pub struct Standing {
     pub desired: u64,
     /// Of these, how many the kernel holds: read back, not believed.
     pub enforced: u64,
+    /// Blocks of the set that are not for this point (its own address, its gateway, what its configuration protects), and so not in
+    /// `desired`.
+    pub withheld: u64,
     /// New blocks are there on a short lease, until the health checks are answered.
     pub on_trial: bool,
     /// Why new blocks are held back: a limit, a failed health check, facts of the host that cannot be read.
