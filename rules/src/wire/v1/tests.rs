@@ -74,141 +74,141 @@ fn a_batch_with_everything_a_sensor_can_say() {
     published(
         &Batch { sensor: "s1".into(), epoch: 2, records },
         &expect![[r#"
+        {
+          "sensor": "s1",
+          "epoch": 2,
+          "records": [
             {
-              "sensor": "s1",
-              "epoch": 2,
-              "records": [
-                {
-                  "seq": 5,
-                  "at": "2026-11-20T12:00:00Z",
-                  "said": {
-                    "kind": "evidence",
-                    "place": {
-                      "endpoint": {
-                        "address": "2001:db8::5",
-                        "port": 3001
-                      },
-                      "path": "/mcp",
-                      "host": "tools.corp.example"
-                    },
-                    "witness": "probe",
-                    "mark": "probe.server.discover-result",
-                    "detail": "supportedVersions",
-                    "at": "2026-11-20T12:00:00Z",
-                    "facts": {
-                      "transport": "stateless-http",
-                      "revisions": [
-                        "2026-07-28"
-                      ],
-                      "auth": "api-key",
-                      "tls": true,
-                      "server_info": {
-                        "name": "files",
-                        "version": null
-                      },
-                      "tools": [
-                        "read"
-                      ],
-                      "names": [
-                        "everything.corp.example"
-                      ],
-                      "client": {
-                        "address": "10.0.9.2",
-                        "software": null
-                      },
-                      "process": {
-                        "pid": 1,
-                        "executable": "/usr/bin/node",
-                        "command": "node server.js",
-                        "user": "eve",
-                        "unit": null,
-                        "container": null,
-                        "bound": "::"
-                      },
-                      "owner": {
-                        "name": "eve",
-                        "source": "process-user"
-                      },
-                      "exposures": [
-                        "no-auth",
-                        "wildcard-bind",
-                        "foreign-host-accepted",
-                        "no-tls"
-                      ]
-                    }
-                  }
+              "seq": 5,
+              "at": "2026-11-20T12:00:00Z",
+              "said": {
+                "kind": "evidence",
+                "place": {
+                  "endpoint": {
+                    "address": "2001:db8::5",
+                    "port": 3001
+                  },
+                  "path": "/mcp",
+                  "host": "tools.corp.example"
                 },
-                {
-                  "seq": 6,
-                  "at": "2026-11-20T12:00:00Z",
-                  "said": {
-                    "kind": "evidence",
-                    "place": {
-                      "endpoint": {
-                        "address": "10.0.0.5",
-                        "port": 80
-                      },
-                      "path": null,
-                      "host": null
-                    },
-                    "witness": "wire",
-                    "mark": "wire.context.port",
-                    "detail": "",
-                    "at": "2026-11-20T12:00:00Z",
-                    "facts": {}
-                  }
-                },
-                {
-                  "seq": 7,
-                  "at": "2026-11-20T12:00:00Z",
-                  "said": {
-                    "kind": "coverage",
-                    "interface": "eth0",
-                    "frames": 9,
-                    "lost": {
-                      "kernel-drop": 1
-                    }
-                  }
-                },
-                {
-                  "seq": 8,
-                  "at": "2026-11-20T12:00:00Z",
-                  "said": {
-                    "kind": "applied",
-                    "point": "edge",
-                    "generation": 42,
-                    "outcome": "dry-run",
-                    "elements": 3,
-                    "reason": "",
-                    "standing": {
-                      "in_force": 0,
-                      "enforces": false,
-                      "desired": 0,
-                      "enforced": 0,
-                      "withheld": 0,
-                      "on_trial": false,
-                      "held_back": null,
-                      "stopped": null,
-                      "acts": [],
-                      "labels": [],
-                      "bypasses": [],
-                      "attempts": [],
-                      "attempts_lost": 0
-                    }
-                  }
-                },
-                {
-                  "seq": 9,
-                  "at": "2026-11-20T12:00:00Z",
-                  "said": {
-                    "kind": "gap",
-                    "from_seq": 1,
-                    "to_seq": 4,
-                    "reason": "the spool was full"
-                  }
+                "witness": "probe",
+                "mark": "probe.server.discover-result",
+                "detail": "supportedVersions",
+                "at": "2026-11-20T12:00:00Z",
+                "facts": {
+                  "transport": "stateless-http",
+                  "revisions": [
+                    "2026-07-28"
+                  ],
+                  "auth": "api-key",
+                  "tls": true,
+                  "server_info": {
+                    "name": "files",
+                    "version": null
+                  },
+                  "tools": [
+                    "read"
+                  ],
+                  "names": [
+                    "everything.corp.example"
+                  ],
+                  "client": {
+                    "address": "10.0.9.2",
+                    "software": null
+                  },
+                  "process": {
+                    "pid": 1,
+                    "executable": "/usr/bin/node",
+                    "command": "node server.js",
+                    "user": "eve",
+                    "unit": null,
+                    "container": null,
+                    "bound": "::"
+                  },
+                  "owner": {
+                    "name": "eve",
+                    "source": "process-user"
+                  },
+                  "exposures": [
+                    "no-auth",
+                    "wildcard-bind",
+                    "foreign-host-accepted",
+                    "no-tls"
+                  ]
                 }
-              ]
-            }"#]],
+              }
+            },
+            {
+              "seq": 6,
+              "at": "2026-11-20T12:00:00Z",
+              "said": {
+                "kind": "evidence",
+                "place": {
+                  "endpoint": {
+                    "address": "10.0.0.5",
+                    "port": 80
+                  },
+                  "path": null,
+                  "host": null
+                },
+                "witness": "wire",
+                "mark": "wire.context.port",
+                "detail": "",
+                "at": "2026-11-20T12:00:00Z",
+                "facts": {}
+              }
+            },
+            {
+              "seq": 7,
+              "at": "2026-11-20T12:00:00Z",
+              "said": {
+                "kind": "coverage",
+                "interface": "eth0",
+                "frames": 9,
+                "lost": {
+                  "kernel-drop": 1
+                }
+              }
+            },
+            {
+              "seq": 8,
+              "at": "2026-11-20T12:00:00Z",
+              "said": {
+                "kind": "applied",
+                "point": "edge",
+                "generation": 42,
+                "outcome": "dry-run",
+                "elements": 3,
+                "reason": "",
+                "standing": {
+                  "in_force": 0,
+                  "enforces": false,
+                  "desired": 0,
+                  "enforced": 0,
+                  "withheld": 0,
+                  "on_trial": false,
+                  "held_back": null,
+                  "stopped": null,
+                  "acts": [],
+                  "labels": [],
+                  "bypasses": [],
+                  "attempts": [],
+                  "attempts_lost": 0
+                }
+              }
+            },
+            {
+              "seq": 9,
+              "at": "2026-11-20T12:00:00Z",
+              "said": {
+                "kind": "gap",
+                "from_seq": 1,
+                "to_seq": 4,
+                "reason": "the spool was full"
+              }
+            }
+          ]
+        }"#]],
     );
     published(
         &Ack { epoch: 2, seq: 9 },
