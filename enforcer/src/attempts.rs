@@ -1,9 +1,9 @@
 //! Who tried to reach what is blocked or counted: the kernel's own notes, as a point tells them. Pure.
 //!
-//! Packets note themselves in a set of bounded size ([`crate::render::skeleton::TRIED`]), so nothing of theirs is parsed here, and each
+//! Packets note themselves in a set of bounded size ([`crate::names::TRIED`]), so nothing of theirs is parsed here, and each
 //! connection counts, not a sample of what the kernel logs. (The log, group 5, is there for who reads it.)
 
-use crate::{netlink::Tried, present::Held, render::skeleton::TRIED_SIZE};
+use crate::{names::TRIED_SIZE, netlink::Tried, present::Held};
 use rules::{
     Timestamp,
     endpoint::Endpoint,

@@ -10,10 +10,3 @@ pub use rules::wire::v1::{
     decisions::{Expect, Refused, verify},
     key_id,
 };
-
-/// Keys that are none are an error of this point's configuration.
-impl From<Distrust> for crate::point::Error {
-    fn from(why: Distrust) -> Self {
-        Self::Refused(why.into())
-    }
-}

@@ -16,6 +16,7 @@ pub mod facts;
 pub mod follow;
 pub mod health;
 pub mod intake;
+pub mod names;
 pub mod netlink;
 pub mod nft;
 pub mod operator;

@@ -4,8 +4,9 @@
 
 use crate::{
     config::Shape,
+    names::TABLE,
     present::{self, Present},
-    render::{TABLE, skeleton},
+    render::skeleton,
 };
 use nix::{
     sys::signal::{Signal, killpg},

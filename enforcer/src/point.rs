@@ -7,7 +7,7 @@ use crate::{
     check::{self, Against, Objection},
     config::Config,
     facts::{Facts, Sessions},
-    intake::{self, Expect, Keys, Refused},
+    intake::{self, Distrust, Expect, Keys, Refused},
     netlink::Monitor,
     nft::{self, Nft},
     present::{Held, Present},
@@ -88,6 +88,13 @@ impl From<nft::Error> for Error {
             nft::Error::Unavailable(why) => Error::Unavailable(why),
             nft::Error::Refused(why) => Error::Kernel(why),
         }
+    }
+}
+
+/// Keys that are none are an error of this point's configuration.
+impl From<Distrust> for Error {
+    fn from(why: Distrust) -> Error {
+        Error::Refused(why.into())
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     facts::Session,
-    render::{action_of, skeleton::is_note},
+    names::{action_of, is_note},
     ruleset::Block,
 };
 use ipnet::IpNet;

@@ -8,6 +8,7 @@
 use crate::{
     config::Shape,
     facts::Session,
+    names::{TABLE, set_of},
     present::{Held, Present},
     ruleset::{Block, Ruleset},
 };
@@ -23,9 +24,6 @@ use std::{
 pub mod skeleton;
 
 use skeleton::Bygone;
-
-/// Our table. The only name of the kernel's that we ever write to.
-pub const TABLE: &str = "inet gnomon";
 
 /// Changes that the kernel makes all at once or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -253,25 +251,6 @@ fn push(sets: &mut BTreeMap<&'static str, String>, endpoint: &Endpoint, action: 
     }
     // Writing to a String cannot fail.
     let _ = list.write_fmt(element);
-}
-
-/// The sets that hold blocks, and what their elements do.
-pub(crate) const SETS: [(&str, Action); 4] =
-    [("block4", Action::Block), ("block6", Action::Block), ("shadow4", Action::Shadow), ("shadow6", Action::Shadow)];
-
-/// Which of [`SETS`] an element belongs into.
-pub(crate) fn set_of(address: IpAddr, action: Action) -> &'static str {
-    match (action, address) {
-        (Action::Block, IpAddr::V4(_)) => "block4",
-        (Action::Block, IpAddr::V6(_)) => "block6",
-        (Action::Shadow, IpAddr::V4(_)) => "shadow4",
-        (Action::Shadow, IpAddr::V6(_)) => "shadow6",
-    }
-}
-
-/// What the elements of a set do; `None`: it holds no blocks.
-pub(crate) fn action_of(set: &str) -> Option<Action> {
-    SETS.iter().find(|(name, _)| *name == set).map(|(_, action)| *action)
 }
 
 /// `10.0.0.5 . 3001`

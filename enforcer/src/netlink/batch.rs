@@ -6,7 +6,8 @@
 use super::wire::{Batch, attribute, nest, put};
 use crate::{
     facts::Session,
-    render::{Change, SETS, Transaction, set_of},
+    names::{SETS, set_of},
+    render::{Change, Transaction},
     ruleset::Block,
 };
 use ipnet::IpNet;

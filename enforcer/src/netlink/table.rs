@@ -10,11 +10,8 @@ use super::{
 };
 use crate::{
     facts::Session,
+    names::{SETS, TRIED, TRIED_FOR, action_of, is_note, set_of},
     present::{Held, Present},
-    render::{
-        SETS, action_of, set_of,
-        skeleton::{TRIED, TRIED_FOR, is_note},
-    },
 };
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use ring::digest;

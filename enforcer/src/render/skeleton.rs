@@ -6,10 +6,9 @@
 
 use crate::{
     config::{Hook, Shape},
+    names::TABLE,
     present::Present,
-    render::TABLE,
 };
-use std::time::Duration;
 
 /// Before the filter hooks of most others (0), after destination NAT: what is matched is where the packet really goes.
 const PRIORITY: i32 = -10;
@@ -27,20 +26,8 @@ const BASES: [(Hook, &str, i32, &str); 4] = [
     (Hook::Prerouting, "prerouting", UNTRANSLATED, "jump aimed"),
 ];
 
-/// What the packets of those that are blocked or counted note themselves: who tried what, and how often.
-pub const TRIED: [&str; 2] = ["tried4", "tried6"];
 /// Resets pass: ours, and those of a host that cleans up. No larger than a header with options is: what carries data is none.
 const RESETS: [&str; 2] = ["tcp flags & rst == rst ip length 0-60 accept", "tcp flags & rst == rst ip6 length 0-40 accept"];
-
-/// Pairs of client and place that each of [`TRIED`] holds at most; more are not noted.
-pub const TRIED_SIZE: usize = 16_384;
-/// A pair that did not try for so long is forgotten.
-pub const TRIED_FOR: Duration = Duration::from_secs(7 * 86_400);
-
-/// Whether a set is filled by packets: neither ours to compare, nor anything that blocks.
-pub(crate) fn is_note(set: &str) -> bool {
-    set.starts_with("pushed") || TRIED.contains(&set)
-}
 
 const SETS: [&str; 16] = [
     "set {t} agents4 { type ipv4_addr; flags interval, timeout; }",
@@ -59,7 +46,7 @@ const SETS: [&str; 16] = [
     // Connections in which a blocked server pushed lately; filled by packets. Full, it only means that a client is not told.
     "set {t} pushed4 { type ipv4_addr . inet_service . ipv4_addr . inet_service; size 16384; flags dynamic, timeout; timeout 10s; }",
     "set {t} pushed6 { type ipv6_addr . inet_service . ipv6_addr . inet_service; size 16384; flags dynamic, timeout; timeout 10s; }",
-    // `TRIED_SIZE`, `TRIED_FOR`
+    // `names::TRIED_SIZE`, `names::TRIED_FOR`
     "set {t} tried4 { type ipv4_addr . ipv4_addr . inet_service; size 16384; flags dynamic, timeout; timeout 7d; }",
     "set {t} tried6 { type ipv6_addr . ipv6_addr . inet_service; size 16384; flags dynamic, timeout; timeout 7d; }",
 ];

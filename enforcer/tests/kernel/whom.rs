@@ -155,7 +155,7 @@ fn where_no_more_tries_can_be_noted_blocks_hold_and_the_loss_is_told() {
     };
     assert_eq!(try_from(0..1), 1, "an address of many reaches the server");
     apply(&lab, "router", sign(&set));
-    let size = enforcer::render::skeleton::TRIED_SIZE as u32;
+    let size = enforcer::names::TRIED_SIZE as u32;
     assert_eq!(try_from(0..size - 1), 0);
     let lost = |lab: &Lab| {
         let config = lab.config("router");
