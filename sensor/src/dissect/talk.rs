@@ -88,6 +88,10 @@ impl Conversation for Talk {
             }
         }
         if matches!(self.speech, Speech::Unknown) {
+            let bytes = if self.start.at(from).is_empty() && !is_dns(peers) { without_blank_lines(bytes) } else { bytes };
+            if bytes.is_empty() {
+                return;
+            }
             let start = self.start.at_mut(from);
             if !start.is_empty() || bytes.len() < TELLING {
                 start.extend_from_slice(bytes);
@@ -246,21 +250,23 @@ fn heard_of(peers: &Peers, server: End) -> Outcome {
 
 fn recognise(peers: &Peers, from: End, bytes: &[u8]) -> Speech {
     let client = peers.opener;
-    if peers.ends.low.port == 53 || peers.ends.high.port == 53 {
-        return Speech::Dns(Vec::new());
-    }
+    let message = without_blank_lines(bytes);
     if http2::Connection::begins(bytes) && client != Some(from.other()) {
         return Speech::Http2(Box::new(http2::Connection::new(from)));
     }
-    if begins_message(bytes, Role::Client) && client != Some(from.other()) {
+    if begins_message(message, Role::Client) && client != Some(from.other()) {
         return Speech::Http(Box::new(Web::new(from)));
     }
-    if begins_message(bytes, Role::Server) && client != Some(from) {
+    if begins_message(message, Role::Server) && client != Some(from) {
         return Speech::Http(Box::new(Web::new(from.other())));
     }
     let secret = tls::begins(bytes).map(|first| if first == tls::CLIENT_HELLO { from } else { from.other() });
     if let Some(caller) = secret.filter(|caller| client.is_none_or(|client| client == *caller)) {
         return Speech::Tls(Box::new(Secret { client: caller, ends: Both::default(), heard: false }));
+    }
+    // Other things are spoken at this port, too. They begin otherwise: as a length, `{"` would be 31 KiB of names.
+    if is_dns(peers) && !bytes.starts_with(b"{") {
+        return Speech::Dns(Vec::new());
     }
     if let Some(sender) = websocket::joins(bytes) {
         let caller = if sender == websocket::Sender::Client { from } else { from.other() };
@@ -278,6 +284,16 @@ fn recognise(peers: &Peers, from: End, bytes: &[u8]) -> Speech {
         _ if http2::Connection::joins(bytes) => Speech::Http2(Box::new(http2::Connection::joined(client))),
         _ => Speech::Unknown,
     }
+}
+
+fn is_dns(peers: &Peers) -> bool {
+    [peers.ends.low, peers.ends.high].iter().any(|end| end.port == dns::DNS)
+}
+
+/// Servers read on over them (RFC 9112 §2.2).
+fn without_blank_lines(bytes: &[u8]) -> &[u8] {
+    let blank = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    bytes.get(blank..).unwrap_or_default()
 }
 
 impl Socket {

@@ -748,3 +748,30 @@ fn a_server_does_not_hide_behind_what_is_wrong_with_its_head() {
     let heard = listen(&[(&[post(INITIALIZE), server(http(head, INITIALIZED))], Some(End::Low))], 5);
     assert!(heard.contains("wire.server.initialize-result"), "{heard}");
 }
+
+/// A port says nothing of what is spoken there, and servers read on over empty lines.
+#[test]
+fn mcp_at_the_port_of_dns_and_after_empty_lines() {
+    let with = |before: &[u8], turn: Turn| Turn(turn.0, [before, &turn.1].concat());
+    let plain = [post(INITIALIZE), json(INITIALIZED)];
+    let expected = listen(&[(&plain, Some(End::Low))], usize::MAX);
+    assert!(expected.contains("wire.server.initialize-result"), "{expected}");
+    for blank in [&b"\r\n"[..], b"\n\n", b"\r\n\r\n\r\n\r\n\r\n"] {
+        let turns = plain.clone().map(|turn| with(blank, turn));
+        for step in [usize::MAX, 64, 7, 1] {
+            assert_eq!(listen(&[(&turns, Some(End::Low))], step), expected, "{blank:?} in steps of {step}");
+        }
+    }
+    let raw = [client(format!("{INITIALIZE}\n")), server(format!("{INITIALIZED}\n"))];
+    for (client_port, server_port) in [(4000, 53), (53, 3001)] {
+        for turns in [&plain[..], &raw] {
+            let mut world = World::default();
+            let mut peers = peers(client_port, Some(End::Low));
+            peers.ends.high.port = server_port;
+            let (mut talk, at) = (Talk::default(), Moment::new(1_700_000_000, 0));
+            turns.iter().for_each(|Turn(from, bytes)| talk.bytes(&peers, *from, bytes, at, &mut world));
+            let marks: Vec<String> = world.told().map(|e| e.mark).collect();
+            assert!(marks.iter().any(|m| m == "wire.server.initialize-result"), "{client_port} {server_port} {marks:?}");
+        }
+    }
+}

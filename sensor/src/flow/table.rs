@@ -178,9 +178,9 @@ impl<C: Conversation> Table<C> {
         let before = flow.cost();
         let over = flow.segment(from, segment, at, world, &mut self.lost);
         let held = (before, flow.cost());
-        if self.noticed.len() < NOTICED {
-            self.noticed.extend(flow.weigh(segment));
-        }
+        // An end is always told: there are no more of them than were noticed.
+        let noticed = flow.weigh(segment, self.noticed.len() < NOTICED);
+        self.noticed.extend(noticed);
         self.settled(slot, held);
         if over {
             self.close(slot, at, world);
@@ -380,7 +380,7 @@ impl<C: Conversation> Flow<C> {
     }
 
     /// Whether this segment makes it heavy, or ends that.
-    fn weigh(&mut self, segment: &Segment<'_>) -> Option<Heavy> {
+    fn weigh(&mut self, segment: &Segment<'_>, room: bool) -> Option<Heavy> {
         let Both { low, high } = self.peers.ends;
         if self.heavy && (segment.syn || segment.fin || segment.rst) {
             (self.heavy, self.unread) = (false, 0);
@@ -391,7 +391,7 @@ impl<C: Conversation> Flow<C> {
         }
         let length = segment.payload.bytes.len() + segment.payload.missing;
         self.unread = self.unread.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
-        if self.unread < UNREAD {
+        if self.unread < UNREAD || !room {
             return None;
         }
         (self.heavy, self.unread) = (true, 0);
