@@ -13,6 +13,7 @@ pub mod flow;
 pub mod fuzz;
 mod heard;
 pub mod host;
+mod json;
 pub mod moment;
 pub mod privileges;
 pub mod probe;

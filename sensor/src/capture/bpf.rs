@@ -19,6 +19,8 @@ const LOAD_WORD: u16 = 0x20;
 const LOAD_HALF: u16 = 0x28;
 const LOAD_BYTE: u16 = 0x30;
 const LOAD_LENGTH: u16 = 0x80;
+/// `SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT`: the kernel takes a tag off before a filter runs.
+const TAGGED: u32 = 0xffff_f000 + 48;
 const JUMP: u16 = 0x05;
 const IF_EQUAL: u16 = 0x15;
 const IF_AT_LEAST: u16 = 0x35;
@@ -44,15 +46,16 @@ pub(super) fn read(program: &BpfProgram) -> Option<Vec<Instruction>> {
     program.get_instructions().iter().map(|i| one(i.to_string())).collect()
 }
 
-/// Goes on after its last instruction, unless the frame is a segment of one of these connections without SYN, FIN and RST, which is left
-/// in the kernel. Frames under tags, IPv4 with options and fragments are none of them.
+/// Goes on after its last instruction, unless the frame is a segment of one of these connections without SYN, FIN and RST, and either large
+/// or without payload, which is left in the kernel. Frames under tags, IPv4 with options and fragments are none of them.
 pub(super) fn without(connections: &[(Endpoint, Endpoint)]) -> Vec<Instruction> {
     let (four, six): (Vec<_>, Vec<_>) = connections.iter().copied().partition(|(a, _)| a.address.is_ipv4());
     let (four, six) = (FOUR.segments(&four), SIX.segments(&six));
     if four.is_empty() && six.is_empty() {
         return Vec::new();
     }
-    let mut all = vec![load(LOAD_HALF, 12)];
+    let rest = four.len() + six.len() + 6;
+    let mut all = vec![load(LOAD_BYTE, TAGGED), jump(IF_EQUAL, 0, 1, 0), always(rest), load(LOAD_HALF, 12)];
     all.extend([jump(IF_EQUAL, 0x0800, 1, 0), always(four.len() + 1)]);
     all.extend(four);
     all.push(always(six.len() + 2));
@@ -65,6 +68,8 @@ pub(super) fn without(connections: &[(Endpoint, Endpoint)]) -> Vec<Instruction> 
 struct Shape {
     /// Of the frame up to its TCP header's end, at least.
     length: u32,
+    /// The length in the IP header, and what it is when there is no payload, at most (a TCP header with options).
+    size: (u32, u32),
     /// Tests that all hold for a segment whose ports are where they should be: what to load, where, a comparison, and its wanted outcome.
     tests: &'static [(u16, u32, u16, u32, bool)],
     ports: u32,
@@ -74,8 +79,13 @@ struct Shape {
 /// SYN, FIN, RST.
 const ENDS: u32 = 7;
 
+/// Bytes of IP: what is sent in bulk fills its segments. A request does not, so that one on the same ports in the clear comes by even
+/// before the filter is another one.
+const LARGE: u32 = 1000;
+
 const FOUR: Shape = Shape {
     length: 54,
+    size: (16, 72),
     tests: &[
         (LOAD_BYTE, 14, IF_EQUAL, 0x45, true),
         (LOAD_BYTE, 23, IF_EQUAL, 6, true),
@@ -88,6 +98,8 @@ const FOUR: Shape = Shape {
 
 const SIX: Shape = Shape {
     length: 74,
+    // Without the IPv6 header.
+    size: (18, 52),
     tests: &[(LOAD_BYTE, 20, IF_EQUAL, 6, true), (LOAD_BYTE, 67, IF_ANY, ENDS, false)],
     ports: 54,
     addresses: [22, 38],
@@ -102,7 +114,11 @@ impl Shape {
             return drops;
         }
         let mut all = vec![load(LOAD_LENGTH, 0), jump(IF_AT_LEAST, self.length, 1, 0)];
-        let tests = self.tests.len() * 3;
+        let (tests, size) = (self.tests.len() * 3, 4);
+        all.push(always(size + tests + drops.len()));
+        // Large, or no more than headers: past the jump away.
+        let (at, bare) = self.size;
+        all.extend([load(LOAD_HALF, at), jump(IF_AT_LEAST, LARGE, 2, 0), jump(IF_AT_LEAST, bare + 1, 0, 1)]);
         all.push(always(tests + drops.len()));
         for (n, (width, at, comparison, operand, wanted)) in self.tests.iter().enumerate() {
             let (when_true, when_false) = if *wanted { (1, 0) } else { (0, 1) };
@@ -156,9 +172,12 @@ mod tests {
     use pcap::{Capture, Linktype};
 
     /// What the kernel does with it: bytes to keep.
-    fn run(program: &[Instruction], frame: &[u8]) -> u32 {
+    fn run(program: &[Instruction], frame: &[u8], tagged: bool) -> u32 {
         let (mut a, mut at) = (0u32, 0usize);
         let load = |from: u32, width: usize| {
+            if from == TAGGED {
+                return Some(u32::from(tagged));
+            }
             let bytes = frame.get(from as usize..from as usize + width)?;
             Some(bytes.iter().fold(0u32, |sum, b| sum << 8 | u32::from(*b)))
         };
@@ -198,7 +217,10 @@ mod tests {
         let six = |port| ends(v6.map(IpAddr::from), port);
         for left in [vec![], vec![four(40_000)], vec![six(40_000)], vec![four(9), four(40_000), six(9), six(40_000), four(8)]] {
             let program = [without(&left), vec![ALL]].concat();
-            let passes = |frame: &[u8]| run(&program, frame) == u32::MAX;
+            let passes = |frame: &[u8]| {
+                assert_eq!(run(&program, frame, true), u32::MAX, "of another network");
+                run(&program, frame, false) == u32::MAX
+            };
             for [a, b] in [v4.each_ref().map(|a| &a[..]), v6.each_ref().map(|a| &a[..])] {
                 let listed = left.iter().any(|(x, _)| x.port == 40_000 && x.address.is_ipv4() == (a.len() == 4));
                 for ports in [(40_000, 443), (40_001, 443), (40_000, 444)] {
@@ -210,6 +232,12 @@ mod tests {
                             assert_eq!(passes(&frame), !leaves, "{a:?} {ports:?} {flags:#x} {left:?}");
                             frame[0..12].fill(0xff);
                             assert_eq!(passes(&frame), !leaves);
+                            // Neither large nor empty: it may be a request.
+                            let at = if a.len() == 4 { 16 } else { 18 };
+                            for (length, small) in [(52u16, false), (120, true), (999, true), (1000, false), (65_000, false)] {
+                                frame[at..at + 2].copy_from_slice(&length.to_be_bytes());
+                                assert_eq!(passes(&frame), !leaves || small, "{length}");
+                            }
                         }
                     }
                 }

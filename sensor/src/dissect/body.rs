@@ -11,6 +11,8 @@ use std::{
 
 /// Bytes of one body kept to be read as a whole.
 pub const MAX_BODY: usize = 256 << 10;
+/// Bytes that are kept of a larger one.
+const BEGINNING: usize = 32 << 10;
 /// What one step of decompression may give: a bomb ends here.
 const MAX_BURST: usize = 1 << 20;
 /// Above this an expansion of more than [`MAX_RATIO`] is not an answer but an attack.
@@ -64,13 +66,27 @@ impl Kept {
         if self.incomplete {
             return true;
         }
-        if self.bytes.len() + more.len() > MAX_BODY || !self.budget.grant(more.len()) {
+        if self.bytes.len() + more.len() > MAX_BODY {
+            self.keep_beginning();
+            return false;
+        }
+        if !self.budget.grant(more.len()) {
             self.spoil();
             return false;
         }
         self.granted += more.len();
         self.bytes.extend_from_slice(more);
         true
+    }
+
+    /// As much as tells what it is.
+    fn keep_beginning(&mut self) {
+        self.incomplete = true;
+        self.bytes.truncate(BEGINNING);
+        self.bytes.shrink_to_fit();
+        let given_back = self.granted.saturating_sub(self.bytes.len());
+        self.granted -= given_back;
+        self.budget.used.fetch_sub(given_back, Ordering::Relaxed);
     }
 
     /// What follows is missing; what there is stays.

@@ -302,10 +302,16 @@ impl Exchange {
             },
             Answer::Events(mut events) => events.finish(self.verb, &mut self.dialogue, self.stored, at, world),
         }
-        if self.status == Some(202) && self.answer_bytes == 0 && self.dialogue.only_notices() && self.dialogue.at_home {
+        let empty = self.status == Some(202) && self.answer_bytes == 0;
+        let server = self.dialogue.place.endpoint;
+        if empty && self.dialogue.has_questions() {
+            // The first revision does that, too; there the stream tells.
+            world.takes_anything(server);
+        }
+        if empty && self.dialogue.only_notices() && self.dialogue.at_home && !world.is_sink(server) {
             self.dialogue.server_mark("wire.server.accepted", "202 to a notification", at, world);
         }
-        if self.status == Some(202) && self.answer_bytes == 0 && self.dialogue.unheard {
+        if empty && self.dialogue.unheard {
             self.dialogue.accepts(world);
         }
         self.close(at, world);
@@ -333,7 +339,11 @@ impl Intake {
     fn push(&mut self, bytes: &[u8], world: &mut World) {
         let Some((decoder, kept)) = &mut self.0 else { return };
         let mut full = false;
-        let fed = decoder.feed(bytes, |decoded| full |= !kept.push(decoded));
+        let fed = decoder.feed(bytes, |decoded| {
+            // What is before the first brace says nothing, however much it is.
+            let decoded = if kept.bytes().is_empty() { decoded.trim_ascii_start() } else { decoded };
+            full |= !kept.push(decoded);
+        });
         if full {
             world.lose("body-too-large");
         }

@@ -109,9 +109,12 @@ pub struct ResponseHead {
 impl Common {
     fn header(&mut self, name: &[u8], value: &[u8]) -> bool {
         if is(name, b"content-type") {
-            self.media = media(value);
+            // A second one is the rest of a list, of which clients look at the first.
+            if self.media == Media::Unsaid {
+                self.media = media(value);
+            }
         } else if is(name, b"content-length") {
-            self.length = std::str::from_utf8(value).ok().and_then(|v| v.trim().parse().ok());
+            self.length = length(value);
         } else if is(name, b"transfer-encoding") {
             self.chunked |= has_token(value, b"chunked");
         } else if is(name, b"content-encoding") {
@@ -213,8 +216,15 @@ fn is_to_keep(value: &[u8]) -> bool {
     value.split(|b| *b == b',').any(|directive| kept(directive.trim_ascii()))
 }
 
+/// The same number several times is that number (RFC 9110 §8.6).
+fn length(value: &[u8]) -> Option<u64> {
+    let mut all = std::str::from_utf8(value).ok()?.split(',').map(|n| n.trim().parse::<u64>().ok());
+    let first = all.next()??;
+    all.all(|n| n == Some(first)).then_some(first)
+}
+
 fn media(value: &[u8]) -> Media {
-    let kind = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    let kind = value.split(|b| matches!(b, b';' | b',')).next().unwrap_or_default().trim_ascii();
     if is(kind, b"text/event-stream") {
         Media::EventStream
     } else if is(kind, b"application/json")

@@ -252,14 +252,15 @@ impl Reader {
 
     fn parse(&mut self, head: &[u8]) -> Piece<'static> {
         let head = &*legible(head);
-        let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let (mut few, mut many) = ([httparse::EMPTY_HEADER; MAX_HEADERS], Vec::new());
+        let fields = room(head, &mut few, &mut many);
         let mut lenient = httparse::ParserConfig::default();
         lenient.ignore_invalid_headers_in_requests(true).ignore_invalid_headers_in_responses(true);
         lenient.allow_spaces_after_header_name_in_responses(true).allow_obsolete_multiline_headers_in_responses(true);
         self.state = State::Asking;
         let piece = match self.role {
             Role::Client => {
-                let mut request = httparse::Request::new(&mut fields);
+                let mut request = httparse::Request::new(fields);
                 match lenient.parse_request(&mut request, head) {
                     Ok(httparse::Status::Complete(_)) => {
                         let mut seen = RequestHead::new(
@@ -273,7 +274,7 @@ impl Reader {
                 }
             }
             Role::Server => {
-                let mut response = httparse::Response::new(&mut fields);
+                let mut response = httparse::Response::new(fields);
                 match lenient.parse_response(&mut response, head) {
                     Ok(httparse::Status::Complete(_)) => {
                         let mut seen = ResponseHead { status: response.code.unwrap_or_default(), ..ResponseHead::default() };
@@ -366,10 +367,24 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
+/// Room for all fields of a head: mostly there already. A head is bounded in bytes, and clients count no fields.
+pub fn room<'a, 'h>(
+    head: &[u8],
+    few: &'a mut [httparse::Header<'h>],
+    many: &'a mut Vec<httparse::Header<'h>>,
+) -> &'a mut [httparse::Header<'h>] {
+    let lines = memchr::memchr_iter(b'\n', head).count();
+    if lines <= few.len() {
+        return few;
+    }
+    many.resize(lines, httparse::EMPTY_HEADER);
+    many
+}
+
 /// Whether these bytes can be the start of a request or status line.
 pub fn begins_message(bytes: &[u8], role: Role) -> bool {
     match role {
-        Role::Server => bytes.starts_with(b"HTTP/1."),
+        Role::Server => matches!(bytes, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', ..]),
         Role::Client => {
             const VERBS: [&[u8]; 9] = [b"POST ", b"GET ", b"DELETE ", b"OPTIONS ", b"HEAD ", b"PUT ", b"PATCH ", b"CONNECT ", b"TRACE "];
             VERBS.iter().any(|verb| bytes.starts_with(verb))
@@ -377,22 +392,31 @@ pub fn begins_message(bytes: &[u8], role: Role) -> bool {
     }
 }
 
-/// A head without the control characters that no head may have (RFC 9110 §5.5, RFC 9112 §4). Clients read on over them, so whoever
-/// refuses a head for one does not see its server.
+/// A head without the control characters that no head may have (RFC 9110 §5.5, RFC 9112 §4), and any version as the one that is
+/// known. Clients read on over them, so whoever refuses a head for one does not see its server.
 pub fn legible(head: &[u8]) -> Cow<'_, [u8]> {
     let line_end = |at: usize| head.get(at + 1) == Some(&b'\n');
     let wrong = |at: usize, byte: u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n') && !(byte == b'\r' && line_end(at));
-    if !head.iter().enumerate().any(|(at, byte)| wrong(at, *byte)) {
+    let other = begins_message(head, Role::Server) && !matches!(head.get(5..8), Some(b"1.0" | b"1.1"));
+    let newer = |at: usize, byte: u8| other && matches!(at, 5 | 7) && byte.is_ascii_digit();
+    if !head.iter().enumerate().any(|(at, byte)| wrong(at, *byte) || newer(at, *byte)) {
         return Cow::Borrowed(head);
     }
-    head.iter().enumerate().map(|(at, byte)| if wrong(at, *byte) { b'?' } else { *byte }).collect()
+    let read = |(at, byte): (usize, &u8)| match *byte {
+        byte if wrong(at, byte) => b'?',
+        byte if newer(at, byte) => b'1',
+        byte => byte,
+    };
+    head.iter().enumerate().map(read).collect()
 }
 
 /// Whether an incomplete head still looks like one, so that a binary stream is not collected.
 fn plausible(partial: &[u8], role: Role) -> bool {
     let start = partial.get(..partial.len().min(8)).unwrap_or_default();
     match role {
-        Role::Server => start.starts_with(b"HTTP/1.") || b"HTTP/1.1".starts_with(start),
+        Role::Server => {
+            begins_message(start, Role::Server) || b"HTTP/".starts_with(start) || (start.starts_with(b"HTTP/") && start.len() < 7)
+        }
         // A method is a token of letters (RFC 9110 §9.1); httparse checks the rest.
         Role::Client => start.iter().take_while(|b| **b != b' ').all(|b| b.is_ascii_uppercase() || *b == b'-'),
     }

@@ -1,6 +1,7 @@
 //! JSON-RPC 2.0 messages out of a body, an event or a line; one or, in a batch, several.
 
 use super::digest;
+use crate::json;
 use serde_json::Value;
 
 /// Members of a batch looked at.
@@ -34,26 +35,29 @@ pub enum Message {
 /// Whether the bytes can be JSON-RPC at all: cheap, and never wrong about a real message.
 pub fn plausible(bytes: &[u8]) -> bool {
     let body = trimmed(bytes);
+    if json::is_utf16(body) {
+        return memchr::memmem::find(body, b"j\0s\0o\0n\0r\0p\0c").is_some();
+    }
     matches!(body.first(), Some(b'{' | b'['))
         && (memchr::memmem::find(body, b"\"jsonrpc\"").is_some() || memchr::memmem::find(body, b"\\u00").is_some())
 }
 
-/// All messages in `bytes`; none when it is not JSON-RPC 2.0. Nesting beyond 128 levels is refused by the parser.
+/// All messages in `bytes`; none when it is not JSON-RPC 2.0.
 pub fn parse(bytes: &[u8]) -> Vec<Message> {
     if !plausible(bytes) {
         return Vec::new();
     }
-    match serde_json::from_slice(trimmed(bytes)) {
-        Ok(Value::Array(members)) => members.into_iter().take(MAX_BATCH).filter_map(message).collect(),
-        Ok(one) => message(one).into_iter().collect(),
-        Err(_) => Vec::new(),
+    match json::read(trimmed(bytes)) {
+        Some(Value::Array(members)) => members.into_iter().take(MAX_BATCH).filter_map(message).collect(),
+        Some(one) => message(one).into_iter().collect(),
+        None => Vec::new(),
     }
 }
 
 /// What is told by the beginning of a message whose rest is missing: the members that are whole. One that names no id has one, unless it
 /// is a notification by its name; and that it is JSON-RPC may come last.
 pub fn prefix(bytes: &[u8]) -> Option<Message> {
-    let Ok(Value::Object(mut fields)) = serde_json::from_slice(&closed(trimmed(bytes))?) else { return None };
+    let Some(Value::Object(mut fields)) = json::read(&closed(trimmed(bytes))?) else { return None };
     fields.entry("jsonrpc").or_insert_with(|| "2.0".into());
     let notifies = fields.get("method").and_then(Value::as_str).is_some_and(|method| method.starts_with("notifications/"));
     if !notifies {

@@ -61,6 +61,8 @@ struct Lines {
     dialogue: Option<Dialogue>,
     /// Lines without JSON-RPC in a row.
     strange: u32,
+    /// Results since the client last said anything.
+    unprompted: u32,
 }
 
 /// Lines that are not JSON-RPC, after which a connection is left alone.
@@ -86,6 +88,9 @@ impl Conversation for Talk {
             if let Some(call) = Call::of(peers) {
                 nominate::by_name(call, at, world);
             }
+        }
+        if matches!(self.speech, Speech::Dns(_)) && is_other_than_dns(bytes) {
+            self.speech = Speech::Unknown;
         }
         if matches!(self.speech, Speech::Unknown) {
             let bytes = if self.start.at(from).is_empty() && !is_dns(peers) { without_blank_lines(bytes) } else { bytes };
@@ -264,8 +269,7 @@ fn recognise(peers: &Peers, from: End, bytes: &[u8]) -> Speech {
     if let Some(caller) = secret.filter(|caller| client.is_none_or(|client| client == *caller)) {
         return Speech::Tls(Box::new(Secret { client: caller, ends: Both::default(), heard: false }));
     }
-    // Other things are spoken at this port, too. They begin otherwise: as a length, `{"` would be 31 KiB of names.
-    if is_dns(peers) && !bytes.starts_with(b"{") {
+    if is_dns(peers) && !is_other_than_dns(bytes) {
         return Speech::Dns(Vec::new());
     }
     if let Some(sender) = websocket::joins(bytes) {
@@ -275,7 +279,9 @@ fn recognise(peers: &Peers, from: End, bytes: &[u8]) -> Speech {
         }
     }
     match bytes.first() {
-        Some(b'{' | b'[') => Speech::Lines(Box::new(Lines { splitters: Both::default(), client, dialogue: None, strange: 0 })),
+        Some(b'{' | b'[') => {
+            Speech::Lines(Box::new(Lines { splitters: Both::default(), client, dialogue: None, strange: 0, unprompted: 0 }))
+        }
         // The start of a request in a segment of its own.
         Some(_) if client == Some(from) && bytes.len() < 8 && bytes.iter().all(u8::is_ascii_uppercase) => {
             Speech::Http(Box::new(Web::new(from)))
@@ -288,6 +294,12 @@ fn recognise(peers: &Peers, from: End, bytes: &[u8]) -> Speech {
 
 fn is_dns(peers: &Peers) -> bool {
     [peers.ends.low, peers.ends.high].iter().any(|end| end.port == dns::DNS)
+}
+
+/// Other things are spoken at that port, too, and begin otherwise: as a length, `{"` would be 31 KiB of names, and `PO` 20.
+fn is_other_than_dns(bytes: &[u8]) -> bool {
+    let message = without_blank_lines(bytes);
+    message.starts_with(b"{\"") || [Role::Client, Role::Server].iter().any(|role| begins_message(message, *role))
 }
 
 /// Servers read on over them (RFC 9112 §2.2).
@@ -360,12 +372,21 @@ impl Secret {
 impl Lines {
     /// False when this is something else.
     fn bytes(&mut self, peers: &Peers, from: End, bytes: &[u8], at: Moment, world: &mut World) -> bool {
-        let Lines { splitters, client, dialogue, strange } = self;
+        let Lines { splitters, client, dialogue, strange, unprompted } = self;
+        if *client == Some(from) {
+            *unprompted = 0;
+        }
         splitters.at_mut(from).feed(bytes, |line| {
             let messages = jsonrpc::parse(line);
             *strange = if messages.is_empty() { strange.saturating_add(1) } else { 0 };
             for message in &messages {
                 take_line(client, dialogue, peers, from, message, at, world);
+                let result = matches!(message, Message::Result { .. });
+                *unprompted += u32::from(result && *client == Some(from.other()));
+                // Nobody asked in between: lines that are shipped, not answers.
+                if let Some(dialogue) = dialogue.as_mut().filter(|_| *unprompted > 1 && *peers.seen.at(from.other())) {
+                    dialogue.recites(at, world);
+                }
             }
         });
         *strange < PATIENCE

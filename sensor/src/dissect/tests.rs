@@ -769,9 +769,30 @@ fn mcp_at_the_port_of_dns_and_after_empty_lines() {
             let mut peers = peers(client_port, Some(End::Low));
             peers.ends.high.port = server_port;
             let (mut talk, at) = (Talk::default(), Moment::new(1_700_000_000, 0));
+            // Joined in the middle of something.
+            talk.bytes(&peers, End::High, b"the rest of an answer", at, &mut world);
             turns.iter().for_each(|Turn(from, bytes)| talk.bytes(&peers, *from, bytes, at, &mut world));
             let marks: Vec<String> = world.told().map(|e| e.mark).collect();
             assert!(marks.iter().any(|m| m == "wire.server.initialize-result"), "{client_port} {server_port} {marks:?}");
         }
     }
+}
+
+/// Lines that nobody asks for are shipped; a sink says 202 to everything.
+#[test]
+fn logs_of_mcp_and_sinks_are_no_servers() {
+    let listed = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","inputSchema":{"type":"object"}}]}}"#;
+    let shipped = [server(format!("{INITIALIZED}\n")), server(format!("{listed}\n"))];
+    let heard = listen(&[(&shipped, None)], usize::MAX);
+    assert!(heard.contains("wire.server.against-jsonrpc"), "{heard}");
+    let asked = [
+        server(format!("{INITIALIZED}\n")),
+        client("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}\n"),
+        server(format!("{listed}\n")),
+    ];
+    assert!(!listen(&[(&asked, None)], usize::MAX).contains("against"));
+    let sink = || server("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+    let notice = || post(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    let heard = listen(&[(&[post(INITIALIZE), sink(), notice(), sink()], Some(End::Low))], usize::MAX);
+    assert!(!heard.contains("wire.server."), "{heard}");
 }

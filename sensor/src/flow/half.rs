@@ -53,6 +53,8 @@ pub(super) enum Place {
     Old,
     /// Its turn, from this byte on.
     Now(usize),
+    /// Of so many in a row that were too far ahead that this is where it goes on.
+    Anew,
     Later,
     /// Too far ahead to be believed.
     Stray,
@@ -82,7 +84,7 @@ impl Half {
             }
             self.strays = 0;
             self.next = Some(sequence);
-            return Place::Now(0);
+            return Place::Anew;
         }
         self.strays = 0;
         if ahead > 0 {

@@ -75,6 +75,8 @@ struct Flow<C> {
     unread: u32,
     /// It was noticed as heavy.
     heavy: bool,
+    /// It began anew before it had ended: both may be real, or one of them made up to hide the other.
+    doubtful: bool,
     /// Which queue it is in. Set by `link` alone, whatever the conversation has become since.
     speaking: bool,
     older: u32,
@@ -291,6 +293,7 @@ impl<C: Conversation> Table<C> {
             buffered: 0,
             unread: 0,
             heavy: false,
+            doubtful: false,
             speaking: false,
             older: NONE,
             newer: NONE,
@@ -386,7 +389,7 @@ impl<C: Conversation> Flow<C> {
             (self.heavy, self.unread) = (false, 0);
             return Some(Heavy::Over(low, high));
         }
-        if !self.indifferent() {
+        if !self.indifferent() || self.doubtful {
             return None;
         }
         let length = segment.payload.bytes.len() + segment.payload.missing;
@@ -460,6 +463,8 @@ impl<C: Conversation> Flow<C> {
 
     fn restart(&mut self, at: Moment, world: &mut C::World, lost: &mut Lost) {
         self.settle(at, world, lost, true);
+        // Both ends had spoken, if only to begin.
+        self.doubtful = self.peers.seen.low && self.peers.seen.high && !(self.halves.low.ended || self.halves.high.ended);
         if let Some(mut old) = self.conversation.take() {
             old.closed(&self.peers, at, world);
             self.conversation = Some(Box::default());
@@ -476,13 +481,31 @@ impl<C: Conversation> Flow<C> {
         // Behind held segments one more is held too, so that the first copy of a byte wins.
         let ready = indifferent || (self.halves.at(from).held.is_empty() && self.heard(from, segment.acknowledgment));
         let half = self.halves.at_mut(from);
-        match half.place(segment.sequence, bytes.len() + missing) {
+        let place = match half.place(segment.sequence, bytes.len() + missing) {
+            // A loss beyond repair, or made up to look like one.
+            Place::Anew => {
+                if !indifferent {
+                    self.contradicted(at, world, lost);
+                }
+                Place::Now(0)
+            }
+            place => place,
+        };
+        let half = self.halves.at_mut(from);
+        match place {
+            Place::Anew => {}
             Place::Old => {
                 if half.contradicts(segment.sequence, bytes) {
                     self.contradicted(at, world, lost);
                 }
             }
-            Place::Stray => lost.strays += 1,
+            Place::Stray => {
+                lost.strays += 1;
+                if self.doubtful {
+                    // What was there before goes on.
+                    self.contradicted(at, world, lost);
+                }
+            }
             Place::Now(skip) if ready => {
                 let differs = skip > 0 && half.contradicts(segment.sequence, bytes);
                 half.advance(bytes.len() + missing - skip);

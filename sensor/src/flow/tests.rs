@@ -27,6 +27,9 @@ impl Conversation for Scribe {
     fn closed(&mut self, _: &Peers, _: Moment, out: &mut String) {
         out.push('#');
     }
+    fn ambiguous(&mut self, _: &Peers, _: Moment, out: &mut String) {
+        out.push('?');
+    }
     fn indifferent(&self) -> bool {
         self.indifferent
     }
@@ -134,7 +137,7 @@ fn the_first_copy_wins_and_a_different_one_is_counted() {
         "",
         "ab",
     );
-    assert_eq!(w.finish(), ">a>b>cd#");
+    assert_eq!(w.finish(), "??>a>b>cd#");
     assert_eq!(w.table.lost().ambiguous, 2);
 }
 
@@ -144,7 +147,7 @@ fn a_later_copy_that_differs_is_counted_and_a_true_one_is_not() {
     w.send('c', 99, None, "S", "").send('c', 100, Some(1), "", "abcd").send('c', 100, Some(1), "", "abcd");
     assert_eq!(w.table.lost().ambiguous, 0);
     w.send('c', 100, Some(1), "", "aXcd").send('c', 104, Some(1), "", "efgh");
-    assert_eq!(w.finish(), ">abcd>efgh#");
+    assert_eq!(w.finish(), ">abcd?>efgh#");
     assert_eq!(w.table.lost().ambiguous, 1);
 }
 
@@ -318,4 +321,37 @@ fn what_is_heavy_and_cannot_be_read_is_noticed_until_its_end_wherever_that_is() 
     w.said.clear();
     w.send('c', 120, None, "S", "").send('c', 121, Some(1), "", "new");
     assert_eq!(w.said, "#>new");
+}
+
+#[test]
+fn one_that_begins_anew_while_the_old_one_goes_on_is_ambiguous_and_never_left() {
+    let mut w = Wire::new();
+    let much = "x".repeat(60_000);
+    w.send('c', 99, None, "S", "").send('s', 499, Some(100), "S", "").send('c', 100, Some(500), "", "real");
+    // Somebody else's: no end was seen, and what follows hides what goes on.
+    w.send('c', 1_000_000_099, None, "S", "").send('c', 1_000_000_100, Some(1), "", "~");
+    w.said.clear();
+    w.send('c', 104, Some(500), "", "goes on");
+    assert_eq!((w.said.as_str(), w.table.lost().ambiguous), ("?", 1));
+    for n in 0..40 {
+        w.send('c', 1_000_000_101 + n * 60_000, Some(1), "", &much);
+    }
+    assert_eq!(w.table.heavy().count(), 0);
+    // Ports used again after an end are nothing of the kind.
+    let mut w = Wire::new();
+    w.send('c', 99, None, "S", "").send('c', 100, Some(1), "F", "a").send('c', 1_000_000_099, None, "S", "");
+    w.send('c', 1_000_000_100, Some(1), "", "b").send('c', 104, Some(1), "", "late");
+    assert_eq!(w.table.lost().ambiguous, 0);
+}
+
+#[test]
+fn strays_that_move_the_window_are_ambiguous_unless_nobody_listens() {
+    for (first, ambiguous) in [("ab", 1), ("~", 0)] {
+        let mut w = Wire::new();
+        w.send('c', 99, None, "S", "").send('c', 100, Some(1), "", first);
+        for n in 0..16 {
+            w.send('c', 500_000_000 + n, Some(1), "", "?");
+        }
+        assert_eq!(w.table.lost().ambiguous, ambiguous, "{first}");
+    }
 }

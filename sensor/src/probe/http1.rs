@@ -2,7 +2,7 @@
 //!
 //! Bytes in, no IO. Whatever a server sends, this keeps at most `Caps::head + Caps::body` bytes and says what it cut.
 
-use crate::dissect::http1::legible;
+use crate::dissect::http1::{legible, room};
 
 /// What one response may cost.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +13,7 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Caps { head: 16 << 10, body: 256 << 10 }
+        Caps { head: 64 << 10, body: 256 << 10 }
     }
 }
 
@@ -103,6 +103,9 @@ impl Reader {
 
     fn push_head(&mut self, bytes: &[u8]) -> Result<Progress, Broken> {
         self.pending.extend_from_slice(bytes);
+        // Clients read on over empty lines before a status line, too.
+        let blank = self.pending.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        self.pending.drain(..blank);
         let known = self.pending.len().min(5);
         if self.pending.get(..known) != b"HTTP/".get(..known) {
             return Err(Broken::NotHttp);
@@ -223,8 +226,9 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
 /// As leniently as clients read, so that no server hides behind what is wrong with its head; but nothing of that comes through.
 fn parse_head(bytes: &[u8]) -> Result<Head, Broken> {
     let bytes = &*legible(bytes);
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut headers);
+    let (mut few, mut many) = ([httparse::EMPTY_HEADER; MAX_HEADERS], Vec::new());
+    let fields = room(bytes, &mut few, &mut many);
+    let mut response = httparse::Response::new(fields);
     let mut lenient = httparse::ParserConfig::default();
     lenient.allow_obsolete_multiline_headers_in_responses(true).ignore_invalid_headers_in_responses(true);
     match lenient.allow_spaces_after_header_name_in_responses(true).parse_response(&mut response, bytes) {

@@ -22,10 +22,9 @@ pub struct Fault {
     pub data: Value,
 }
 
-/// Reads one message; of a batch (2025-03-26) the first response. Too deep, too big or not JSON-RPC: `None`.
+/// Reads one message; of a batch (2025-03-26) the first response. Not JSON-RPC: `None`.
 pub fn parse(text: &[u8]) -> Option<Answer> {
-    let value: Value = serde_json::from_slice(text).ok()?;
-    match value {
+    match crate::json::read(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text))? {
         Value::Array(items) => items.into_iter().take(16).find_map(from_value),
         other => from_value(other),
     }

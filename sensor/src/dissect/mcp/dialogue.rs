@@ -266,8 +266,9 @@ impl Dialogue {
         world.gives(self.place.endpoint, self.client, Series::read);
     }
 
-    /// The server says what only clients say. If it was believed for what it said unasked, that is withdrawn; answers stand.
-    fn recites(&mut self, at: Moment, world: &mut World) {
+    /// The server says what only clients say, or what nobody asked. If it was believed for what it said unasked, that is withdrawn; answers
+    /// stand.
+    pub fn recites(&mut self, at: Moment, world: &mut World) {
         self.recited = true;
         if self.proven && !self.conversed {
             let facts = self.facts(&Told::default());

@@ -43,6 +43,8 @@ pub struct World {
     streams: Recent<Stream>,
     asked: Recent<Asked>,
     progress: Recent<Progress>,
+    /// Servers that say to questions what Streamable HTTP says to notifications.
+    sinks: Recent<()>,
     series: Recent<Series>,
     /// Things given up on, by reason.
     lost: BTreeMap<&'static str, u64>,
@@ -58,6 +60,7 @@ impl Default for World {
             streams: Recent::new(4096),
             asked: Recent::new(16_384),
             progress: Recent::new(4096),
+            sinks: Recent::new(4096),
             series: Recent::new(4096),
             lost: BTreeMap::new(),
         }
@@ -117,6 +120,14 @@ impl World {
     pub fn asked(&self, server: Endpoint, client: IpAddr, session: Option<u64>, id: Id) -> Option<&Asked> {
         let who = session.map_or_else(|| key(server, Some(client), 0), |s| key(server, None, s));
         self.asked.get(who ^ id.0.rotate_left(17))
+    }
+
+    pub fn takes_anything(&mut self, server: Endpoint) {
+        self.sinks.insert(key(server, None, 0), ());
+    }
+
+    pub fn is_sink(&self, server: Endpoint) -> bool {
+        self.sinks.get(key(server, None, 0)).is_some()
     }
 
     pub(super) fn progress(&mut self, place: &Place, client: IpAddr) -> Progress {
