@@ -72,10 +72,6 @@ pub enum Error {
     TrialRunning(Timestamp),
     #[error("a trial of {asked} would outlast the lease of what is in force; at most {most}")]
     TrialTooLong { asked: Period, most: Period },
-    #[error(
-        "another enforcer enforces in this network namespace, and two would undo each other's blocks: end it, or let this one only plan"
-    )]
-    NotAlone,
     #[error("there is no trial to confirm; if it lapsed, apply again")]
     NoTrial,
     #[error("nothing was applied here, so there is nothing to roll back")]

@@ -57,7 +57,7 @@ pub async fn run_gated(
     reports: mpsc::Sender<Applied>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let _alone = if config.mode == Mode::Enforce { Some(alone()?) } else { None };
+    let alone = if config.mode == Mode::Enforce { alone().map(Some) } else { Ok(None) };
     let mut point = Point::open(config)?;
     let mut commits = match point.monitor.as_mut().map(|m| m.listen()) {
         Some(Ok(told)) => told,
@@ -91,6 +91,9 @@ pub async fn run_gated(
     // A damaged state is an error of the installation: better not to start than to forget what was applied.
     hands.point.store.load()?;
     hands.look_at_state().await;
+    if let Err(why) = &alone {
+        hands.happen(Event::Trouble(why.clone())).await;
+    }
     if hands.point.config.mode == Mode::Enforce
         && let Err(why) = hands.point.nft.probe(&hands.point.config.shape()).await
     {
@@ -137,16 +140,16 @@ pub async fn run_gated(
 }
 
 /// Held by the one enforcer of a network namespace, for as long as its process lives: an abstract name (unix(7)) is the namespace's.
-fn alone() -> Result<UnixDatagram, Error> {
-    let name = net::SocketAddr::from_abstract_name("gnomon-enforcer").map_err(unnamed)?;
-    UnixDatagram::bind_addr(&name).map_err(|why| match why.kind() {
-        ErrorKind::AddrInUse => Error::NotAlone,
-        _ => unnamed(why),
-    })
-}
-
-fn unnamed(why: std::io::Error) -> Error {
-    Error::Unavailable(format!("the name by which enforcers of one network namespace know of each other: {why}"))
+///
+/// Anybody on this host may hold it, so that it is held is said, and stops nobody: else an agent could keep enforcement off.
+fn alone() -> Result<UnixDatagram, String> {
+    let taken = |why: std::io::Error| {
+        match why.kind() {
+        ErrorKind::AddrInUse => "another process of this host has the name `gnomon-enforcer` (`ss -xa`): if it is an enforcer, the two undo each other's blocks, so end one; if not, ask who runs it".to_owned(),
+        _ => format!("whether another enforcer runs in this network namespace cannot be told: {why}"),
+    }
+    };
+    net::SocketAddr::from_abstract_name("gnomon-enforcer").and_then(|name| UnixDatagram::bind_addr(&name)).map_err(taken)
 }
 
 fn now() -> Now {

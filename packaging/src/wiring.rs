@@ -83,20 +83,19 @@ const KEY_FILE: &str = "decisions.pub";
 
 /// Keeps the public keys of those who may sign decision sets, one a line, where `gnomon enforce` finds them when nothing runs.
 pub(crate) fn remember_keys(data: &Path, keys: &[String]) -> Result<(), Failure> {
-    let path = data.join(KEY_FILE);
-    if known_keys(data) == keys {
+    remember(&data.join(KEY_FILE), &keys.iter().map(|key| format!("{key}\n")).collect::<String>())
+}
+
+/// Replaced whole. What is there already needs no room: a full disk must not keep anybody from starting as before.
+fn remember(path: &Path, text: &str) -> Result<(), Failure> {
+    if std::fs::read_to_string(path).is_ok_and(|known| known == text) {
         return Ok(());
     }
     let fresh = path.with_extension("new");
-    std::fs::write(&fresh, keys.iter().map(|key| format!("{key}\n")).collect::<String>())
-        .and_then(|()| std::fs::rename(&fresh, &path))
-        .map_err(|why| {
-            Failure::new(
-                Side::Machine,
-                format!("cannot write {}: {why}", path.display()),
-                "make room, or choose another directory: --data DIR",
-            )
-        })
+    std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, path)).map_err(|why| {
+        let what = format!("cannot write {}: {why}", path.display());
+        Failure::new(Side::Machine, what, "make room, or choose another directory: --data DIR")
+    })
 }
 
 /// The keys that `remember_keys` kept, if it did.
@@ -110,12 +109,9 @@ const POINT_FILE: &str = "enforcer.json";
 
 /// Keeps it for `gnomon enforce`, which else would judge packets somewhere else than the enforcer does.
 pub(crate) fn remember_point(data: &Path, config: &enforcer::Config) -> Result<(), Failure> {
-    let (path, fresh) = (data.join(POINT_FILE), data.join("enforcer.json.new"));
-    let text = serde_json::to_vec_pretty(config).map_err(std::io::Error::from);
-    text.and_then(|text| std::fs::write(&fresh, text)).and_then(|()| std::fs::rename(&fresh, &path)).map_err(|why| {
-        let what = format!("cannot write {}: {why}", path.display());
-        Failure::new(Side::Machine, what, "make room, or choose another directory: --data DIR")
-    })
+    let text = serde_json::to_string_pretty(config)
+        .map_err(|why| Failure::new(Side::Gnomon, format!("the enforcer's settings cannot be written: {why}"), "please report this"))?;
+    remember(&data.join(POINT_FILE), &text)
 }
 
 /// What `remember_point` kept, if it did.

@@ -13,8 +13,6 @@ use std::{
     net::{SocketAddr, TcpListener},
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 /// What a router publishes of its own address is blocked by that name, and its withheld ones are told.
 #[test]
@@ -158,27 +156,35 @@ fn whoever_flushes_the_table_during_a_trial_ends_it_and_what_was_in_force_is_aga
     running.stop();
 }
 
+/// Two enforcers undo each other's blocks, which is said at once; whoever else takes the name by which they know of each other keeps
+/// none of them off.
 #[test]
-fn two_enforcers_of_one_namespace_do_not_fight() {
+fn a_second_enforcer_in_a_namespace_says_so_and_a_squatter_of_the_name_stops_nobody() {
+    use std::os::{linux::net::SocketAddrExt, unix::net};
     let Some(lab) = lab() else { return };
-    let mut first = Running::start(&lab, lab.config("router"));
-    first.send(sign(&blocking(1, 60)));
-    assert_eq!(first.report().outcome, Outcome::Applied);
-    let other = || {
-        let config = enforcer::Config { data: lab.data.path().join("other"), ..lab.config("router") };
-        lab.run("router", move || async move {
-            let (stop, (_sets, arriving), (say, _reports)) = (CancellationToken::new(), mpsc::channel(1), mpsc::channel(64));
-            stop.cancel();
-            enforcer::run(config, arriving, say, stop).await
-        })
+    let _ends = serve(&lab);
+    let name = net::SocketAddr::from_abstract_name("gnomon-enforcer").unwrap();
+    let squatter = lab.within("router", move || net::UnixDatagram::bind_addr(&name).unwrap());
+    let enforces = |alone: bool, generation: u64| {
+        let mut running = Running::start(&lab, lab.config("router"));
+        if !alone {
+            let said = running.report();
+            assert!(said.outcome == Outcome::Failed && said.reason.contains("undo each other's blocks"), "{said:?}");
+        }
+        running.send(sign(&blocking(generation, 60)));
+        let said = running.report();
+        assert_eq!(said.outcome, Outcome::Applied, "{}", said.reason);
+        assert!(is_blocked(&lab));
+        running
     };
-    let refused = other();
-    assert!(matches!(refused, Err(Error::NotAlone)), "{refused:?}");
-    // Another namespace is another matter.
-    let elsewhere = Running::start_at(&lab, "agent", lab.config("agent"));
-    elsewhere.stop();
+    enforces(false, 1).stop();
+    drop(squatter);
+    let first = enforces(true, 2);
+    let other = enforcer::Config { data: lab.data.path().join("other"), ..lab.config("router") };
+    let mut second = Running::start(&lab, other);
+    assert!(second.report().reason.contains("undo each other's blocks"));
+    second.stop();
     first.stop();
-    other().unwrap();
 }
 
 #[test]

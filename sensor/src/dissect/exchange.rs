@@ -8,7 +8,7 @@ use super::{
     mcp::{Dialogue, Family, Framing, Outcome, Stream, World, family},
     sse,
 };
-use crate::moment::Moment;
+use crate::{json, moment::Moment};
 use rules::{
     endpoint::Endpoint,
     evidence::{Auth, Transport},
@@ -354,7 +354,9 @@ impl Intake {
             kept.cut();
         }
         // A page, an image, a form: whatever it is, it is not JSON-RPC.
-        if kept.bytes().first().is_some_and(|b| !matches!(b, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n' | 0xef)) {
+        let begins = |b: &u8| matches!(b, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n' | 0xef);
+        let (start, one) = (kept.bytes(), kept.bytes().len() == 1);
+        if start.first().is_some_and(|b| !begins(b) && !json::is_utf16(start) && !(one && matches!(b, 0 | 0xfe | 0xff))) {
             self.0 = None;
         }
     }

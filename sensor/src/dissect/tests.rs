@@ -796,3 +796,17 @@ fn logs_of_mcp_and_sinks_are_no_servers() {
     let heard = listen(&[(&[post(INITIALIZE), sink(), notice(), sink()], Some(End::Low))], usize::MAX);
     assert!(!heard.contains("wire.server."), "{heard}");
 }
+
+/// Python reads UTF-16, so a server may answer in it.
+#[test]
+fn an_answer_in_utf16_is_heard_however_it_is_cut() {
+    for (mark, unit) in [(None, u16::to_be_bytes as fn(u16) -> [u8; 2]), (Some(0xfeff), u16::to_le_bytes), (Some(0xfeff), u16::to_be_bytes)]
+    {
+        let body: Vec<u8> = mark.into_iter().chain(INITIALIZED.encode_utf16()).flat_map(unit).collect();
+        let turns = [post(INITIALIZE), server(http("HTTP/1.1 200 OK\nContent-Type: application/json", body))];
+        for step in [usize::MAX, 7, 1] {
+            let heard = listen(&[(&turns, Some(End::Low))], step);
+            assert!(heard.contains("wire.server.initialize-result"), "{mark:?} in steps of {step}: {heard}");
+        }
+    }
+}
