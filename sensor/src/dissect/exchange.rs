@@ -354,9 +354,14 @@ impl Intake {
             kept.cut();
         }
         // A page, an image, a form: whatever it is, it is not JSON-RPC.
-        let begins = |b: &u8| matches!(b, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n' | 0xef);
-        let (start, one) = (kept.bytes(), kept.bytes().len() == 1);
-        if start.first().is_some_and(|b| !begins(b) && !json::is_utf16(start) && !(one && matches!(b, 0 | 0xfe | 0xff))) {
+        let hopeful = match kept.bytes() {
+            [] => true,
+            [b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n' | 0xef, ..] => true,
+            // Half of a first UTF-16 unit; the next byte tells.
+            [0 | 0xfe | 0xff] => true,
+            start => json::is_utf16(start),
+        };
+        if !hopeful {
             self.0 = None;
         }
     }
