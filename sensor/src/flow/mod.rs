@@ -5,6 +5,7 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod connection;
 mod half;
 mod keys;
 mod table;
@@ -12,8 +13,9 @@ mod table;
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests;
 
+pub use connection::{Heavy, Lost};
 pub(crate) use keys::Seeded;
-pub use table::{Heavy, Lost, Table};
+pub use table::Table;
 
 use crate::moment::Moment;
 use rules::endpoint::Endpoint;
