@@ -58,16 +58,17 @@ pub struct Facts {
 }
 
 impl Facts {
-    pub fn gather(ssh_ports: &[u16], sessions: &mut Sessions) -> Facts {
+    /// Of this host; its default gateways are those the kernel told, or why it did not.
+    pub fn gather(gateways: std::io::Result<BTreeSet<IpAddr>>, ssh_ports: &[u16], sessions: &mut Sessions) -> Facts {
         let mut facts = Facts::default();
         let fib = facts.read(&format!("{NET}/fib_trie"));
         facts.own.extend(local_v4(&fib).map(IpAddr::V4));
         let inet6 = facts.read(&format!("{NET}/if_inet6"));
         facts.own.extend(local_v6(&inet6).map(IpAddr::V6));
-        let route = facts.read(&format!("{NET}/route"));
-        facts.gateways.extend(gateways_v4(&route).map(IpAddr::V4));
-        let route6 = facts.read(&format!("{NET}/ipv6_route"));
-        facts.gateways.extend(gateways_v6(&route6).map(IpAddr::V6));
+        match gateways {
+            Ok(gateways) => facts.gateways = gateways,
+            Err(why) => facts.unknown.push(format!("routes: {why}")),
+        }
         facts.blind = !facts.unknown.is_empty();
         facts.gather_sessions(ssh_ports, sessions);
         if let Some(beyond) = facts.ssh_sessions.iter().nth(MAX_SESSIONS).copied() {
@@ -139,26 +140,6 @@ fn local_v4(fib: &str) -> impl Iterator<Item = Ipv4Addr> {
 /// First column of `if_inet6`: 32 hexadecimal digits.
 fn local_v6(inet6: &str) -> impl Iterator<Item = Ipv6Addr> {
     inet6.lines().filter_map(|line| hex_v6(line.split_whitespace().next()?))
-}
-
-/// `route`: third column, for the default route (second and eighth column zero) where it goes through a gateway (flag 0x2). The next hop of
-/// another route may be any host, also one with a server.
-fn gateways_v4(route: &str) -> impl Iterator<Item = Ipv4Addr> {
-    route.lines().skip(1).filter_map(|line| {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        let number = |n: usize| u32::from_str_radix(columns.get(n)?, 16).ok();
-        let (destination, gateway, flags, mask) = (number(1)?, number(2)?, number(3)?, number(7)?);
-        (flags & 2 != 0 && destination == 0 && mask == 0).then(|| Ipv4Addr::from(gateway.to_ne_bytes()))
-    })
-}
-
-/// `ipv6_route`: fifth column of the default route (prefix length, the second column, zero), where it is not `::`.
-fn gateways_v6(route: &str) -> impl Iterator<Item = Ipv6Addr> {
-    let default = |line: &str| {
-        let mut columns = line.split_whitespace().skip(1);
-        (columns.next()? == "00").then(|| columns.nth(2).and_then(hex_v6))?
-    };
-    route.lines().filter_map(default).filter(|a| !a.is_unspecified())
 }
 
 /// `tcp` and `tcp6`: established (state 01) sockets whose local port is one of `ports`.
@@ -241,26 +222,21 @@ mod tests {
     #[test]
     fn reads_what_the_kernel_prints() {
         let fib = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 10.1.0.7\n        /32 host LOCAL\n     |-- 10.1.0.255\n        /32 link BROADCAST\n";
-        let route = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\neth0\t00000000\t0100010A\t0003\t0\t0\t0\t00000000\neth0\t0000010A\t00000000\t0001\t0\t0\t0\t00FFFFFF\neth0\t0505010A\t0500020A\t0007\t0\t0\t0\tFFFFFFFF\n";
         let inet6 = "fe80000000000000a8bbccfffe000001 02 40 20 80 eth0\n";
-        let route6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 1 0 3 eth0\nfd020000000000000000000000000000 20 00000000000000000000000000000000 00 fe800000000000000000000000000002 00000400 1 0 3 eth0\n";
         let tcp = "  sl local rem st\n 0: 0700010A:0016 0900010A:D431 01 0\n 1: 0700010A:0016 00000000:0000 0A 0\n 2: 0700010A:0BB9 0A00010A:0016 01 0\n";
         let tcp6 = "  sl local rem st\n 0: 0000000000000000FFFF00000700010A:0016 0000000000000000FFFF00000B00010A:D431 01 0\n";
         let resolv = "# none\nnameserver 10.1.0.53\nnameserver fe80::1%eth0\nsearch corp.example\nnameserver\n";
         let show = |t: &str| established(t, &[22]).iter().map(|s| format!("{}>{}", s.peer, s.local)).collect::<Vec<_>>().join(" ");
         let seen = format!(
-            "own {:?} {:?}\ngateways {:?} {:?}\nsessions {} {}\nresolvers {:?}",
+            "own {:?} {:?}\nsessions {} {}\nresolvers {:?}",
             local_v4(fib).collect::<Vec<_>>(),
             local_v6(inet6).collect::<Vec<_>>(),
-            gateways_v4(route).collect::<Vec<_>>(),
-            gateways_v6(route6).collect::<Vec<_>>(),
             show(tcp),
             show(tcp6),
             nameservers(resolv),
         );
         expect![[r#"
             own [10.1.0.7] [fe80::a8bb:ccff:fe00:1]
-            gateways [10.1.0.1] [fe80::1]
             sessions 10.1.0.9:54321>10.1.0.7:22 10.1.0.11:54321>10.1.0.7:22
             resolvers {10.1.0.53, fe80::1}"#]]
         .assert_eq(&seen);
@@ -269,7 +245,7 @@ mod tests {
     #[test]
     fn garbage_says_nothing_and_does_not_panic() {
         for text in ["", "\u{fffd}\n|-- x\n/32 host LOCAL", "a:b:c\nzz:zz 1 01\n é:é é:é 01", "0: 0:0016 é00000000:1 01"] {
-            assert_eq!(local_v4(text).count() + local_v6(text).count() + gateways_v4(text).count() + gateways_v6(text).count(), 0);
+            assert_eq!(local_v4(text).count() + local_v6(text).count(), 0);
             assert!(accepted(text).is_none() && established(text, &[22, 0]).is_empty() && nameservers(text).is_empty());
         }
     }
@@ -279,7 +255,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let to = listener.local_addr().unwrap();
         let mut sessions = Sessions::default();
-        let mut count = || Facts::gather(&[to.port()], &mut sessions).ssh_sessions.len();
+        let mut count = || Facts::gather(Ok(BTreeSet::new()), &[to.port()], &mut sessions).ssh_sessions.len();
         assert_eq!(count(), 0);
         for n in 1..4 {
             let client = std::net::TcpStream::connect(to).unwrap();
@@ -307,7 +283,8 @@ mod tests {
 
     #[test]
     fn this_host_has_a_loopback() {
-        let facts = Facts::gather(&[22], &mut Sessions::default());
+        let facts = Facts::gather(Err(std::io::Error::other("asked nobody")), &[22], &mut Sessions::default());
         assert!(facts.own.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)), "{facts:?}");
+        assert!(facts.blind && facts.unknown.contains(&"routes: asked nobody".to_owned()), "{facts:?}");
     }
 }

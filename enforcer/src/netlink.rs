@@ -6,6 +6,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod batch;
+mod routes;
 mod table;
 mod wire;
 
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use wire::{Attributes, Messages, Socket};
 
 pub use batch::AT_ONCE;
+pub use routes::default_gateways;
 pub use table::Tried;
 
 /// `NFT_MSG_NEWGEN`, `NFT_MSG_GETGEN`

@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     facts::{Facts, Sessions},
     intake::{self, Distrust, Expect, Keys, Refused},
-    netlink::Monitor,
+    netlink::{self, Monitor},
     nft::{self, Nft},
     present::{Held, Present},
     render::{self, Change, Skeleton, Term, Transaction, skeleton},
@@ -240,7 +240,7 @@ impl Point {
     }
 
     pub fn facts(&mut self) -> Facts {
-        Facts::gather(&self.config.ssh_ports, &mut self.sessions)
+        Facts::gather(netlink::default_gateways(), &self.config.ssh_ports, &mut self.sessions)
     }
 
     /// What the kernel holds.

@@ -9,7 +9,10 @@ use crate::{
 use clap::Args;
 use rules::observation::{Coverage, Said};
 use sensor::capture::{Threads, live, replay};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -67,7 +70,7 @@ async fn live(options: &Options, tally: &mut Tally, json: bool) -> Result<(), Fa
     if !json {
         out::line("watching; Ctrl-C ends it with a summary")?;
     }
-    let mut seen = Vec::<Coverage>::new();
+    let mut seen = BTreeMap::<String, Lives>::new();
     while let Some((_, word)) = said.recv().await {
         match word {
             Said::Evidence(evidence) => {
@@ -77,20 +80,40 @@ async fn live(options: &Options, tally: &mut Tally, json: bool) -> Result<(), Fa
                     }
                 }
             }
-            Said::Coverage(now) => {
-                seen.retain(|c| c.interface != now.interface);
-                seen.push(now);
-            }
+            Said::Coverage(now) => seen.entry(now.interface.clone()).or_default().take(now),
             Said::Applied(_) | Said::Probed(_) | Said::Gap { .. } => {}
         }
     }
-    seen.iter().for_each(remark);
+    for (interface, lives) in seen {
+        remark(&Coverage { interface, ..lives.all() });
+    }
     match watching.await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(why)) => {
             Err(Failure::new(Side::Machine, why, "`gnomon doctor sensor` says what is missing; a capture needs no privilege: --pcap FILE"))
         }
         Err(why) => Err(Failure::new(Side::Gnomon, format!("the capture stopped: {why}"), "please report this")),
+    }
+}
+
+/// An interface may go away and come back, and is then counted anew.
+#[derive(Debug, Default)]
+struct Lives {
+    over: Coverage,
+    now: Coverage,
+}
+
+impl Lives {
+    fn take(&mut self, now: Coverage) {
+        self.now = now;
+        if self.now.lost.contains_key("interface-gone") {
+            self.over.add(std::mem::take(&mut self.now));
+        }
+    }
+
+    fn all(mut self) -> Coverage {
+        self.over.add(self.now);
+        self.over
     }
 }
 
@@ -104,4 +127,22 @@ fn remark(coverage: &Coverage) {
         format!("; left in the kernel after their handshake: {} heavy TLS connections", coverage.shunted)
     };
     out::note(format!("{}: {} frames{shunted}{lost}", rules::printable::printable(&coverage.interface, 120), coverage.frames));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_that_comes_back_is_counted_on() {
+        let told = |frames, gone: u64| {
+            let lost = [("interface-gone".to_owned(), gone), ("gap".to_owned(), frames)].into_iter().filter(|(_, n)| *n > 0);
+            Coverage { frames, lost: lost.collect(), ..Coverage::default() }
+        };
+        let mut lives = Lives::default();
+        // Of each life the last word counts.
+        [told(3, 0), told(5, 0), told(7, 1), told(0, 0), told(2, 0), told(4, 0)].into_iter().for_each(|c| lives.take(c));
+        let all = lives.all();
+        assert_eq!((all.frames, all.lost["gap"], all.lost["interface-gone"]), (11, 11, 1));
+    }
 }

@@ -57,6 +57,18 @@ pub struct Coverage {
     pub resets: Option<Resets>,
 }
 
+impl Coverage {
+    /// Counts what another one counted as well: of another thread at the same interface, or before it went away and came back.
+    pub fn add(&mut self, mut other: Coverage) {
+        self.frames += other.frames;
+        self.shunted += other.shunted;
+        for (reason, n) in other.lost {
+            *self.lost.entry(reason).or_default() += n;
+        }
+        self.heard.append(&mut other.heard);
+    }
+}
+
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }

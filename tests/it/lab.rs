@@ -114,6 +114,7 @@ fn every_test_of_tier_5_comes_in_by_the_door() {
         include_str!("world_line.rs"),
         include_str!("world_hostile.rs"),
         include_str!("world_reset.rs"),
+        include_str!("world_interfaces.rs"),
         include_str!("world_shunt.rs"),
     ];
     let mut counted = 0;

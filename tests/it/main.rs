@@ -9,6 +9,7 @@ mod simulation;
 mod world;
 mod world_addresses;
 mod world_hostile;
+mod world_interfaces;
 mod world_line;
 mod world_reset;
 mod world_shunt;

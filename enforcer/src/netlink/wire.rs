@@ -46,7 +46,16 @@ pub(super) struct Socket {
 impl Socket {
     /// With groups, it hears of events. An answer that does not come within a second is an error (`EAGAIN`).
     pub(super) fn open(groups: u32) -> io::Result<Socket> {
-        let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkNetFilter)?;
+        Socket::of(SockProtocol::NetlinkNetFilter, groups)
+    }
+
+    /// Asks rtnetlink instead; needs no capability.
+    pub(super) fn for_routes() -> io::Result<Socket> {
+        Socket::of(SockProtocol::NetlinkRoute, 0)
+    }
+
+    fn of(protocol: SockProtocol, groups: u32) -> io::Result<Socket> {
+        let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::seconds(1))?;
         Ok(Socket { descriptor: fd, asked: AtomicU32::new(0) })
@@ -68,7 +77,7 @@ impl Socket {
 
     /// One request, one message of answer.
     pub(super) fn ask<T>(&self, kind: u8, read: impl FnOnce(Message<'_>) -> io::Result<T>) -> io::Result<T> {
-        let number = self.send(kind, 0, 0, &[])?;
+        let number = self.send(u16::from_be_bytes([NFTABLES, kind]), 0, 0, &[])?;
         let mut buffer = [0; 4096];
         loop {
             let length = self.receive(&mut buffer)?;
@@ -81,7 +90,12 @@ impl Socket {
     /// Everything of a kind. A dump that the kernel says was interrupted by a change is begun anew by the caller, who sees that the
     /// generation moved on.
     pub(super) fn dump(&self, kind: u8, attributes: &[u8], mut each: impl FnMut(Attributes<'_>)) -> io::Result<()> {
-        let number = self.send(kind, DUMP, INET, attributes)?;
+        self.dump_of(u16::from_be_bytes([NFTABLES, kind]), INET, attributes, |message| each(message.attributes()))
+    }
+
+    /// Everything of a kind of message, whosever. After the family come three bytes of zero, then `rest`.
+    pub(super) fn dump_of(&self, kind: u16, family: u8, rest: &[u8], mut each: impl FnMut(Message<'_>)) -> io::Result<()> {
+        let number = self.send(kind, DUMP, family, rest)?;
         let mut buffer = vec![0; BUFFER];
         loop {
             let length = self.receive(&mut buffer)?;
@@ -94,7 +108,7 @@ impl Socket {
                         why => return Err(why),
                     },
                     _ if message.flags & INTERRUPTED != 0 => {}
-                    _ => each(message.attributes()),
+                    _ => each(message),
                 }
             }
         }
@@ -102,7 +116,7 @@ impl Socket {
 
     /// So many things by their names, each in an answer of its own, up to the first that there is none of.
     pub(super) fn get(&self, kind: u8, attributes: &[u8], asked: usize, mut each: impl FnMut(Attributes<'_>)) -> io::Result<()> {
-        let number = self.send(kind, 0, INET, attributes)?;
+        let number = self.send(u16::from_be_bytes([NFTABLES, kind]), 0, INET, attributes)?;
         let mut buffer = [0; 4096];
         let mut told = 0;
         while told < asked {
@@ -146,10 +160,10 @@ impl Socket {
     }
 
     /// Gives the number of the question.
-    fn send(&self, kind: u8, flags: u16, family: u8, attributes: &[u8]) -> io::Result<u32> {
+    fn send(&self, kind: u16, flags: u16, family: u8, attributes: &[u8]) -> io::Result<u32> {
         let number = self.asked.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let mut request = Vec::with_capacity(HEAD + attributes.len());
-        head(&mut request, u16::from_be_bytes([NFTABLES, kind]), REQUEST | flags, number, [family, 0, 0, 0], attributes);
+        head(&mut request, kind, REQUEST | flags, number, [family, 0, 0, 0], attributes);
         send(self.descriptor.as_raw_fd(), &request, MsgFlags::empty())?;
         Ok(number)
     }
@@ -242,6 +256,11 @@ impl<'a> Message<'a> {
 
     pub(super) fn attributes(&self) -> Attributes<'a> {
         Attributes(self.bytes.get(HEAD..).unwrap_or_default())
+    }
+
+    /// What follows the message header.
+    pub(super) fn body(&self) -> &'a [u8] {
+        self.bytes.get(16..).unwrap_or_default()
     }
 
     /// Of an answer: the number of the question.

@@ -2,7 +2,7 @@
 
 use crate::{
     blocking::apply,
-    lab::{Lab, PORT, SHADOW, blocking, decision, empty, lab, sign},
+    lab::{Lab, PORT, SHADOW, blocking, decision, empty, lab, sh, sign},
     talk::{assert_blocked, assert_flows, connect, echo, serve, shadow, within},
     upkeep::{Running, is_blocked},
 };
@@ -13,6 +13,31 @@ use std::{
     net::{SocketAddr, TcpListener},
     time::{Duration, Instant},
 };
+
+/// Every way out is kept open: all hops of a default route, and those of the tables that policy routing asks.
+#[test]
+fn the_gateways_of_every_table_and_every_hop_are_not_cut() {
+    let Some(lab) = lab() else { return };
+    let agent = lab.ns("agent");
+    sh(&format!(
+        "ip -n {agent} route replace default nexthop via 10.91.0.1 nexthop via 10.91.0.3
+         ip -n {agent} route add default via 10.91.0.4 table 77
+         ip -n {agent} route add 0.0.0.0/1 via inet6 fd91::5
+         ip -n {agent} -6 route add default table 78 nexthop via fd91::6 nexthop via fd91::7
+         ip -n {agent} route add 10.99.0.0/16 via 10.91.0.8"
+    ));
+    let mut set = empty(1, 60);
+    let gateways = ["10.91.0.1", "10.91.0.3", "10.91.0.4", "fd91::1", "fd91::5", "fd91::6", "fd91::7"];
+    set.decisions = gateways.iter().chain(&["10.91.0.8"]).map(|a| decision(a, PORT, Action::Block)).collect();
+    let (config, signed) = (lab.config("agent"), sign(&set));
+    let status = lab.run("agent", move || async move {
+        enforcer::apply(&config, &signed, Approval::default()).await.unwrap();
+        enforcer::status(&config).await.unwrap()
+    });
+    assert_eq!((status.withheld.len(), status.desired), (gateways.len(), 1), "{:?}", status.withheld);
+    let held = lab.nft("agent", "list table inet gnomon");
+    assert!(held.contains("10.91.0.8") && gateways.iter().all(|a| !held.contains(&format!("{a} . "))), "{held}");
+}
 
 /// What a router publishes of its own address is blocked by that name, and its withheld ones are told.
 #[test]

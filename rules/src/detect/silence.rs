@@ -134,6 +134,7 @@ fn in_words(why: &str, n: u64) -> String {
         "malformed" => "headers that contradict themselves",
         "fragment" => "pieces of datagrams without the rest",
         "not-opened" | "off" => "it could not be opened: the sensor's log says why",
+        "not-there" => "this host has no interface of that name: is it spelt right?",
         "interface-gone" => "it went away",
         "unreadable" | "failed" => "it could not be read: the sensor's log says why",
         _ => return format!("{n} {why}"),

@@ -30,6 +30,8 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// What is said of an interface that was named and is not in the list.
+const NOT_THERE: &str = "this host has no interface of that name";
 /// From one look at the list of interfaces to the next.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// A quiet interface keeps its thread asleep in the kernel; so often it is woken to look at the clock and the token.
@@ -101,6 +103,7 @@ pub(crate) async fn watch_with(
     privileges::may_capture()?;
     let mut running: HashMap<String, Watched> = HashMap::new();
     let mut refused: BTreeMap<String, String> = BTreeMap::new();
+    let mut known: BTreeSet<String> = BTreeSet::new();
     let mut first = true;
     while !shutdown.is_cancelled() {
         let (wanted, present) = interfaces(&config).await?;
@@ -108,7 +111,15 @@ pub(crate) async fn watch_with(
             return Err(LiveError::NoSuchInterface { wanted: config.interfaces.join(", "), present });
         }
         running.retain(|_, watched| !watched.is_over());
-        refused.retain(|name, _| wanted.contains(name));
+        let missing: BTreeSet<&String> = config.interfaces.iter().filter(|name| !wanted.contains(*name)).collect();
+        refused.retain(|name, _| wanted.contains(name) || missing.contains(name));
+        for name in missing {
+            // Said once; what was there before has said so itself as it went.
+            if refused.insert(name.clone(), NOT_THERE.to_owned()).is_none() && !known.contains(name) {
+                tracing::warn!(interface = %name, why = NOT_THERE, %present, "not watching");
+                say_off(&out, name, "not-there").await;
+            }
+        }
         for name in wanted {
             if running.contains_key(&name) {
                 continue;
@@ -117,6 +128,7 @@ pub(crate) async fn watch_with(
                 Ok(watched) => {
                     tracing::info!(interface = %name, "watching");
                     refused.remove(&name);
+                    known.insert(name.clone());
                     running.insert(name, watched);
                 }
                 Err(why) => {

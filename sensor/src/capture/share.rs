@@ -61,12 +61,8 @@ impl Joint {
         }
         let mut all = Coverage::default();
         for (one, _) in said.iter_mut() {
-            all.frames += one.frames;
-            all.shunted += one.shunted;
-            for (reason, n) in &one.lost {
-                *all.lost.entry(reason.clone()).or_default() += n;
-            }
-            all.heard.append(&mut one.heard);
+            all.add(one.clone());
+            one.heard.clear();
         }
         Some(all)
     }
