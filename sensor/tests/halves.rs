@@ -4,6 +4,7 @@
 //! `TRACES=/path/to/captures cargo test -p sensor --test halves -- --nocapture` reads another folder with a manifest and shows the table.
 
 mod tamper;
+mod truth;
 
 use etherparse::TcpHeader;
 use rules::{
@@ -18,54 +19,20 @@ use sensor::{
     moment::Moment,
     watch::Watch,
 };
-use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    path::{Path, PathBuf},
+    path::Path,
 };
+use truth::{Truth, folder, traces};
 
 /// What is not in a half: the capture has the other one only.
 const SILENT: [(&str, Half); 3] =
     [("pos-midstream-sse.pcap", Half::Questions), ("pos-oneway.pcap", Half::Answers), ("pos-ws-oneway.pcap", Half::Answers)];
 
-#[derive(Deserialize)]
-struct Manifest {
-    entries: Vec<Trace>,
-}
-
-#[derive(Deserialize)]
-struct Trace {
-    file: String,
-    #[serde(default)]
-    endpoints: Vec<Truth>,
-}
-
-#[derive(Deserialize)]
-struct Truth {
-    ip: IpAddr,
-    port: u16,
-    label: String,
-    #[serde(default)]
-    tls: bool,
-    #[serde(default)]
-    expect: String,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Half {
     Questions,
     Answers,
-}
-
-fn folder() -> PathBuf {
-    std::env::var_os("TRACES").map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces")), PathBuf::from)
-}
-
-fn traces() -> impl Iterator<Item = Trace> {
-    let manifests = std::fs::read_dir(folder()).unwrap().filter_map(|f| f.ok().map(|f| f.path()));
-    let manifests = manifests.filter(|p| p.extension().is_some_and(|e| e == "json"));
-    manifests.flat_map(|m| serde_json::from_slice::<Manifest>(&std::fs::read(m).unwrap()).unwrap().entries)
 }
 
 /// Every server that one half of a capture tells of, or both, where of each frame so many bytes were kept.

@@ -2,6 +2,8 @@
 //!
 //! `TRACES=/path/to/captures cargo test -p sensor --test traces -- --nocapture` reads another folder with a manifest.
 
+mod truth;
+
 use rules::{
     confidence::Confidence,
     endpoint::{Endpoint, Place},
@@ -10,39 +12,8 @@ use rules::{
     server::Server,
 };
 use sensor::capture::replay;
-use serde::Deserialize;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    path::PathBuf,
-};
-
-#[derive(Deserialize)]
-struct Manifest {
-    entries: Vec<Trace>,
-}
-
-#[derive(Deserialize)]
-struct Trace {
-    file: String,
-    #[serde(default)]
-    endpoints: Vec<Truth>,
-}
-
-#[derive(Deserialize)]
-struct Truth {
-    ip: IpAddr,
-    port: u16,
-    label: String,
-    #[serde(default)]
-    tls: bool,
-    #[serde(default)]
-    expect: String,
-}
-
-fn folder() -> PathBuf {
-    std::env::var_os("TRACES").map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces")), PathBuf::from)
-}
+use std::collections::{BTreeMap, BTreeSet};
+use truth::{folder, traces};
 
 fn servers(evidence: &[Evidence], pack: &Pack) -> BTreeMap<Place, Server> {
     let mut servers: BTreeMap<Place, Server> = BTreeMap::new();
@@ -55,14 +26,8 @@ fn servers(evidence: &[Evidence], pack: &Pack) -> BTreeMap<Place, Server> {
 #[test]
 fn every_server_is_found_and_no_look_alike() {
     let pack = Pack::shipped();
-    let manifests: Vec<PathBuf> = std::fs::read_dir(folder())
-        .unwrap()
-        .filter_map(|f| f.ok().map(|f| f.path()))
-        .filter(|p| p.extension().is_some_and(|e| e == "json"))
-        .collect();
-    assert!(!manifests.is_empty());
     let (mut wrong, mut right) = (Vec::new(), 0);
-    for trace in manifests.iter().flat_map(|m| serde_json::from_slice::<Manifest>(&std::fs::read(m).unwrap()).unwrap().entries) {
+    for trace in traces() {
         let mut evidence = Vec::new();
         let coverage = replay::watch_file(&folder().join(&trace.file), &mut |e| evidence.push(e)).unwrap();
         let servers = servers(&evidence, &pack);
