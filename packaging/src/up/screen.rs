@@ -91,12 +91,18 @@ fn parts(started: &Started) -> Vec<Part> {
 
 fn wire(started: &Started) -> Part {
     let capture = &started.config.sensor.capture;
+    let reset = &started.config.sensor.reset;
+    let sends = if reset.enabled && reset.ready().is_ok() {
+        format!("{WARN}resets{WARN:#} connections to blocked servers (best effort, no enforcement)")
+    } else {
+        "sends nothing".to_owned()
+    };
     let says = match (capture.enabled, sensor::privileges::may_capture()) {
         (false, _) => return Part { part: "wire", on: false, says: "turned off in the configuration".to_owned() },
         (true, Err(why)) => return Part { part: "wire", on: false, says: rules::printable::printable(&why.to_string(), 300) },
         (true, Ok(())) => match capture.interfaces.as_slice() {
-            [] => "listens on all interfaces, sends nothing".to_owned(),
-            named => format!("listens on {}, sends nothing", some(named, 8)),
+            [] => format!("listens on all interfaces, {sends}"),
+            named => format!("listens on {}, {sends}", some(named, 8)),
         },
     };
     Part { part: "wire", on: true, says }
