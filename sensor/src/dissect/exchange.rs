@@ -213,6 +213,8 @@ impl Exchange {
                 Answer::Events(Box::new(Events::new(head.common.encoding, world)))
             }
             Media::Json | Media::Unsaid if interesting => Answer::Whole(Intake::new(&head.common, world)),
+            // A client that asks in MCP may read whatever it is called.
+            Media::Other if self.dialogue.mcp => Answer::Whole(Intake::new(&head.common, world)),
             _ => Answer::Skipped,
         };
         if let Some(session) = head.common.session {
@@ -398,7 +400,7 @@ impl Events {
             *ours |= take_event(&event, *seen == 1, verb, dialogue, stored, at, world);
         };
         let fed = decoder.feed(bytes, |decoded| sse.feed(decoded, &mut take));
-        fed.is_err() || (*seen > PATIENCE && !*ours)
+        fed.is_err() || (*seen > PATIENCE && !*ours && !dialogue.mcp)
     }
 
     fn finish(&mut self, verb: Option<Verb>, dialogue: &mut Dialogue, stored: bool, at: Moment, world: &mut World) {
@@ -431,6 +433,11 @@ fn take_event(
         world.stream_opened(dialogue.place.endpoint, session, stream);
         dialogue.server_mark("wire.server.endpoint-offer", "an event stream that begins with the address for messages", at, world);
         return true;
+    }
+    if !event.whole {
+        let begun = jsonrpc::prefix(event.data);
+        begun.iter().for_each(|message| dialogue.begins(message, Framing::Stream, stored, at, world));
+        return begun.is_some();
     }
     let messages = jsonrpc::parse(event.data);
     for message in &messages {

@@ -4,12 +4,39 @@ use super::digest;
 use crate::json;
 use serde_json::Value;
 
-/// Members of a batch looked at.
+/// Messages of a batch looked at; what else is among its members costs no more than its bytes.
 const MAX_BATCH: usize = 64;
 
-/// Equal ids have equal digests; `1` and `"1"` differ (JSON-RPC 2.0 §4).
+/// Equal ids have equal digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Id(pub u64);
+pub struct Id {
+    /// `1` and `"1"` differ (JSON-RPC 2.0 §4).
+    exact: u64,
+    /// `1`, `1.0` and `"1"` are alike: servers that give back the one for the other are understood by clients.
+    pub alike: u64,
+}
+
+impl Id {
+    fn of(value: &Value) -> Option<Id> {
+        match value {
+            Value::String(text) => {
+                let exact = digest(&[b"s", text.as_bytes()].concat());
+                let number = text.parse::<i64>().is_ok_and(|n| n.to_string() == *text);
+                Some(Id { exact, alike: if number { digest(text.as_bytes()) } else { exact } })
+            }
+            Value::Number(number) => Some(Id { exact: digest(number.to_string().as_bytes()), alike: digest(whole(number).as_bytes()) }),
+            _ => None,
+        }
+    }
+}
+
+/// A number as an integer, where it is one (up to 2^53, beyond which floats leave some out).
+fn whole(number: &serde_json::Number) -> String {
+    match number.as_f64().filter(|_| number.is_f64()) {
+        Some(float) if float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0 => format!("{float:.0}"),
+        _ => number.to_string(),
+    }
+}
 
 #[derive(Debug)]
 pub enum Message {
@@ -48,7 +75,7 @@ pub fn parse(bytes: &[u8]) -> Vec<Message> {
         return Vec::new();
     }
     match json::read(trimmed(bytes)) {
-        Some(Value::Array(members)) => members.into_iter().take(MAX_BATCH).filter_map(message).collect(),
+        Some(Value::Array(members)) => members.into_iter().filter_map(message).take(MAX_BATCH).collect(),
         Some(one) => message(one).into_iter().collect(),
         None => Vec::new(),
     }
@@ -104,11 +131,7 @@ fn message(value: Value) -> Option<Message> {
     if fields.get("jsonrpc")?.as_str()? != "2.0" {
         return None;
     }
-    let id = match fields.get("id") {
-        Some(Value::String(text)) => Some(Id(digest(&[b"s", text.as_bytes()].concat()))),
-        Some(Value::Number(number)) => Some(Id(digest(number.to_string().as_bytes()))),
-        _ => None,
-    };
+    let id = fields.get("id").and_then(Id::of);
     if let Some(Value::String(method)) = fields.remove("method") {
         return Some(Message::Request { id, method, params: fields.remove("params").unwrap_or_default() });
     }
@@ -127,6 +150,24 @@ fn message(value: Value) -> Option<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_are_alike_as_number_and_as_text() {
+        let id = |id: &str| Id::of(&json::read(id.as_bytes()).unwrap_or_default()).map(|id| id.alike);
+        for (one, same) in [("0", "\"0\""), ("1", "1.0"), ("7", "\"7\""), ("-3", "-3.0"), ("1e2", "100"), ("\"a\"", "\"a\"")] {
+            assert_eq!(id(one), id(same), "{one} {same}");
+            assert!(id(one).is_some());
+        }
+        for (one, other) in [("1", "1.5"), ("1", "\"01\""), ("1", "\"1.0\""), ("1", "2"), ("\"a\"", "\"b\"")] {
+            assert_ne!(id(one), id(other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_message_behind_what_is_none_is_found_in_a_batch() {
+        let junk = "{},".repeat(500);
+        assert_eq!(parse(format!(r#"[{junk}{{"jsonrpc":"2.0","id":1,"result":{{}}}}]"#).as_bytes()).len(), 1);
+    }
 
     #[test]
     fn wherever_a_message_is_cut_its_whole_members_are_told() {

@@ -2,6 +2,8 @@
 
 /// Data of one event kept, at most.
 pub const MAX_EVENT: usize = 256 << 10;
+/// Kept of one that is longer: what it begins with may tell what it is.
+const BEGINNING: usize = 32 << 10;
 const MAX_NAME: usize = 32;
 
 /// One dispatched event. An event whose data is empty is not dispatched, as in a browser: it only primes the stream.
@@ -10,6 +12,8 @@ pub struct Event<'a> {
     /// Empty means `message`.
     pub name: &'a str,
     pub data: &'a [u8],
+    /// Otherwise `data` is what it begins with.
+    pub whole: bool,
 }
 
 #[derive(Debug, Default)]
@@ -19,6 +23,8 @@ pub struct Decoder {
     data: Vec<u8>,
     after_cr: bool,
     started: bool,
+    /// The line in hand is too long; it is kept as far as `BEGINNING`.
+    cut: bool,
     /// The event in hand is too large, or a part of it is missing: its end is awaited.
     spoiled: bool,
     /// Events given up on.
@@ -46,6 +52,7 @@ impl Decoder {
                 self.append(line);
                 let line = std::mem::take(&mut self.line);
                 self.take_line(&line, &mut out);
+                self.spoiled |= std::mem::take(&mut self.cut);
             }
         }
     }
@@ -53,15 +60,19 @@ impl Decoder {
     /// Bytes are missing here: the event they were in is lost, but for what it began with.
     pub fn gap(&mut self) -> Vec<u8> {
         let line = std::mem::take(&mut self.line);
+        self.cut = false;
         let mut begun = std::mem::take(&mut self.data);
         begun.extend_from_slice(line.strip_prefix(b"data:").unwrap_or_default());
         if std::mem::replace(&mut self.spoiled, true) { Vec::new() } else { begun }
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        if self.line.len() + bytes.len() > MAX_EVENT {
-            self.line = Vec::new();
-            self.spoiled = true;
+        if self.cut {
+        } else if self.line.len() + bytes.len() > MAX_EVENT {
+            self.line.extend(bytes.iter().take(BEGINNING));
+            self.line.truncate(BEGINNING);
+            self.line.shrink_to_fit();
+            self.cut = true;
         } else if !self.spoiled || bytes.len() < 16 {
             self.line.extend_from_slice(bytes);
         }
@@ -80,21 +91,27 @@ impl Decoder {
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
+            b"data" if self.spoiled => {}
             b"data" if self.data.len() + value.len() < MAX_EVENT => {
                 self.data.extend_from_slice(value);
                 self.data.push(b'\n');
             }
-            b"data" => self.spoiled = true,
+            b"data" => {
+                self.data.extend(value.iter().take(BEGINNING));
+                self.data.truncate(BEGINNING);
+                self.spoiled = true;
+            }
             b"event" => self.name = String::from_utf8_lossy(value.get(..MAX_NAME).unwrap_or(value)).into_owned(),
             _ => {}
         }
     }
 
     fn dispatch(&mut self, out: &mut impl FnMut(Event<'_>)) {
-        if std::mem::take(&mut self.spoiled) {
-            self.lost = self.lost.saturating_add(1);
-        } else if let Some(data) = self.data.strip_suffix(b"\n").filter(|d| !d.is_empty()) {
-            out(Event { name: &self.name, data });
+        let whole = !std::mem::take(&mut self.spoiled);
+        self.lost = self.lost.saturating_add(u32::from(!whole));
+        let data = self.data.strip_suffix(b"\n").unwrap_or(&self.data);
+        if !data.is_empty() {
+            out(Event { name: &self.name, data, whole });
         }
         self.name.clear();
         self.data.clear();

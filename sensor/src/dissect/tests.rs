@@ -462,7 +462,7 @@ fn a_web_socket_is_joined_where_a_segment_begins_with_a_message() {
     let asked = [client(frame(true, 0x81, INITIALIZE.as_bytes())), server(frame(false, 0x81, INITIALIZED.as_bytes()))];
     let heard = listen(&[(&asked, None)], usize::MAX);
     assert!(heard.contains("an answer to initialize by everything"), "{heard}");
-    for other in [&b"{\"jsonrpc\""[..], b"\x81\x05hello", b"\x81\x02{}", b"\x82\x0b{\"a\":true}", b"\x81\x7f\xff"] {
+    for other in [&b"{\"jsonrpc\""[..], b"\x81\x05hello", b"\x81\x02{}", b"\x82\x0ba\"a\":true}", b"\x81\x7f\xff"] {
         assert_eq!(super::websocket::joins(other), None, "{other:?}");
     }
 }

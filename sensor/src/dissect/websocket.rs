@@ -27,10 +27,10 @@ pub struct Reader {
     pub lost: u32,
 }
 
-/// Whether a segment can begin with a message that is JSON (RFC 6455 §5.2): who sent it, as only clients mask. Said of text that
-/// is not compressed, and whole or the first part of it; or compressed, whole, and nothing behind it.
+/// Whether a segment can begin with a message that is JSON (RFC 6455 §5.2): who sent it, as only clients mask. Said of text (or
+/// the same as binary) that is not compressed, and whole or the first part of it; or compressed, whole, and nothing behind it.
 pub fn joins(bytes: &[u8]) -> Option<Sender> {
-    let [first @ (0x01 | 0x81 | 0xc1), second, rest @ ..] = bytes else { return None };
+    let [first @ (0x01 | 0x81 | 0x02 | 0x82 | 0xc1), second, rest @ ..] = bytes else { return None };
     let (length, extended) = match (second & 0x7f, rest) {
         (126, [a, b, ..]) => (usize::from(u16::from_be_bytes([*a, *b])), 2),
         (127, _) => (rest.first_chunk().and_then(|l| usize::try_from(u64::from_be_bytes(*l)).ok())?, 8),
@@ -49,7 +49,7 @@ pub fn joins(bytes: &[u8]) -> Option<Sender> {
     }
     let known = text.get(..text.len().min(length).min(64))?;
     let plain = |at: usize| known.iter().zip(mask.iter().cycle()).nth(at).map(|(byte, mask)| byte ^ mask);
-    let whole = *first == 0x81 || text.len() <= length;
+    let whole = first & 0x80 != 0 || text.len() <= length;
     let open = (0..known.len()).filter_map(plain).filter(|b| !b.is_ascii_whitespace()).take(2).eq(*b"{\"");
     // Text has no control characters but those of a layout.
     let clean = (0..known.len()).filter_map(plain).all(|b| b >= b' ' || b.is_ascii_whitespace());

@@ -366,6 +366,11 @@ impl Dialogue {
         if !expected || self.recited || !(family(method) == Family::McpServer || progress) {
             return;
         }
+        // Others have methods of these names; where no more is known than that something was missed, the parameters must be MCP's.
+        let known = self.mcp || self.transport == Some(Transport::HttpSse) || world.ledger.proven(&self.place);
+        if !known && !shapes::speaks(method, params) {
+            return;
+        }
         self.agreed = true;
         let mark = match id {
             Some(_) => "wire.server.request",
@@ -379,7 +384,8 @@ impl Dialogue {
 
     /// The question `id` answers, and whether it was asked here.
     fn take(&mut self, id: Id, world: &World) -> Option<(Call, bool)> {
-        if let Some(at) = self.open.iter().position(|call| call.id == id) {
+        let alike = || self.open.iter().position(|call| call.id.alike == id.alike);
+        if let Some(at) = self.open.iter().position(|call| call.id == id).or_else(alike) {
             return Some((self.open.remove(at), true));
         }
         let asked = world.asked(self.place.endpoint, self.client, self.session, id)?;
@@ -398,6 +404,8 @@ impl Dialogue {
             _ if world.ledger.proven(&self.place) => true,
             Outcome::Answered if self.transport == Some(Transport::HttpSse) => return self.wait(world),
             Outcome::Challenged if self.mcp => {
+                // Who goes on after that does not look at answers.
+                self.held.retain(|(mark, _)| *mark != "wire.client.established");
                 let facts = self.facts(&Told::default());
                 world.ledger.say(&self.place, "wire.server.auth-gate", "asks an MCP client for credentials", at, facts);
                 true

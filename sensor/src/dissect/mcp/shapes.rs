@@ -126,6 +126,22 @@ pub(super) fn meta<'a>(body: &'a Value, key: &str) -> Option<&'a Value> {
     body.get("_meta")?.get(format!("io.modelcontextprotocol/{key}"))
 }
 
+/// Whether the parameters are those that MCP gives what a server says unasked.
+pub(super) fn speaks(method: &str, params: &Value) -> bool {
+    let has = |key: &str| params.get(key).is_some();
+    match method {
+        "notifications/message" => has("level") && has("data"),
+        "notifications/resources/updated" => has("uri"),
+        "notifications/tasks/status" | "notifications/tasks" => has("taskId"),
+        "notifications/elicitation/complete" => has("elicitationId"),
+        "notifications/progress" => has("progressToken") && has("progress"),
+        "sampling/createMessage" => has("messages"),
+        "elicitation/create" => has("message"),
+        // With nothing, or with nothing but `_meta`.
+        _ => params.as_object().is_none_or(|params| params.keys().all(|key| key == "_meta")),
+    }
+}
+
 fn is_content(block: &Value) -> bool {
     let has = |key: &str| block.get(key).is_some();
     match block.get("type").and_then(Value::as_str) {
@@ -169,7 +185,7 @@ pub(super) fn error(code: i64, message: &str, data: &Value, in_session: bool) ->
     let message = message.to_ascii_lowercase();
     let dated = |v: &Value| v.as_str().is_some_and(is_revision);
     let modern = match code {
-        -32020 => message.contains("header") || message.contains("mcp-"),
+        -32020 => message.contains("header mismatch") || message.contains("mcp-"),
         -32021 => data.get("requiredCapabilities").is_some(),
         -32022 => data.get("supported").and_then(Value::as_array).is_some_and(|list| list.iter().any(dated)),
         _ => false,
@@ -177,7 +193,7 @@ pub(super) fn error(code: i64, message: &str, data: &Value, in_session: bool) ->
     if modern {
         return Some("wire.server.modern-error");
     }
-    const WORDS: [&str; 9] = [
+    const WORDS: [&str; 8] = [
         "missing session id",
         "mcp-session-id",
         "no valid session id",
@@ -186,10 +202,60 @@ pub(super) fn error(code: i64, message: &str, data: &Value, in_session: bool) ->
         "must accept text/event-stream",
         "required envelope key",
         "invalid _meta envelope",
-        "io.modelcontextprotocol/",
     ];
     // Others say these as well; an MCP server says them of a session, or with the dates it supports.
     let of_session = in_session && (message.contains("session not found") || message.contains("session has been terminated"));
-    let of_version = message.contains("unsupported protocol version") && message.contains("202");
-    (of_session || of_version || WORDS.iter().any(|words| message.contains(words))).then_some("wire.server.sdk-error")
+    let of_version = message.contains("unsupported protocol version") && names_revisions(&message);
+    (of_session || of_version || names_a_key(&message) || WORDS.iter().any(|words| message.contains(words)))
+        .then_some("wire.server.sdk-error")
+}
+
+/// Whether a text names revisions that its server supports, which the one that the client asked for is not.
+fn names_revisions(message: &str) -> bool {
+    let dates = |text: &str| {
+        let words = text.split(|c: char| !c.is_ascii_digit() && c != '-');
+        words.filter(|word| is_revision(word)).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let supported = message.split_once("supported versions").or_else(|| message.split_once("supported:"));
+    dates(message).len() > 1 || supported.is_some_and(|(_, after)| !dates(after).is_empty())
+}
+
+/// Whether a text names a key of MCP's own `_meta`, other than by giving back what it was sent: there a quote and a colon follow.
+fn names_a_key(message: &str) -> bool {
+    const OURS: &str = "io.modelcontextprotocol/";
+    message.match_indices(OURS).any(|(at, _)| {
+        let rest = message.get(at + OURS.len()..).unwrap_or_default();
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).trim_start_matches('\\');
+        !(after.starts_with("\":") || after.starts_with("':") || after.starts_with("\\u0022") || after.starts_with("&quot;:"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_mcp_and_those_that_only_sound_like_them() {
+        let mark = |code, message: &str| error(code, message, &Value::Null, false);
+        for (code, message) in [
+            (-32020, "Header mismatch: Mcp-Method is tools/list, the body says tools/call"),
+            (-32020, "missing Mcp-Method header"),
+            (-32000, "Bad Request: Unsupported protocol version (supported versions: 2025-06-18)"),
+            (-32602, "Unsupported protocol version: 2099-01-01, use 2025-11-25"),
+            (-32602, "required: io.modelcontextprotocol/clientInfo"),
+            (-32602, "_meta lacks 'io.modelcontextprotocol/protocolVersion'"),
+        ] {
+            assert!(mark(code, message).is_some(), "{message}");
+        }
+        for (code, message) in [
+            (-32020, "block header not found"),
+            (-32602, "Unsupported protocol version: 2025-11-25 (expected 1)"),
+            (-32602, "Unsupported protocol version: 2025-11-25, supported versions: 1, 2"),
+            (-32601, r#"no such method in {"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#),
+            (-32601, "no such method in {'_meta': {'io.modelcontextprotocol/clientInfo': {}}}"),
+            (-32601, r#"no such method in \"io.modelcontextprotocol/clientInfo\":{}"#),
+        ] {
+            assert_eq!(mark(code, message), None, "{message}");
+        }
+    }
 }

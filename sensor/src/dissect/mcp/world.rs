@@ -112,14 +112,14 @@ impl World {
     /// Notes a question whose answer may come elsewhere: under its session if it has one, and under its client.
     pub fn ask(&mut self, server: Endpoint, client: IpAddr, session: Option<u64>, id: Id, asked: &Asked) {
         for who in [session.map(|s| key(server, None, s)), Some(key(server, Some(client), 0))].into_iter().flatten() {
-            self.asked.insert(who ^ id.0.rotate_left(17), asked.clone());
+            self.asked.insert(who ^ id.alike.rotate_left(17), asked.clone());
         }
     }
 
     /// The question `id` answers.
     pub fn asked(&self, server: Endpoint, client: IpAddr, session: Option<u64>, id: Id) -> Option<&Asked> {
         let who = session.map_or_else(|| key(server, Some(client), 0), |s| key(server, None, s));
-        self.asked.get(who ^ id.0.rotate_left(17))
+        self.asked.get(who ^ id.alike.rotate_left(17))
     }
 
     pub fn takes_anything(&mut self, server: Endpoint) {
