@@ -55,6 +55,16 @@ pub fn find(json: &[u8], text: &str, host: &Host, hooks: &BTreeSet<Hook>) -> Vec
     if !hooks.contains(&Hook::Prerouting) && (hooks.contains(&Hook::Input) || hooks.contains(&Hook::Forward)) {
         found.extend(objects.iter().filter_map(|o| translated(o.get("rule")?)));
     }
+    if hooks.contains(&Hook::Output) {
+        let of = |o: &Value| Some((word(o, "family")?.to_owned(), word(o, "table")?.to_owned()));
+        let leaving = |o: &Value| of(o.get("chain").filter(|c| word(c, "hook") == Some("output") && word(c, "type") == Some("nat"))?);
+        let tables: BTreeSet<_> = objects.iter().filter_map(leaving).collect();
+        let rules = objects.iter().filter_map(|o| o.get("rule"));
+        found.extend(rules.filter(|rule| of(rule).is_some_and(|of| tables.contains(&of))).filter_map(|rule| {
+            let at = translates(rule)?;
+            Some(format!("destinations are translated in {at} as they leave: what programs here aim at there is judged by where it leads"))
+        }));
+    }
     if hooks.contains(&Hook::Output) && !hooks.contains(&Hook::Forward) && host.forwards {
         let what = "this host forwards: what its containers and virtual machines send is not judged without the hook `forward`";
         found.push(what.to_owned());
@@ -108,16 +118,21 @@ fn forwarded(rule: &Value) -> Option<String> {
 
 /// A rule that gives packets another destination before our hooks see them: a block of the address that clients aim at binds nothing.
 fn translated(rule: &Value) -> Option<String> {
+    let at = translates(rule)?;
+    Some(format!(
+        "destinations are translated in {at}: what clients aim at there is judged only with the hook `prerouting` (and `input` for this host's own addresses)"
+    ))
+}
+
+/// Where that rule is, if it does.
+fn translates(rule: &Value) -> Option<String> {
     let target = |s: &Value| {
         let xt = s.get("xt").and_then(|xt| word(xt, "name"));
         s.get("dnat").is_some() || s.get("redirect").is_some() || matches!(xt, Some("DNAT" | "REDIRECT"))
     };
     statements(rule).any(target).then_some(())?;
     let (family, of, chain) = (word(rule, "family")?, word(rule, "table")?, word(rule, "chain")?);
-    let at = printable(&format!("{family} {of} {chain}"), 80);
-    Some(format!(
-        "destinations are translated in {at}: what clients aim at there is judged only with the hook `prerouting` (and `input` for this host's own addresses)"
-    ))
+    Some(printable(&format!("{family} {of} {chain}"), 80))
 }
 
 fn statements(rule: &Value) -> impl Iterator<Item = &Value> {

@@ -119,7 +119,7 @@ fn limits(ruleset: &Ruleset, against: &Against<'_>, found: &mut Found) {
         let why = format!("own addresses or default gateways of this host cannot be read ({})", against.facts.unknown.join("; "));
         found.push("new blocks", why);
     }
-    if against.lease < limits.min_lease.0 || against.lease > limits.max_lease.0 || against.lease.is_zero() {
+    if against.lease < limits.min_lease.0 || against.lease > limits.max_lease.0 || against.lease.as_millis() == 0 {
         let why = format!("outside {} to {}", limits.min_lease, limits.max_lease);
         found.push(format!("lease of {} s", against.lease.as_secs()), why);
     }

@@ -548,6 +548,11 @@ impl Core {
                 let why = self.disturbed.take().unwrap_or_else(|| "was not confirmed in time".to_owned());
                 vec![self.report(to, Outcome::RolledBack, 0, format!("generation {from} {why}"))]
             }
+            // A person was there first: confirmed, or rolled back already.
+            Err(Error::NothingApplied) => {
+                self.roll_back_at = None;
+                Vec::new()
+            }
             Err(why) => {
                 self.roll_back_at = Some(now.mono + RETRY);
                 let why = format!("generation {from} was not confirmed and could not be rolled back (its blocks lapse): {why}");

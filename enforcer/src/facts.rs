@@ -1,6 +1,6 @@
 //! What is true of this host: its addresses, its gateways, its resolvers, and who administers it right now.
 //!
-//! Text of `/proc/thread-self/net` and `resolv.conf` in, addresses out; the files are read at the rim ([`Facts::gather`]). What cannot
+//! What the kernel tells of routes, text of `/proc/thread-self/net` and of `resolv.conf` in, addresses out; the files are read at the rim ([`Facts::gather`]). What cannot
 //! be read is named in `unknown`, since a protection that is missing must not look like one that is not needed.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -45,6 +45,14 @@ impl Sessions {
     }
 }
 
+/// What a host's routing tables say about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    pub own: BTreeSet<IpAddr>,
+    /// Next hops of default routes.
+    pub gateways: BTreeSet<IpAddr>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub own: BTreeSet<IpAddr>,
@@ -58,15 +66,16 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Of this host; its default gateways are those the kernel told, or why it did not.
-    pub fn gather(gateways: std::io::Result<BTreeSet<IpAddr>>, ssh_ports: &[u16], sessions: &mut Sessions) -> Facts {
+    /// Of this host; its own addresses and default gateways are those that the kernel told, or why it did not.
+    pub fn gather(routes: std::io::Result<Routes>, ssh_ports: &[u16], sessions: &mut Sessions) -> Facts {
         let mut facts = Facts::default();
-        let fib = facts.read(&format!("{NET}/fib_trie"));
-        facts.own.extend(local_v4(&fib).map(IpAddr::V4));
         let inet6 = facts.read(&format!("{NET}/if_inet6"));
         facts.own.extend(local_v6(&inet6).map(IpAddr::V6));
-        match gateways {
-            Ok(gateways) => facts.gateways = gateways,
+        match routes {
+            Ok(Routes { own, gateways }) => {
+                facts.own.extend(own);
+                facts.gateways = gateways;
+            }
             Err(why) => facts.unknown.push(format!("routes: {why}")),
         }
         facts.blind = !facts.unknown.is_empty();
@@ -122,19 +131,6 @@ fn bounded(path: &str) -> std::io::Result<String> {
         return Err(std::io::Error::other(format!("more than {MAX_FILE} bytes")));
     }
     Ok(text)
-}
-
-/// `/32 host LOCAL` leaves of `fib_trie`: an address line, then lines that say what it is.
-fn local_v4(fib: &str) -> impl Iterator<Item = Ipv4Addr> {
-    let mut leaf = None;
-    fib.lines().filter_map(move |line| {
-        let line = line.trim();
-        if let Some(address) = line.strip_prefix("|-- ") {
-            leaf = address.parse().ok();
-            return None;
-        }
-        if line.starts_with("/32 host LOCAL") { leaf } else { None }
-    })
 }
 
 /// First column of `if_inet6`: 32 hexadecimal digits.
@@ -221,22 +217,20 @@ mod tests {
 
     #[test]
     fn reads_what_the_kernel_prints() {
-        let fib = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 10.1.0.7\n        /32 host LOCAL\n     |-- 10.1.0.255\n        /32 link BROADCAST\n";
         let inet6 = "fe80000000000000a8bbccfffe000001 02 40 20 80 eth0\n";
         let tcp = "  sl local rem st\n 0: 0700010A:0016 0900010A:D431 01 0\n 1: 0700010A:0016 00000000:0000 0A 0\n 2: 0700010A:0BB9 0A00010A:0016 01 0\n";
         let tcp6 = "  sl local rem st\n 0: 0000000000000000FFFF00000700010A:0016 0000000000000000FFFF00000B00010A:D431 01 0\n";
         let resolv = "# none\nnameserver 10.1.0.53\nnameserver fe80::1%eth0\nsearch corp.example\nnameserver\n";
         let show = |t: &str| established(t, &[22]).iter().map(|s| format!("{}>{}", s.peer, s.local)).collect::<Vec<_>>().join(" ");
         let seen = format!(
-            "own {:?} {:?}\nsessions {} {}\nresolvers {:?}",
-            local_v4(fib).collect::<Vec<_>>(),
+            "own {:?}\nsessions {} {}\nresolvers {:?}",
             local_v6(inet6).collect::<Vec<_>>(),
             show(tcp),
             show(tcp6),
             nameservers(resolv),
         );
         expect![[r#"
-            own [10.1.0.7] [fe80::a8bb:ccff:fe00:1]
+            own [fe80::a8bb:ccff:fe00:1]
             sessions 10.1.0.9:54321>10.1.0.7:22 10.1.0.11:54321>10.1.0.7:22
             resolvers {10.1.0.53, fe80::1}"#]]
         .assert_eq(&seen);
@@ -245,7 +239,7 @@ mod tests {
     #[test]
     fn garbage_says_nothing_and_does_not_panic() {
         for text in ["", "\u{fffd}\n|-- x\n/32 host LOCAL", "a:b:c\nzz:zz 1 01\n é:é é:é 01", "0: 0:0016 é00000000:1 01"] {
-            assert_eq!(local_v4(text).count() + local_v6(text).count(), 0);
+            assert_eq!(local_v6(text).count(), 0);
             assert!(accepted(text).is_none() && established(text, &[22, 0]).is_empty() && nameservers(text).is_empty());
         }
     }
@@ -255,7 +249,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let to = listener.local_addr().unwrap();
         let mut sessions = Sessions::default();
-        let mut count = || Facts::gather(Ok(BTreeSet::new()), &[to.port()], &mut sessions).ssh_sessions.len();
+        let mut count = || Facts::gather(Ok(Routes::default()), &[to.port()], &mut sessions).ssh_sessions.len();
         assert_eq!(count(), 0);
         for n in 1..4 {
             let client = std::net::TcpStream::connect(to).unwrap();
@@ -282,9 +276,8 @@ mod tests {
     }
 
     #[test]
-    fn this_host_has_a_loopback() {
+    fn what_could_not_be_asked_is_unknown() {
         let facts = Facts::gather(Err(std::io::Error::other("asked nobody")), &[22], &mut Sessions::default());
-        assert!(facts.own.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)), "{facts:?}");
         assert!(facts.blind && facts.unknown.contains(&"routes: asked nobody".to_owned()), "{facts:?}");
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use wire::{Attributes, Messages, Socket};
 
 pub use batch::AT_ONCE;
-pub use routes::default_gateways;
+pub use routes::routes;
 pub use table::Tried;
 
 /// `NFT_MSG_NEWGEN`, `NFT_MSG_GETGEN`

@@ -26,6 +26,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use crate::point::Error;
 
+/// A person has to be able to confirm it.
+const SHORTEST_TRIAL: Period = Period::seconds(1);
+
 /// What applying a set would do at this point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -184,6 +187,13 @@ pub async fn apply(config: &Config, signed: &Signed, approval: Approval) -> Resu
         new_this_hour: state.new_this_hour(now),
         left: Duration::MAX,
     };
+    if let Some(asked) = approval.confirm_within.filter(|asked| asked.0 < SHORTEST_TRIAL.0) {
+        return Err(Error::TrialTooShort { asked, least: SHORTEST_TRIAL });
+    }
+    // The kernel cannot give one range two ends: those in force would lapse with the trial.
+    if trial.is_some() && before.as_ref().is_some_and(|before| before.agents != set.agents) {
+        return Err(Error::TrialOfAgents);
+    }
     // Nobody renews while it runs, and what is in force has to outlast it.
     let most = Period::seconds((lease(&set, &how) * 2 / 3).as_secs());
     if let Some(asked) = approval.confirm_within.filter(|asked| before.is_some() && asked.0 > most.0) {
@@ -207,6 +217,9 @@ pub async fn confirm(config: &Config) -> Result<Applied, Error> {
     let mut point = Point::open(config.clone())?;
     let held = point.store.lock().await?;
     let mut state = point.store.load()?;
+    if let Some(why) = state.stopped {
+        return Err(Error::Stopped(why));
+    }
     let generation = state.current.filter(|_| state.trial(now)).ok_or(Error::NoTrial)?;
     let set = Arc::new(point.stored(generation, now)?);
     let how = Manner { now, trial: None, many_new: true, hold_back: false, before: Some(&set), new_this_hour: 0, left: Duration::MAX };
@@ -230,6 +243,8 @@ pub async fn rollback(config: &Config) -> Result<Applied, Error> {
         0 => format!("generation {from} rolled back; nothing was applied before it, so nothing is enforced"),
         g => format!("generation {from} rolled back to {g}"),
     };
+    let reason =
+        if state.stopped.is_some() { format!("{reason}; enforcement stays stopped until `gnomon enforce resume`") } else { reason };
     Ok(Applied { point: point.name, generation, outcome: Outcome::RolledBack, elements: 0, reason, standing: Standing::default() })
 }
 
@@ -278,7 +293,10 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
 /// Break glass: takes the table away and applies nothing until [`resume`]. Local and offline. The table goes whatever else fails; an
 /// error says that it did not, or that a loop beside us may put it back.
 pub async fn panic(config: &Config, reason: &str) -> Result<(), Error> {
-    let mut point = Point::open(config.clone())?;
+    let mut point = match Point::open(config.clone()) {
+        Ok(point) => point,
+        Err(why) => return Point::break_glass(config).await.and(Err(why)),
+    };
     // First the word, then the deed: a loop beside us must not put the table back in between. An empty file, since it needs no room on
     // a full disk, and no lock that somebody hangs with.
     let marked = point.store.mark_stopped();

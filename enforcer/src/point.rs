@@ -6,7 +6,7 @@ use crate::{
     attempts,
     check::{self, Against, Objection},
     config::Config,
-    facts::{Facts, Sessions},
+    facts::{Facts, Routes, Sessions},
     intake::{self, Distrust, Expect, Keys, Refused},
     netlink::{self, Monitor},
     nft::{self, Nft},
@@ -44,6 +44,8 @@ pub struct Point {
     sessions: Sessions,
     memory: Option<Memory>,
     known: Option<Known>,
+    /// This host's own addresses and gateways, when they could be read last.
+    read: Option<Routes>,
     /// Whether this kernel renews what is added again: believed until one does not.
     readd: bool,
 }
@@ -72,6 +74,10 @@ pub enum Error {
     TrialRunning(Timestamp),
     #[error("a trial of {asked} would outlast the lease of what is in force; at most {most}")]
     TrialTooLong { asked: Period, most: Period },
+    #[error("a trial of {asked} is too short to be confirmed; at least {least}")]
+    TrialTooShort { asked: Period, least: Period },
+    #[error("the agent ranges differ from those in force, and a trial can try blocks alone: apply it confirmed, or not at all")]
+    TrialOfAgents,
     #[error("there is no trial to confirm; if it lapsed, apply again")]
     NoTrial,
     #[error("nothing was applied here, so there is nothing to roll back")]
@@ -217,7 +223,19 @@ impl Point {
         let nft = Nft { path: config.nft.clone(), timeout: config.nft_timeout.0 };
         let name = if config.point.is_empty() { host_name() } else { config.point.clone() };
         let monitor = Monitor::open().inspect_err(|why| tracing::debug!(%why, "no netlink monitor")).ok();
-        Ok(Point { config, name, keys, nft, store, monitor, sessions: Sessions::default(), memory: None, known: None, readd: true })
+        Ok(Point {
+            config,
+            name,
+            keys,
+            nft,
+            store,
+            monitor,
+            sessions: Sessions::default(),
+            memory: None,
+            known: None,
+            read: None,
+            readd: true,
+        })
     }
 
     pub fn verify(&self, signed: &Signed, generation: u64, now: Timestamp) -> Result<DecisionSet, Refused> {
@@ -239,8 +257,15 @@ impl Point {
         set.at(&self.name, &self.config.labels)
     }
 
+    /// What cannot be read now is protected as it was before.
     pub fn facts(&mut self) -> Facts {
-        Facts::gather(netlink::default_gateways(), &self.config.ssh_ports, &mut self.sessions)
+        let routes = netlink::routes().inspect(|read| self.read = Some(read.clone()));
+        let mut facts = Facts::gather(routes, &self.config.ssh_ports, &mut self.sessions);
+        if let Some(before) = self.read.as_ref().filter(|_| facts.blind) {
+            facts.own.extend(&before.own);
+            facts.gateways.extend(&before.gateways);
+        }
+        facts
     }
 
     /// What the kernel holds.
@@ -298,6 +323,23 @@ impl Point {
         how: Manner<'_>,
         trusted: &mut Option<String>,
     ) -> Result<Enacted, Error> {
+        self.not_stopped()?;
+        let enacted = self.make(set, how, trusted).await;
+        // Who breaks the glass waits for no lock: what was on its way to the kernel then is taken away again.
+        if let Err(stopped) = self.not_stopped() {
+            *trusted = None;
+            self.take_away().await?;
+            return Err(stopped);
+        }
+        enacted
+    }
+
+    fn not_stopped(&self) -> Result<(), Error> {
+        let stopped = || Error::Stopped("by a person".to_owned());
+        if self.store.is_marked_stopped() { Err(stopped()) } else { Ok(()) }
+    }
+
+    async fn make(&mut self, set: &Arc<DecisionSet>, how: Manner<'_>, trusted: &mut Option<String>) -> Result<Enacted, Error> {
         let protects = self.known.as_ref().map(Known::protects);
         if let Some(enacted) = self.amend(set, &how, trusted.as_ref())? {
             return Ok(enacted);
@@ -414,11 +456,23 @@ impl Point {
         }
     }
 
+    /// Without state, keys or a directory: for a host where any of these is damaged.
+    pub async fn break_glass(config: &Config) -> Result<(), Error> {
+        let nft = Nft { path: config.nft.clone(), timeout: config.nft_timeout.0 };
+        match Monitor::open().and_then(|kernel| kernel.remove()) {
+            Ok(()) => Ok(()),
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(_) => Ok(nft.remove().await?),
+        }
+    }
+
     /// Brings the set before the last one back; without one (or when it expired meanwhile) takes the table away.
     /// Gives the generation that stands now, 0 for none.
     pub async fn roll_back(&mut self, held: &Guard, state: &mut State, now: Timestamp, trusted: &mut Option<String>) -> Result<u64, Error> {
         let before = state.previous.and_then(|g| self.stored(g, now).ok()).map(Arc::new);
         match &before {
+            // Nothing is there, and nothing comes back before `resume`.
+            _ if state.stopped.is_some() => {}
             Some(set) => {
                 // What was held back stays so: going back is no reason to let it in.
                 let base = state.base.and_then(|g| self.remembered(g));

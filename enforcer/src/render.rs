@@ -225,7 +225,7 @@ impl Elements {
         if let Some(was) = was {
             self.lift(endpoint, was);
         }
-        let (key, millis) = (Key(endpoint), lease.as_millis());
+        let (key, millis) = (Key(endpoint), millis(lease));
         push(&mut self.add, endpoint, block.action, format_args!("{key} timeout {millis}ms comment \"{}\"", block.finding));
     }
 
@@ -271,13 +271,18 @@ impl fmt::Display for Conversation<'_> {
     }
 }
 
+/// Of a lease, at least one: none at all would be for ever.
+fn millis(lease: Duration) -> u128 {
+    lease.as_millis().max(1)
+}
+
 /// `10.0.0.0/8 timeout 900000ms`
 struct Leased<'a>(&'a IpNet, Option<Duration>);
 
 impl fmt::Display for Leased<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
-        self.1.map_or(Ok(()), |lease| write!(f, " timeout {}ms", lease.as_millis()))
+        self.1.map_or(Ok(()), |lease| write!(f, " timeout {}ms", millis(lease)))
     }
 }
 

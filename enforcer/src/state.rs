@@ -161,10 +161,14 @@ impl Store {
             Err(why) if why.kind() == io::ErrorKind::NotFound => State::default(),
             Err(why) => return Err(self.failed(why)),
         };
-        if self.directory.join(STOPPED).exists() {
+        if self.is_marked_stopped() {
             state.stopped.get_or_insert_with(|| "why and when could not be written down".to_owned());
         }
         Ok(state)
+    }
+
+    pub fn is_marked_stopped(&self) -> bool {
+        self.directory.join(STOPPED).exists()
     }
 
     /// Needs no lock and no room for words. Durable when it returns.

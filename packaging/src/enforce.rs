@@ -30,7 +30,7 @@ Examples:
   gnomon enforce wave hold 'not on a Friday'  new blocks go to no further enforcement point
 
 Exit codes: plan: 0 nothing would change, 1 something would, or there are objections;
-status: 0 what should be blocked is, 1 it is not; others: 0 done, 1 refused; 2 error.")]
+status: 0 what should be blocked is, 1 it is not; others: 0 done, 1 not done; 2 error, or refused.")]
 pub struct Options {
     /// Where the [enforcer] section is, when it is not all defaults
     #[arg(long, value_name = "FILE", env = "GNOMON_CONFIG", hide_env_values = true, global = true)]
@@ -105,11 +105,24 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
     }
     let data_dir = global.data();
     // Without a word of the person's, as the enforcer here was started: by the defaults of another kind of host, what it closed would open.
-    let started = if options.config.is_none() { wiring::known_point(&data_dir)? } else { None };
-    let mut config = match started {
-        Some(started) => started,
-        None => Config::load(options.config.as_deref())?.enforcer_at(&data_dir),
+    let started = if options.config.is_none() { wiring::known_point(&data_dir) } else { Ok(None) };
+    let configured = started.and_then(|started| match started {
+        Some(started) => Ok(started),
+        None => Ok(Config::load(options.config.as_deref())?.enforcer_at(&data_dir)),
+    });
+    let mut config = match (configured, &options.command) {
+        // The glass breaks whatever is damaged here: which hooks our table has does not matter to take it away.
+        (Err(why), Command::Stop { .. }) => {
+            out::note(format!("settings that cannot be read are passed over: {why}"));
+            Config::default().enforcer_at(&data_dir)
+        }
+        (configured, _) => configured?,
     };
+    if let Command::Stop { reason } = &options.command {
+        config.trusted_keys.clear();
+        operator::panic(&config, reason).await.map_err(unmarked)?;
+        return said(global.json, "stopped", "our table is gone; nothing is applied until `gnomon enforce resume`");
+    }
     if config.trusted_keys.is_empty() {
         config.trusted_keys = wiring::known_keys(&data_dir);
     }
@@ -148,11 +161,7 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
             }
             Ok(Exit::found(status.enforced < status.desired))
         }
-        Command::Wave { .. } | Command::Points => Ok(Exit::Clear),
-        Command::Stop { reason } => {
-            operator::panic(&config, reason).await.map_err(explained)?;
-            said(global.json, "stopped", "our table is gone; nothing is applied until `gnomon enforce resume`")
-        }
+        Command::Wave { .. } | Command::Points | Command::Stop { .. } => Ok(Exit::Clear),
         Command::Resume => {
             operator::resume(&config).await.map_err(explained)?;
             said(global.json, "resumed", "sets are applied again as they arrive")
@@ -254,5 +263,17 @@ fn said(json: bool, state: &str, text: &str) -> Result<Exit, Failure> {
 }
 
 fn explained(why: Error) -> Failure {
-    Failure::new(Side::Machine, why, "`gnomon doctor enforcer` says what this machine lacks; the kernel was not changed")
+    let todo = match why {
+        Error::Unavailable(_) => "`gnomon doctor enforcer` says what this machine lacks",
+        Error::Kernel(_) | Error::Differs(_) | Error::State(_) => "`gnomon enforce status` tells what is in the kernel now",
+        _ => "the kernel was not changed",
+    };
+    Failure::new(Side::Machine, why, todo)
+}
+
+/// Of breaking the glass: what failed may be the removal, or the note that it was wanted.
+fn unmarked(why: Error) -> Failure {
+    let todo =
+        "`nft list table inet gnomon` says whether it is gone; end the enforcer here, or it may come back (systemctl stop gnomon-enforcer)";
+    Failure::new(Side::Machine, why, todo)
 }

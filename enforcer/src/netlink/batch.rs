@@ -151,8 +151,9 @@ fn element(bytes: &mut Vec<u8>, endpoint: &Endpoint, lease: Option<(&Block, Dura
     });
 }
 
+/// At least one: none at all would be for ever.
 fn millis(lease: Duration) -> [u8; 8] {
-    u64::try_from(lease.as_millis()).unwrap_or(u64::MAX).to_be_bytes()
+    u64::try_from(lease.as_millis()).unwrap_or(u64::MAX).max(1).to_be_bytes()
 }
 
 fn key(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -90,7 +90,11 @@ impl Socket {
     /// Everything of a kind. A dump that the kernel says was interrupted by a change is begun anew by the caller, who sees that the
     /// generation moved on.
     pub(super) fn dump(&self, kind: u8, attributes: &[u8], mut each: impl FnMut(Attributes<'_>)) -> io::Result<()> {
-        self.dump_of(u16::from_be_bytes([NFTABLES, kind]), INET, attributes, |message| each(message.attributes()))
+        self.dump_of(u16::from_be_bytes([NFTABLES, kind]), INET, attributes, |message| {
+            if message.flags & INTERRUPTED == 0 {
+                each(message.attributes());
+            }
+        })
     }
 
     /// Everything of a kind of message, whosever. After the family come three bytes of zero, then `rest`.
@@ -101,13 +105,12 @@ impl Socket {
             let length = self.receive(&mut buffer)?;
             for message in Messages(buffer.get(..length).unwrap_or_default()).filter(|m| m.number() == Some(number)) {
                 match message.kind {
-                    DONE => return Ok(()),
+                    DONE => return message.error().raw_os_error().filter(|code| *code > 0).map_or(Ok(()), |_| Err(message.error())),
                     ERROR => match message.error() {
                         // No such table or set: nothing of it.
                         why if why.kind() == io::ErrorKind::NotFound => return Ok(()),
                         why => return Err(why),
                     },
-                    _ if message.flags & INTERRUPTED != 0 => {}
                     _ => each(message),
                 }
             }

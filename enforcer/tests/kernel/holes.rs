@@ -39,6 +39,67 @@ fn the_gateways_of_every_table_and_every_hop_are_not_cut() {
     assert!(held.contains("10.91.0.8") && gateways.iter().all(|a| !held.contains(&format!("{a} . "))), "{held}");
 }
 
+/// A lease of no length would have no end for the kernel.
+#[test]
+fn a_trial_too_short_to_confirm_is_refused_and_nothing_is_in_the_kernel_without_an_end() {
+    let Some(lab) = lab() else { return };
+    for confirm_within in [0, 500].map(|micros| Some(Period(Duration::from_micros(micros)))) {
+        let (config, signed) = (lab.config("router"), sign(&blocking(1, 60)));
+        let approval = Approval { confirm_within, ..Approval::default() };
+        let said = lab.run("router", move || async move { enforcer::apply(&config, &signed, approval).await });
+        assert!(matches!(said, Err(Error::TrialTooShort { .. })), "{said:?}");
+        assert!(!lab.nft("router", "list ruleset").contains("gnomon"));
+    }
+}
+
+/// Who stops enforcement while a commit is on its way has the last word, and neither `rollback` nor `confirm` closes the door again.
+#[test]
+fn what_was_on_its_way_when_a_person_stopped_it_is_taken_away_again() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    let slow = lab.data.path().join("nft-slow");
+    std::fs::write(&slow, "#!/bin/sh\nsleep 4\nexec /usr/sbin/nft \"$@\"\n").unwrap();
+    std::fs::set_permissions(&slow, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for generation in [1, 2] {
+        apply(&lab, "router", sign(&blocking(generation, 60)));
+    }
+    assert_blocked(&lab, shadow()[0]);
+    lab.nft("router", "flush ruleset");
+    let config = enforcer::Config { nft: slow, ..lab.config("router") };
+    let (applying, signed) = (config.clone(), sign(&blocking(3, 60)));
+    let applied = lab.spawn("router", move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(enforcer::apply(&applying, &signed, Approval::default()))
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    let stopping = lab.config("router");
+    lab.run("router", move || async move { enforcer::panic(&stopping, "outage").await }).unwrap();
+    let said = applied.join().unwrap();
+    assert!(matches!(said, Err(Error::Stopped(_))), "{said:?}");
+    assert_flows(&lab, shadow()[0]);
+    let config = lab.config("router");
+    let (rolled, confirmed) =
+        lab.run("router", move || async move { (enforcer::rollback(&config).await, enforcer::confirm(&config).await) });
+    assert!(rolled.unwrap().reason.contains("stays stopped"));
+    assert!(matches!(confirmed, Err(Error::Stopped(_))), "{confirmed:?}");
+    assert_flows(&lab, shadow()[0]);
+    assert!(!lab.nft("router", "list ruleset").contains("gnomon"));
+}
+
+/// The glass breaks where keys and the state directory are damaged.
+#[test]
+fn the_glass_breaks_on_a_host_whose_files_are_damaged() {
+    let Some(lab) = lab() else { return };
+    let _ends = serve(&lab);
+    apply(&lab, "router", sign(&blocking(1, 60)));
+    assert_blocked(&lab, shadow()[0]);
+    let file = lab.data.path().join("a-file");
+    std::fs::write(&file, "").unwrap();
+    let config = enforcer::Config { data: file, trusted_keys: vec!["garbage".into()], ..lab.config("router") };
+    lab.run("router", move || async move { enforcer::panic(&config, "outage").await }).unwrap_err();
+    assert_flows(&lab, shadow()[0]);
+}
+
 /// What a router publishes of its own address is blocked by that name, and its withheld ones are told.
 #[test]
 fn a_published_port_of_the_routers_own_address_is_blocked_where_destinations_are_seen() {
