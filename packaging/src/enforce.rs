@@ -113,7 +113,9 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
     let mut config = match (configured, &options.command) {
         // The glass breaks whatever is damaged here: which hooks our table has does not matter to take it away.
         (Err(why), Command::Stop { .. }) => {
-            out::note(format!("settings that cannot be read are passed over: {why}"));
+            out::note(format!(
+                "settings that cannot be read are passed over, and an enforcer that goes by them may not hear of this: end it too\n{why}"
+            ));
             Config::default().enforcer_at(&data_dir)
         }
         (configured, _) => configured?,

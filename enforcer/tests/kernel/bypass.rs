@@ -48,6 +48,21 @@ fn destinations_translated_before_our_hooks_are_named_and_judged_with_the_one_be
 }
 
 #[test]
+fn destinations_translated_as_they_leave_are_named_at_an_agents_host() {
+    let Some(lab) = lab() else { return };
+    let seen = |lab: &Lab| {
+        let config = lab.config("agent");
+        lab.run("agent", move || async move { enforcer::status(&config).await }).unwrap().bypasses
+    };
+    lab.nft("agent", "'add table ip nat; add chain ip nat out { type nat hook output priority -100; }; add chain ip nat services'");
+    lab.nft("agent", "'add rule ip nat out jump services'");
+    assert_eq!(seen(&lab), [""; 0], "nothing is translated yet");
+    lab.nft("agent", "'add rule ip nat services ip daddr 10.99.0.1 dnat to 10.92.0.2'");
+    let named = seen(&lab);
+    assert!(named.len() == 1 && named[0].starts_with("destinations are translated in ip nat services as they leave"), "{named:?}");
+}
+
+#[test]
 fn what_is_not_tracked_or_accepted_earlier_is_blocked_all_the_same_and_no_bypass() {
     let Some(lab) = lab() else { return };
     let _ends = serve(&lab);
