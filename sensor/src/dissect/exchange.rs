@@ -153,7 +153,11 @@ impl Exchange {
             d.client_mark("wire.client.accept-pair", "application/json and text/event-stream", at, world);
         }
         let in_query = head.target.split_once('?').and_then(|(_, query)| session_in(query));
-        if let Some(session) = in_query.filter(|_| head.verb == Verb::Post) {
+        // Where the session is in the path, or nowhere, the address that a stream gave is what both have in common.
+        let door = Some(door(&head.target)).filter(|door| {
+            head.verb == Verb::Post && in_query.is_none() && d.session.is_none() && world.stream(d.place.endpoint, *door).is_some()
+        });
+        if let Some(session) = in_query.filter(|_| head.verb == Verb::Post).or(door) {
             // The server is where its stream is; the message path is only a door of it.
             let stream = world.stream(d.place.endpoint, session).cloned();
             d.session = Some(session);
@@ -165,7 +169,8 @@ impl Exchange {
                 }
                 None => d.place.path = None,
             }
-            d.client_mark("wire.client.message-path", "a session in the query of a POST", at, world);
+            let what = if door.is_some() { "a POST to the address that a stream gave" } else { "a session in the query of a POST" };
+            d.client_mark("wire.client.message-path", what, at, world);
         }
     }
 
@@ -425,13 +430,19 @@ fn take_event(
 ) -> bool {
     if event.name == "endpoint" {
         let opened = first && matches!(verb, Some(Verb::Get) | None);
-        let Some(session) = std::str::from_utf8(event.data).ok().filter(|_| opened).and_then(session_of_uri) else { return false };
+        let uri = std::str::from_utf8(event.data).ok().map(str::trim);
+        let Some(uri) = uri.filter(|uri| opened && is_uri(uri)) else { return false };
+        let named = uri.split_once('?').and_then(|(_, query)| session_in(query));
+        let session = named.unwrap_or_else(|| door(uri));
         dialogue.transport = Some(Transport::HttpSse);
         dialogue.session = Some(session);
         dialogue.offered = true;
         let stream = Stream { place: dialogue.place.clone(), waiting: Vec::new(), software: None };
         world.stream_opened(dialogue.place.endpoint, session, stream);
-        dialogue.server_mark("wire.server.endpoint-offer", "an event stream that begins with the address for messages", at, world);
+        // Other streams may begin with an address, too; MCP's names a session.
+        if named.is_some() {
+            dialogue.server_mark("wire.server.endpoint-offer", "an event stream that begins with the address for messages", at, world);
+        }
         return true;
     }
     if !event.whole {
@@ -446,13 +457,17 @@ fn take_event(
     !messages.is_empty()
 }
 
-/// The session in the address an `endpoint` event gives: relative or absolute, with a query.
-fn session_of_uri(uri: &str) -> Option<u64> {
-    let uri = uri.trim();
-    let shaped = uri.len() <= 2048
+/// What an `endpoint` event gives: an address, relative or absolute.
+fn is_uri(uri: &str) -> bool {
+    uri.len() <= 2048
         && !uri.contains(char::is_whitespace)
-        && (uri.starts_with('/') || uri.starts_with("http://") || uri.starts_with("https://") || uri.starts_with('?'));
-    shaped.then(|| uri.split_once('?')).flatten().and_then(|(_, query)| session_in(query))
+        && (uri.starts_with('/') || uri.starts_with("http://") || uri.starts_with("https://") || uri.starts_with('?'))
+}
+
+/// A digest of an address' path and query, which is what a request names of it.
+fn door(uri: &str) -> u64 {
+    let path = uri.split_once("://").map_or(uri, |(_, rest)| rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"));
+    digest(&[b"door ", path.as_bytes()].concat())
 }
 
 /// A digest of the query parameter that names a session: `session_id`, `sessionId`, `sessionid`.

@@ -188,15 +188,15 @@ fn a_bomb_is_given_up_on() {
 
 /// The HTTP+SSE transport: a stream on one connection, messages on another.
 fn first_revision(accepted: &str, answer: &str, step: usize) -> String {
+    at_door(["/messages/?session_id=3304abcd"; 2], accepted, answer, step)
+}
+
+/// The address that the stream gives, and the one that the message goes to.
+fn at_door([offered, taken]: [&str; 2], accepted: &str, answer: &str, step: usize) -> String {
     let turns = [
         (0, client("GET /sse HTTP/1.1\r\nHost: tools\r\nAccept: text/event-stream\r\n\r\n")),
-        (
-            0,
-            server(
-                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nevent: endpoint\r\ndata: /messages/?session_id=3304abcd\r\n\r\n",
-            ),
-        ),
-        (1, client(http("POST /messages/?session_id=3304abcd HTTP/1.1\nHost: tools\nContent-Type: application/json", INITIALIZE))),
+        (0, server(format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nevent: endpoint\r\ndata: {offered}\r\n\r\n"))),
+        (1, client(http(&format!("POST {taken} HTTP/1.1\nHost: tools\nContent-Type: application/json"), INITIALIZE))),
         (1, server(http(&format!("HTTP/1.1 {accepted}"), "Accepted"))),
         (0, server(answer)),
     ];
@@ -218,6 +218,24 @@ fn answers_of_the_first_revision_arrive_on_another_connection() {
         /sse wire.server.initialize-result an answer to initialize by everything 2.0, 2025-11-25
     "#]]
     .assert_eq(&whole);
+}
+
+#[test]
+fn a_session_in_the_path_of_the_address_is_one_as_well() {
+    let answer = format!("event: message\r\ndata: {INITIALIZED}\r\n\r\n");
+    let path = "/mcp/messages/9f31c0de";
+    let heard = at_door([path, path], "202 Accepted", &answer, usize::MAX);
+    expect![[r#"
+        /sse wire.client.initialize initialize by desk, revision 2025-11-25
+        /sse wire.client.message-path a POST to the address that a stream gave
+        /sse wire.server.endpoint-event answers on its stream what was asked at the address it gave there
+        /sse wire.server.initialize-result an answer to initialize by everything 2.0, 2025-11-25
+    "#]]
+    .assert_eq(&heard);
+    assert_eq!(at_door(["http://tools:8080/mcp/messages/9f31c0de", path], "202 Accepted", &answer, 7), heard);
+    // Another's address, and one that leads nowhere.
+    assert!(!at_door([path, "/mcp/messages/other"], "202 Accepted", &answer, usize::MAX).contains("wire.client.message-path"));
+    assert_eq!(at_door([path, path], "404 Not Found", "event: tick\r\ndata: 1\r\n\r\n", usize::MAX), "");
 }
 
 #[test]
