@@ -207,6 +207,9 @@ impl Exchange {
             self.dialogue.unheard |= self.request.0.is_some();
         }
         self.deflate = head.common.deflate;
+        if head.status >= 300 {
+            self.dialogue.turn_away();
+        }
         self.server_marks(head, at, world);
         let d = &self.dialogue;
         let interesting = d.mcp || d.unheard || d.has_questions();

@@ -175,6 +175,23 @@ fn encodings_are_undone() {
 }
 
 #[test]
+fn who_goes_on_after_401_shows_nothing_by_that() {
+    let ask = |id: u8| {
+        let head = "POST /mcp HTTP/1.1\nHost: tools\nMcp-Session-Id: 5f2c9a7d1e\nAccept: application/json, text/event-stream\nContent-Type: application/json";
+        client(http(head, format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list"}}"#)))
+    };
+    let gate = || server(http("HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Bearer resource_metadata=\"https://tools/x\"", ""));
+    let heard = listen(&[(&[ask(1), gate(), ask(2), gate(), ask(3), gate()], Some(End::Low))], usize::MAX);
+    assert!(heard.contains("wire.server.auth-challenge") && !heard.contains("wire.client.established"), "{heard}");
+    // The instrument: let in, the same shows that it was.
+    let listed = |id: u8| {
+        json(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":[{{"name":"add","inputSchema":{{"type":"object"}}}}]}}}}"#))
+    };
+    let heard = listen(&[(&[ask(1), listed(1), ask(2), listed(2)], Some(End::Low))], usize::MAX);
+    assert!(heard.contains("wire.client.established"), "{heard}");
+}
+
+#[test]
 fn a_bomb_is_given_up_on() {
     let mut e = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     for _ in 0..8 {

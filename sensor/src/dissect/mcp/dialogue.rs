@@ -125,6 +125,11 @@ impl Dialogue {
         self.agreed = true;
     }
 
+    /// Who goes on where it is turned away does not look at answers: that it goes on shows nothing.
+    pub fn turn_away(&mut self) {
+        self.held.retain(|(mark, _)| *mark != "wire.client.established");
+    }
+
     /// The client said only things that ask for no answer, and only MCP has them.
     pub fn only_notices(&self) -> bool {
         self.notices > 0 && self.questions == 0
@@ -404,8 +409,6 @@ impl Dialogue {
             _ if world.ledger.proven(&self.place) => true,
             Outcome::Answered if self.transport == Some(Transport::HttpSse) => return self.wait(world),
             Outcome::Challenged if self.mcp => {
-                // Who goes on after that does not look at answers.
-                self.held.retain(|(mark, _)| *mark != "wire.client.established");
                 let facts = self.facts(&Told::default());
                 world.ledger.say(&self.place, "wire.server.auth-gate", "asks an MCP client for credentials", at, facts);
                 true
