@@ -550,7 +550,7 @@ impl Core {
             }
             // A person was there first: confirmed, or rolled back already.
             Err(Error::NothingApplied) => {
-                self.roll_back_at = None;
+                (self.roll_back_at, self.disturbed) = (None, None);
                 Vec::new()
             }
             Err(why) => {

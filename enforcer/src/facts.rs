@@ -1,7 +1,8 @@
 //! What is true of this host: its addresses, its gateways, its resolvers, and who administers it right now.
 //!
-//! What the kernel tells of routes, text of `/proc/thread-self/net` and of `resolv.conf` in, addresses out; the files are read at the rim ([`Facts::gather`]). What cannot
-//! be read is named in `unknown`, since a protection that is missing must not look like one that is not needed.
+//! What the kernel tells of routes, text of `/proc/thread-self/net` and of `resolv.conf` in, addresses out; the files are read at the rim
+//! ([`Facts::gather`]). What cannot be read is named in `unknown`, since a protection that is missing must not look like one that is not
+//! needed.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
@@ -69,6 +70,7 @@ impl Facts {
     /// Of this host; its own addresses and default gateways are those that the kernel told, or why it did not.
     pub fn gather(routes: std::io::Result<Routes>, ssh_ports: &[u16], sessions: &mut Sessions) -> Facts {
         let mut facts = Facts::default();
+        // An address may be tentative, and have no route yet.
         let inet6 = facts.read(&format!("{NET}/if_inet6"));
         facts.own.extend(local_v6(&inet6).map(IpAddr::V6));
         match routes {
@@ -238,7 +240,7 @@ mod tests {
 
     #[test]
     fn garbage_says_nothing_and_does_not_panic() {
-        for text in ["", "\u{fffd}\n|-- x\n/32 host LOCAL", "a:b:c\nzz:zz 1 01\n é:é é:é 01", "0: 0:0016 é00000000:1 01"] {
+        for text in ["", "\u{fffd}\n|-- x", "a:b:c\nzz:zz 1 01\n é:é é:é 01", "0: 0:0016 é00000000:1 01"] {
             assert_eq!(local_v6(text).count(), 0);
             assert!(accepted(text).is_none() && established(text, &[22, 0]).is_empty() && nameservers(text).is_empty());
         }

@@ -143,11 +143,11 @@ pub async fn run_gated(
 ///
 /// Anybody on this host may hold it, so that it is held is said, and stops nobody: else an agent could keep enforcement off.
 fn alone() -> Result<UnixDatagram, String> {
-    let taken = |why: std::io::Error| {
-        match why.kind() {
-        ErrorKind::AddrInUse => "another process of this host has the name `gnomon-enforcer` (`ss -xa`): if it is an enforcer, the two undo each other's blocks, so end one; if not, ask who runs it".to_owned(),
+    const TAKEN: &str = "another process of this host has the name `gnomon-enforcer` (`ss -xa`): if it is an enforcer, the two undo each \
+                         other's blocks, so end one; if not, ask who runs it";
+    let taken = |why: std::io::Error| match why.kind() {
+        ErrorKind::AddrInUse => TAKEN.to_owned(),
         _ => format!("whether another enforcer runs in this network namespace cannot be told: {why}"),
-    }
     };
     net::SocketAddr::from_abstract_name("gnomon-enforcer").and_then(|name| UnixDatagram::bind_addr(&name)).map_err(taken)
 }

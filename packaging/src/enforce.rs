@@ -267,6 +267,7 @@ fn said(json: bool, state: &str, text: &str) -> Result<Exit, Failure> {
 fn explained(why: Error) -> Failure {
     let todo = match why {
         Error::Unavailable(_) => "`gnomon doctor enforcer` says what this machine lacks",
+        Error::Stopped(_) => "nothing of ours is in the kernel until then",
         Error::Kernel(_) | Error::Differs(_) | Error::State(_) => "`gnomon enforce status` tells what is in the kernel now",
         _ => "the kernel was not changed",
     };

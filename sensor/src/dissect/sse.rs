@@ -68,7 +68,9 @@ impl Decoder {
 
     fn append(&mut self, bytes: &[u8]) {
         if self.cut {
-        } else if self.line.len() + bytes.len() > MAX_EVENT {
+            return;
+        }
+        if self.line.len() + bytes.len() > MAX_EVENT {
             self.line.extend(bytes.iter().take(BEGINNING));
             self.line.truncate(BEGINNING);
             self.line.shrink_to_fit();
