@@ -59,7 +59,7 @@ unit: ## Tests of all tiers that can run here
 	  $(CARGO) test --locked --workspace --no-fail-fast -- --test-threads=1; fi
 
 fuzz: ## Search for inputs that break a parser, each for a while (nightly, cargo-fuzz): make fuzz SECONDS_EACH=60 TARGETS='dns tls'
-	@exec fuzz/run
+	@exec tests/fuzz/run
 
 deny: ## Licences, advisories, duplicates and sources of dependencies
 	@if ! $(CARGO) deny --version >/dev/null 2>&1; then echo "needs: building cargo-deny (two minutes, once)"; \

@@ -24,7 +24,7 @@ use std::sync::LazyLock;
 
 pub type Entry = fn(&[u8]);
 
-/// By name; the seeds of each are in `fuzz/seeds/NAME`.
+/// By name; the seeds of each are in `tests/fuzz/seeds/NAME`.
 pub const TARGETS: [(&str, Entry); 22] = [
     ("frame", frame),
     ("frames", frames),

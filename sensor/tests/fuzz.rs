@@ -206,7 +206,7 @@ fn spoiled_messages() {
 /// Every entry with its committed seeds, as they are and spoiled. The number of rounds is bounded, not the time.
 #[test]
 fn spoiled_seeds_through_every_entry() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds");
     let rounds = std::env::var("FUZZ_ROUNDS").ok().and_then(|v| v.parse().ok()).unwrap_or(3_000);
     for (name, entry) in sensor::fuzz::TARGETS {
         let mut files: Vec<_> = std::fs::read_dir(folder.join(name)).unwrap().map(|f| f.unwrap().path()).collect();
@@ -228,9 +228,9 @@ fn spoiled_seeds_through_every_entry() {
 
 /// Makes the seeds anew out of the captures: `cargo test -p sensor --test fuzz -- --ignored write_seeds`.
 #[test]
-#[ignore = "writes to fuzz/seeds"]
+#[ignore = "writes to tests/fuzz/seeds"]
 fn write_seeds() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds");
     let traces = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/traces");
     let write = |target: &str, name: &str, bytes: &[u8]| {
         std::fs::create_dir_all(folder.join(target)).unwrap();

@@ -1,5 +1,10 @@
 //! The house's promises about itself, checked by machine: who may need whom, and what never appears where.
 
+mod code;
+mod shape;
+mod sizes;
+mod words;
+
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,7 +66,7 @@ fn sources(below: &str) -> Vec<(PathBuf, String)> {
 }
 
 /// The text without comments: what is promised there is not done there.
-fn code(text: &str) -> String {
+fn code_of(text: &str) -> String {
     text.lines().map(|l| l.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
@@ -112,7 +117,7 @@ fn rules_knows_no_clock_no_io_no_chance_and_no_environment() {
         "eprintln!",
     ];
     for (path, text) in sources("rules/src").iter().filter(|(p, _)| !is_test(p)) {
-        let code = code(text);
+        let code = code_of(text);
         for word in never {
             assert!(!code.contains(word), "{}: {word}", path.display());
         }
@@ -180,7 +185,7 @@ fn no_line_is_unsafe_and_no_package_leaves_the_lints_of_the_house() {
     }
     for room in ROLES.iter().chain(&["rules", "packaging"]) {
         for (path, text) in sources(&format!("{room}/src")) {
-            assert!(!code(&text).contains("allow(unsafe_code"), "{}", path.display());
+            assert!(!code_of(&text).contains("allow(unsafe_code"), "{}", path.display());
         }
     }
 }
@@ -196,7 +201,7 @@ fn only_one_crate_does_the_cryptography() {
 #[test]
 fn nothing_goes_to_a_backend_without_a_permit() {
     // Only `rules::access::decide` makes one: its fields are private there.
-    let door = code(&fs::read_to_string(root().join("gateway/src/forward/mod.rs")).unwrap());
+    let door = code_of(&fs::read_to_string(root().join("gateway/src/forward/mod.rs")).unwrap());
     let asking: Vec<&str> = door.split("pub(crate) async fn ").skip(1).collect();
     assert!(!asking.is_empty(), "the way to a backend has moved: tell this test where");
     for function in asking {
@@ -207,7 +212,7 @@ fn nothing_goes_to_a_backend_without_a_permit() {
         assert!(door.contains(&format!("\n{inside}")), "`{inside}` must stay private to forward");
     }
     for (path, text) in sources("gateway/src").iter().filter(|(p, _)| !is_test(p) && !p.to_string_lossy().contains("/forward/")) {
-        let code = code(text);
+        let code = code_of(text);
         let shipped = code.split("#[cfg(test)]").next().unwrap_or_default();
         for word in ["TcpStream::connect", "hyper::client", "legacy::Client", "reqwest"] {
             assert!(!shipped.contains(word), "{}: {word} is a second way to a backend", path.display());
