@@ -4,7 +4,7 @@ use crate::intake::Received;
 use ipnet::IpNet;
 use rules::{
     Timestamp,
-    observation::{Applied, Coverage, Outcome, Said, Standing},
+    observation::{Applied, Coverage, Outcome, PointStatus, Said},
     period::Period,
 };
 use serde::{Deserialize, Serialize};
@@ -72,12 +72,12 @@ impl Sensor {
 
     /// Takes an enforcement point's word. False: it says what it said before.
     pub(crate) fn take_word(&mut self, applied: Applied, now: Timestamp) -> bool {
-        let s = &applied.standing;
+        let s = &applied.status;
         let bad = matches!(applied.outcome, Outcome::Refused | Outcome::Failed) || !s.is_whole();
         self.short_since = (s.enforces && bad).then_some(self.short_since.unwrap_or(now));
         // Who tried is no news about the set.
         let about =
-            |a: &Applied| Applied { standing: Standing { attempts: Vec::new(), attempts_lost: 0, ..a.standing.clone() }, ..a.clone() };
+            |a: &Applied| Applied { status: PointStatus { attempts: Vec::new(), attempts_lost: 0, ..a.status.clone() }, ..a.clone() };
         let news = self.applied.as_ref().map(about) != Some(about(&applied));
         self.applied = Some(applied);
         news

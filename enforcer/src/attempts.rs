@@ -7,7 +7,7 @@ use crate::{names::TRIED_SIZE, netlink::Tried, present::Held};
 use rules::{
     Timestamp,
     endpoint::Endpoint,
-    observation::{Attempt, Standing},
+    observation::{Attempt, PointStatus},
 };
 use std::collections::BTreeMap;
 
@@ -25,8 +25,8 @@ pub fn attempts(tried: Vec<Tried>, blocks: &BTreeMap<Endpoint, Held>, now: Times
         })
         .collect();
     found.sort_by(|a, b| b.last.cmp(&a.last).then_with(|| a.cmp(b)));
-    let more = found.len().saturating_sub(Standing::MAX_ATTEMPTS) + full.into_iter().filter(|f| *f).count();
-    found.truncate(Standing::MAX_ATTEMPTS);
+    let more = found.len().saturating_sub(PointStatus::MAX_ATTEMPTS) + full.into_iter().filter(|f| *f).count();
+    found.truncate(PointStatus::MAX_ATTEMPTS);
     (found, more as u64)
 }
 
@@ -67,6 +67,6 @@ mod tests {
         let many =
             (0..TRIED_SIZE as u32).map(|n| Tried { client: std::net::Ipv4Addr::from(n).into(), ..tried("::", "10.0.0.5:3001", 1, 1) });
         let (found, lost) = attempts(many.collect(), &blocks, t0());
-        assert_eq!((found.len(), lost), (Standing::MAX_ATTEMPTS, (TRIED_SIZE - Standing::MAX_ATTEMPTS) as u64 + 1));
+        assert_eq!((found.len(), lost), (PointStatus::MAX_ATTEMPTS, (TRIED_SIZE - PointStatus::MAX_ATTEMPTS) as u64 + 1));
     }
 }

@@ -5,15 +5,15 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::{config::Hook, nft::Nft};
-use rules::{observation::Standing, printable::printable};
+use rules::{observation::PointStatus, printable::printable};
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::Path};
 use tokio::sync::watch;
 
-/// Looks now and then every [`Standing::EVERY`], beside the loop, which must not wait for the listing of a large ruleset. Ends with the
+/// Looks now and then every [`PointStatus::EVERY`], beside the loop, which must not wait for the listing of a large ruleset. Ends with the
 /// receiver.
 pub async fn keep_looking(nft: Nft, hooks: BTreeSet<Hook>, tell: watch::Sender<Vec<String>>) {
-    let mut due = tokio::time::interval(Standing::EVERY.0);
+    let mut due = tokio::time::interval(PointStatus::EVERY.0);
     due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -33,7 +33,7 @@ pub async fn survey(nft: &Nft, hooks: &BTreeSet<Hook>) -> Vec<String> {
     };
     let mut found = find(&json, &text, &Host { bridges: bridges(), forwards: forwards() }, hooks);
     found.splice(..0, unseen);
-    found.truncate(Standing::MAX_BYPASSES);
+    found.truncate(PointStatus::MAX_BYPASSES);
     found
 }
 

@@ -11,7 +11,7 @@ use crate::{
 use rules::{
     Timestamp,
     decision::DecisionSet,
-    observation::{Applied, Outcome, Standing},
+    observation::{Applied, Outcome, PointStatus},
     wire::v1::Signed,
 };
 use std::{
@@ -615,7 +615,7 @@ impl Core {
             outcome,
             elements: elements as u64,
             reason,
-            standing: Standing::default(),
+            status: PointStatus::default(),
         }))
     }
 }

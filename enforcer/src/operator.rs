@@ -17,7 +17,7 @@ use rules::{
     decision::{Action, Decision, DecisionSet},
     endpoint::Endpoint,
     finding::FindingId,
-    observation::{Act, Applied, Attempt, Outcome, Standing},
+    observation::{Act, Applied, Attempt, Outcome, PointStatus},
     period::Period,
     wire::v1::Signed,
 };
@@ -245,7 +245,7 @@ pub async fn rollback(config: &Config) -> Result<Applied, Error> {
     };
     let reason =
         if state.stopped.is_some() { format!("{reason}; enforcement stays stopped until `gnomon enforce resume`") } else { reason };
-    Ok(Applied { point: point.name, generation, outcome: Outcome::RolledBack, elements: 0, reason, standing: Standing::default() })
+    Ok(Applied { point: point.name, generation, outcome: Outcome::RolledBack, elements: 0, reason, status: PointStatus::default() })
 }
 
 pub async fn status(config: &Config) -> Result<Status, Error> {
@@ -428,6 +428,6 @@ pub(crate) fn applied(point: &str, generation: u64, enacted: &Enacted) -> Applie
         outcome: Outcome::Applied,
         elements: enacted.elements as u64,
         reason,
-        standing: Standing::default(),
+        status: PointStatus::default(),
     }
 }

@@ -16,7 +16,7 @@ use nix::time::ClockId;
 use rules::{
     Timestamp,
     decision::{Action, DecisionSet},
-    observation::{Applied, Outcome, Standing},
+    observation::{Applied, Outcome, PointStatus},
     wire::v1::Signed,
 };
 use std::{
@@ -49,7 +49,7 @@ pub async fn run(
 }
 
 /// As [`run()`]; with `health`, new blocks have a short lease until it says that what this host needs still answers. Whoever says so
-/// sees in the reports when it is asked ([`rules::observation::Standing::on_trial`]).
+/// sees in the reports when it is asked ([`rules::observation::PointStatus::on_trial`]).
 pub async fn run_gated(
     config: Config,
     mut sets: mpsc::Receiver<Arc<Signed>>,
@@ -259,7 +259,7 @@ impl Hands {
     }
 
     async fn report(&mut self, applied: Applied) {
-        let applied = Applied { standing: self.standing().await, ..applied };
+        let applied = Applied { status: self.status().await, ..applied };
         let Applied { point, generation, outcome, elements, reason, .. } = &applied;
         match outcome {
             Outcome::Refused | Outcome::Failed | Outcome::RolledBack => {
@@ -280,7 +280,7 @@ impl Hands {
 
     /// A sign of life, with what the kernel holds now.
     async fn say_again(&mut self) {
-        let due = |(_, at): &&(Applied, Instant)| at.elapsed() >= Standing::EVERY.0;
+        let due = |(_, at): &&(Applied, Instant)| at.elapsed() >= PointStatus::EVERY.0;
         if self.last.as_ref().is_some_and(|last| due(&last)) {
             self.counts = None;
             self.repeat().await;
@@ -290,17 +290,17 @@ impl Hands {
     /// The last word again, with how things stand now.
     async fn repeat(&mut self) {
         if let Some((applied, _)) = self.last.clone() {
-            let standing = self.standing().await;
-            self.say(Applied { standing, ..applied });
+            let status = self.status().await;
+            self.say(Applied { status, ..applied });
         }
     }
 
-    async fn standing(&mut self) -> Standing {
+    async fn status(&mut self) -> PointStatus {
         let state = self.seen.clone().unwrap_or_default();
         let enforces = self.point.config.mode == Mode::Enforce;
         let Counts { desired, enforced, withheld } = if enforces { self.count().await } else { Counts::default() };
         let (attempts, attempts_lost) = if enforces { self.point.attempts(Timestamp::now()) } else { (Vec::new(), 0) };
-        Standing {
+        PointStatus {
             in_force: state.current.unwrap_or(0),
             enforces,
             desired,
@@ -311,7 +311,7 @@ impl Hands {
             stopped: state.stopped,
             acts: state.acts,
             bypasses: self.bypasses.clone(),
-            labels: self.point.config.labels.iter().take(Standing::MAX_LABELS).cloned().collect(),
+            labels: self.point.config.labels.iter().take(PointStatus::MAX_LABELS).cloned().collect(),
             attempts,
             attempts_lost,
         }

@@ -12,7 +12,7 @@ use crate::health::Gate;
 use rules::{
     Timestamp,
     decision::DecisionSet,
-    observation::{Act, Standing},
+    observation::{Act, PointStatus},
     period::Period,
     wire::v1::Signed,
 };
@@ -88,7 +88,7 @@ impl State {
         // Two acts have two times, so that each can be told apart.
         let at = self.acts.last().map_or(now, |last| now.max(last.at.checked_add(Duration::from_millis(1)).unwrap_or(now)));
         self.acts.push(Act { at, what });
-        let beyond = self.acts.len().saturating_sub(Standing::MAX_ACTS);
+        let beyond = self.acts.len().saturating_sub(PointStatus::MAX_ACTS);
         self.acts.drain(..beyond);
     }
 

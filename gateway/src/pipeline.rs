@@ -35,7 +35,7 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Marks a request that says its length in two ways.
+/// Signatures a request that says its length in two ways.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ambiguous;
 

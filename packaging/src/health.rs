@@ -71,11 +71,11 @@ pub(crate) async fn watch(
             said = reports.recv() => match said {
                 None => return,
                 Some(applied) => {
-                    (waits, enforces) = (applied.standing.on_trial, applied.standing.enforces);
+                    (waits, enforces) = (applied.status.on_trial, applied.status.enforces);
                     if !waits {
                         continue;
                     }
-                    applied.standing.in_force
+                    applied.status.in_force
                 }
             },
             // While an answer is awaited the new blocks are in force: what fails then is no usual failure. (When the
@@ -145,11 +145,11 @@ async fn resolve(at: IpAddr) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rules::observation::{Outcome, Standing};
+    use rules::observation::{Outcome, PointStatus};
 
     fn applied(generation: u64, on_trial: bool) -> Applied {
-        let standing = Standing { in_force: generation, enforces: true, on_trial, ..Standing::default() };
-        Applied { point: "p".into(), generation, outcome: Outcome::Applied, elements: 0, reason: String::new(), standing }
+        let status = PointStatus { in_force: generation, enforces: true, on_trial, ..PointStatus::default() };
+        Applied { point: "p".into(), generation, outcome: Outcome::Applied, elements: 0, reason: String::new(), status }
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
             health.borrow_and_update().clone().unwrap()
         };
         // A dry run has nobody asked.
-        reports.send(Applied { standing: Standing::default(), ..applied(5, false) }).await.unwrap();
+        reports.send(Applied { status: PointStatus::default(), ..applied(5, false) }).await.unwrap();
         reports.send(applied(6, false)).await.unwrap();
         assert_eq!(next().await.generation, 0);
         reports.send(applied(7, true)).await.unwrap();

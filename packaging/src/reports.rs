@@ -118,7 +118,7 @@ mod tests {
             outcome: Outcome::DryRun,
             elements: 0,
             reason: String::new(),
-            standing: Default::default(),
+            status: Default::default(),
         }
     }
 

@@ -79,7 +79,7 @@ pub fn print(reports: &[ServerReport], json: bool) -> Result<(), Failure> {
             count(r.tools.len()),
             count(r.clients.len()),
             r.registered_as.clone().unwrap_or_default(),
-            some(r.witnesses.iter().map(word), 3),
+            some(r.sources.iter().map(word), 3),
         ]);
     }
     table.print("no MCP server seen")

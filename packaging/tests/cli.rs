@@ -160,10 +160,10 @@ fn a_sites_packs_weigh_in_a_watch_and_a_broken_one_is_refused_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let packs = dir.path().display().to_string();
     let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces/pos-py2-modern.pcap");
-    let marks = rules::pack::Pack::shipped();
+    let signatures = rules::pack::Pack::shipped();
     let mut weak = String::from("marks:\n");
-    for mark in marks.iter().filter(|m| m.id.starts_with("wire.") && m.strength != rules::pack::Strength::Against) {
-        weak.push_str(&format!("  - id: {}\n    strength: weak\n", mark.id));
+    for signature in signatures.iter().filter(|m| m.id.starts_with("wire.") && m.strength != rules::pack::Strength::Against) {
+        weak.push_str(&format!("  - id: {}\n    strength: weak\n", signature.id));
     }
     file(dir.path(), "10-site.yaml", weak.as_bytes());
     assert_eq!(code(&run(&["watch", "--pcap", capture])), 1);

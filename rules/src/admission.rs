@@ -14,7 +14,7 @@ use std::time::Duration;
 
 mod case;
 
-pub use case::{Audience, Case, Closure, Exemption, Rung, Unacceptable};
+pub use case::{Audience, Case, Closure, Escalation, Exemption, Unacceptable};
 
 /// What the step wants done. Performed by the collector, in one transaction with the case; each is journalled with its
 /// reason, and each is asked for once: whoever delivers tries again by himself.
@@ -24,7 +24,7 @@ pub enum Effect {
     /// Send this. When a notice was delivered, [`Case::delivered`] starts the clock.
     Tell { to: Audience, message: Message, deadline: Option<Timestamp> },
     /// `from` and `to` may be equal: something else about the case changed, for this reason.
-    Moved { from: Rung, to: Rung, reason: String },
+    Moved { from: Escalation, to: Escalation, reason: String },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ pub fn objection(finding: &Finding, policy: &Policy) -> Option<&'static str> {
 }
 
 /// What an open case waits for, or why nothing more happens, in words for people.
-pub fn standing(case: &Case, finding: &Finding, policy: &Policy, soft_phase_start: Timestamp, now: Timestamp) -> String {
+pub fn status(case: &Case, finding: &Finding, policy: &Policy, soft_phase_start: Timestamp, now: Timestamp) -> String {
     if let Some(closure) = case.closed {
         return format!("closed: {}", closure.says());
     }
@@ -159,10 +159,10 @@ struct Step {
 
 impl Step {
     fn close(&mut self, closure: Closure, now: Timestamp) {
-        if self.case.rung == Rung::Closed {
+        if self.case.escalation == Escalation::Closed {
             return;
         }
-        self.move_to(Rung::Closed, closure.says());
+        self.move_to(Escalation::Closed, closure.says());
         self.case.closed = Some(closure);
         self.case.closed_at = Some(now);
         self.case.blocked_at = None;
@@ -175,7 +175,7 @@ impl Step {
     }
 
     fn climb(&mut self, finding: &Finding, now: Timestamp, c: &Circumstances<'_>) {
-        if self.case.rung == Rung::Closed {
+        if self.case.escalation == Escalation::Closed {
             // The old name and a new clock: its owner was told that it was over.
             self.restart(now, "found again");
         }
@@ -204,8 +204,8 @@ impl Step {
         if self.case.notified_at.is_none() {
             return;
         }
-        if self.case.rung == Rung::Open {
-            self.move_to(Rung::Notified, "a notice was delivered");
+        if self.case.escalation == Escalation::Open {
+            self.move_to(Escalation::Notified, "a notice was delivered");
         }
         if let Some(deadline) = deadline {
             self.approach(deadline, finding, now, c);
@@ -263,13 +263,13 @@ impl Step {
         if now < deadline {
             self.case.why_not = None;
             self.release("the deadline moved");
-            if self.case.rung == Rung::Due {
-                self.move_to(Rung::Notified, "the deadline moved");
+            if self.case.escalation == Escalation::Due {
+                self.move_to(Escalation::Notified, "the deadline moved");
             }
             return self.remind(now, deadline, c.policy);
         }
-        if self.case.rung < Rung::Due {
-            self.move_to(Rung::Due, "the grace period is over");
+        if self.case.escalation < Escalation::Due {
+            self.move_to(Escalation::Due, "the grace period is over");
         }
         // An address may be somebody else's by now.
         let stale = c.policy.gone_after.after(finding.last_seen) <= now;
@@ -279,13 +279,13 @@ impl Step {
             if self.release(why) {
                 self.case.why_not = Some(why.to_owned());
             }
-        } else if self.case.rung == Rung::Due && c.hold.is_none() {
-            self.move_to(Rung::Blocked, "due, corroborated, and the site is in hard mode");
+        } else if self.case.escalation == Escalation::Due && c.hold.is_none() {
+            self.move_to(Escalation::Blocked, "due, corroborated, and the site is in hard mode");
             self.case.blocked_at = Some(now);
             self.case.hushed = true;
             self.effects.push(Effect::Tell { to: self.audience, message: Message::Blocked, deadline: Some(deadline) });
         }
-        self.note(why_not.or(c.hold.filter(|_| self.case.rung == Rung::Due)));
+        self.note(why_not.or(c.hold.filter(|_| self.case.escalation == Escalation::Due)));
     }
 
     /// Why it is due and nothing happens, said when it changes.
@@ -310,17 +310,17 @@ impl Step {
         let Some(latest) = due.iter().copied().min().filter(|_| due.iter().any(|p| !self.case.reminded.contains(p))) else { return };
         // Several fell due while nobody looked: one message, the most urgent.
         self.case.reminded = due;
-        if self.case.rung < Rung::Reminded {
-            self.move_to(Rung::Reminded, "a reminder fell due");
+        if self.case.escalation < Escalation::Reminded {
+            self.move_to(Escalation::Reminded, "a reminder fell due");
         }
         self.effects.push(Effect::Tell { to: self.audience, message: Message::Reminder(latest), deadline: Some(deadline) });
     }
 
     /// Takes a block back, if there is one.
     fn release(&mut self, why: &str) -> bool {
-        let blocked = self.case.rung == Rung::Blocked;
+        let blocked = self.case.escalation == Escalation::Blocked;
         if blocked {
-            self.move_to(Rung::Due, why);
+            self.move_to(Escalation::Due, why);
             self.case.blocked_at = None;
             self.effects.push(Effect::Tell { to: self.audience, message: Message::Released, deadline: None });
         }
@@ -328,18 +328,18 @@ impl Step {
     }
 
     fn restart(&mut self, now: Timestamp, why: &str) {
-        self.move_to(Rung::Open, why);
+        self.move_to(Escalation::Open, why);
         let Case { exemption, seen, unseen, hushed, .. } = self.case.clone();
         self.case = Case { exemption, seen, unseen, hushed, ..Case::open(now) };
     }
 
-    fn move_to(&mut self, to: Rung, reason: &str) {
-        self.effects.push(Effect::Moved { from: self.case.rung, to, reason: reason.to_owned() });
-        self.case.rung = to;
+    fn move_to(&mut self, to: Escalation, reason: &str) {
+        self.effects.push(Effect::Moved { from: self.case.escalation, to, reason: reason.to_owned() });
+        self.case.escalation = to;
     }
 
     fn stay(&mut self, reason: &str) {
-        self.move_to(self.case.rung, reason);
+        self.move_to(self.case.escalation, reason);
     }
 }
 

@@ -17,8 +17,8 @@ pub enum Asking {
 }
 
 impl Asking {
-    fn of_mark(mark: &str) -> Option<Asking> {
-        match mark {
+    fn of_signature(signature: &str) -> Option<Asking> {
+        match signature {
             "probe.context.certificate-not-asked" => Some(Asking::NotAsked),
             "probe.context.certificate-optional" => Some(Asking::Optional),
             "probe.context.certificate-required" => Some(Asking::Required),
@@ -28,7 +28,7 @@ impl Asking {
 
     /// The newest word, and how it was learned.
     pub fn newest(testimonies: &[Testimony]) -> Option<(Asking, &Testimony)> {
-        let said = testimonies.iter().filter_map(|t| Asking::of_mark(&t.mark).map(|a| (a, t)));
+        let said = testimonies.iter().filter_map(|t| Asking::of_signature(&t.signature).map(|a| (a, t)));
         said.max_by_key(|(_, t)| t.last)
     }
 }
@@ -97,7 +97,7 @@ pub fn standings(month: Month, servers: &[ServerReport], issued: &[Issued]) -> V
 }
 
 fn standing(month: Month, server: &ServerReport, valid: &[&Issued]) -> Standing {
-    let said = server.evidence.iter().filter_map(|e| Asking::of_mark(&e.mark).map(|a| (a, e)));
+    let said = server.evidence.iter().filter_map(|e| Asking::of_signature(&e.signature).map(|a| (a, e)));
     let newest = said.max_by_key(|(_, e)| e.last);
     let its: BTreeSet<String> = [server.host.clone(), Some(server.address.to_string()), server.registered_as.clone()]
         .into_iter()

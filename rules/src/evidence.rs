@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 /// Who says so. The three are independent: a verdict gains by a second one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Witness {
+pub enum Source {
     /// What was said on the network.
     Wire,
     /// Which process listens, which client configuration names it.
@@ -20,9 +20,11 @@ pub enum Witness {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     pub place: Place,
-    pub witness: Witness,
-    /// The id of a [`crate::pack::Mark`], for example `wire.server.initialize-result`.
-    pub mark: String,
+    #[serde(rename = "witness", alias = "source")]
+    pub source: Source,
+    /// The id of a [`crate::pack::Signature`], for example `wire.server.initialize-result`.
+    #[serde(rename = "mark", alias = "signature")]
+    pub signature: String,
     /// What was seen, printable, redacted (no token, no session id, no argument), at most [`Evidence::MAX_DETAIL`] characters.
     pub detail: String,
     pub at: Timestamp,
@@ -32,8 +34,8 @@ pub struct Evidence {
 impl Evidence {
     pub const MAX_DETAIL: usize = 240;
 
-    pub fn new(place: Place, witness: Witness, mark: &str, at: Timestamp) -> Evidence {
-        Evidence { place, witness, mark: mark.to_owned(), detail: String::new(), at, facts: Facts::default() }
+    pub fn new(place: Place, source: Source, signature: &str, at: Timestamp) -> Evidence {
+        Evidence { place, source, signature: signature.to_owned(), detail: String::new(), at, facts: Facts::default() }
     }
 
     /// The detail, made printable and cut.

@@ -4,10 +4,10 @@
 
 use crate::{
     Timestamp,
-    admission::{Rung, standing},
+    admission::{Escalation, status},
     decision::{Action, DecisionSet, Held},
     endpoint::Endpoint,
-    evidence::Witness,
+    evidence::Source,
     finding::{FindingId, FindingPrefix},
     printable::printable,
     round::{Matter, Matters, Site},
@@ -83,14 +83,14 @@ impl Lines {
         let judgement = server.judgement(site.pack);
         self.say(0, format!("server {} is {}", server.place, judgement.confidence.as_str()));
         for t in &server.testimonies {
-            let witness = match t.witness {
-                Witness::Wire => "wire",
-                Witness::Host => "host",
-                Witness::Probe => "probe",
+            let source = match t.source {
+                Source::Wire => "wire",
+                Source::Host => "host",
+                Source::Probe => "probe",
             };
             let what = if t.detail.is_empty() { String::new() } else { format!(" ({})", t.detail) };
             let times = if t.count == 1 { String::new() } else { format!(", {} times until {}", t.count, t.last) };
-            self.say(1, format!("{witness} of sensor {}: {}{what} at {}{times}", t.sensor, t.mark, t.first));
+            self.say(1, format!("{source} of sensor {}: {}{what} at {}{times}", t.sensor, t.signature, t.first));
         }
         for reason in &judgement.reasons {
             self.say(1, format!("because: {reason}"));
@@ -112,7 +112,7 @@ impl Lines {
 
     fn matter(&mut self, matter: &Matter, site: &Site<'_>, now: Timestamp) {
         let Matter { finding, case } = matter;
-        self.say(0, format!("finding {} {} is {}", finding.id, finding.kind, case.rung.as_str()));
+        self.say(0, format!("finding {} {} is {}", finding.id, finding.kind, case.escalation.as_str()));
         for reason in &finding.reasons {
             self.say(1, format!("because: {reason}"));
         }
@@ -123,10 +123,10 @@ impl Lines {
         for other in &finding.shared_with {
             self.say(1, format!("shares its address and port with {other}"));
         }
-        if case.rung != Rung::Closed && !finding.corroborated {
+        if case.escalation != Escalation::Closed && !finding.corroborated {
             self.say(1, "only one witness says so");
         }
-        self.say(1, standing(case, finding, site.policy, site.soft_phase_start, now));
+        self.say(1, status(case, finding, site.policy, site.soft_phase_start, now));
     }
 
     /// Whether what was decided is so, and whom it stopped.

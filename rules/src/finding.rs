@@ -189,7 +189,7 @@ pub struct Finding {
     pub owner: Option<Owner>,
     /// Why it is a finding, in words for people.
     pub reasons: Vec<String>,
-    /// Two witnesses, or an active confirmation: what a block needs beyond the clock.
+    /// Two sources, or an active confirmation: what a block needs beyond the clock.
     pub corroborated: bool,
     /// How many sensors say something strong of the server itself.
     #[serde(default)]

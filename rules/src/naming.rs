@@ -1,4 +1,4 @@
-//! Names as a witness: an agent that asks for a name no sanctioned tool server has, and then connects where MCP servers often are.
+//! Names as a source: an agent that asks for a name no sanctioned tool server has, and then connects where MCP servers often are.
 //! It nominates, and never more: what answers there only the wire, the host or a probe can tell.
 
 use crate::{policy::Policy, printable::printable, server::Server};
@@ -133,7 +133,7 @@ mod tests {
     use crate::{
         Timestamp,
         endpoint::Place,
-        evidence::{Client, Evidence, Facts, Witness},
+        evidence::{Client, Evidence, Facts, Source},
         pack::Pack,
     };
 
@@ -165,7 +165,7 @@ mod tests {
             names: names.iter().map(|n| (*n).to_owned()).collect(),
             ..Facts::default()
         };
-        let evidence = Evidence::new(place.clone(), Witness::Wire, "wire.client.named-connection", Timestamp::UNIX_EPOCH).facts(facts);
+        let evidence = Evidence::new(place.clone(), Source::Wire, "wire.client.named-connection", Timestamp::UNIX_EPOCH).facts(facts);
         let mut server = Server::new("lab", place, Timestamp::UNIX_EPOCH);
         server.absorb("tap", &evidence, &Pack::shipped());
         server

@@ -5,9 +5,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-mod standing;
+mod status;
 
-pub use standing::{Act, Attempt, Standing};
+pub use status::{Act, Attempt, PointStatus};
 
 /// One statement, identified by `(sensor, epoch, seq)`: delivering it twice changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ pub struct Resets {
     pub rate_bound: u64,
     /// Segments that were seen too late to be answered.
     pub late: u64,
-    /// Frames that came too fast to be looked at for this. The witness has a capture of its own.
+    /// Frames that came too fast to be looked at for this. The source has a capture of its own.
     pub unseen: u64,
 }
 
@@ -194,7 +194,8 @@ pub struct Applied {
     pub reason: String,
     /// How the point stands when it says this.
     #[serde(default)]
-    pub standing: Standing,
+    #[serde(rename = "standing", alias = "status")]
+    pub status: PointStatus,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! Signature packs: which marks exist, how much each says, and whence we know it.
+//! Signature packs: which signatures exist, how much each says, and whence we know it.
 
 mod overlay;
 
@@ -6,7 +6,7 @@ pub use overlay::Refusal;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// How much one mark says, alone.
+/// How much one signature says, alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strength {
@@ -22,7 +22,7 @@ pub enum Strength {
     Control,
 }
 
-/// Whose bytes carried the mark.
+/// Whose bytes carried the signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
@@ -35,7 +35,7 @@ pub enum Side {
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Mark {
+pub struct Signature {
     pub id: String,
     pub strength: Strength,
     pub side: Side,
@@ -45,10 +45,10 @@ pub struct Mark {
     pub source: String,
 }
 
-/// A validated set of marks.
+/// A validated set of signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pack {
-    marks: BTreeMap<String, Mark>,
+    signatures: BTreeMap<String, Signature>,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -65,23 +65,24 @@ pub enum PackError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    marks: Vec<Mark>,
+    #[serde(alias = "marks")]
+    signatures: Vec<Signature>,
 }
 
 impl Pack {
     /// Reads a pack in YAML. Nothing is kept of a broken one.
     pub fn parse(yaml: &str) -> Result<Pack, PackError> {
         let file: File = serde_saphyr::from_str(yaml).map_err(|e| PackError::Unreadable(e.to_string()))?;
-        let mut marks = BTreeMap::new();
-        for mark in file.marks {
-            if !is_mark_id(&mark.id) {
-                return Err(PackError::BadId(mark.id));
+        let mut signatures = BTreeMap::new();
+        for signature in file.signatures {
+            if !is_signature_id(&signature.id) {
+                return Err(PackError::BadId(signature.id));
             }
-            if let Some(old) = marks.insert(mark.id.clone(), mark) {
+            if let Some(old) = signatures.insert(signature.id.clone(), signature) {
                 return Err(PackError::Twice(old.id));
             }
         }
-        Ok(Pack { marks })
+        Ok(Pack { signatures })
     }
 
     const SHIPPED: &str = include_str!("../packs/mcp.yaml");
@@ -103,22 +104,22 @@ impl Pack {
         }
     }
 
-    /// What a mark says. A mark nobody defined is Weak context: news from a newer sensor, not a reason to fail.
+    /// What a signature says. A signature nobody defined is Weak context: news from a newer sensor, not a reason to fail.
     pub fn weigh(&self, id: &str) -> (Strength, Side) {
-        self.marks.get(id).map_or((Strength::Weak, Side::Context), |m| (m.strength, m.side))
+        self.signatures.get(id).map_or((Strength::Weak, Side::Context), |m| (m.strength, m.side))
     }
 
-    pub fn get(&self, id: &str) -> Option<&Mark> {
-        self.marks.get(id)
+    pub fn get(&self, id: &str) -> Option<&Signature> {
+        self.signatures.get(id)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Mark> {
-        self.marks.values()
+    pub fn iter(&self) -> impl Iterator<Item = &Signature> {
+        self.signatures.values()
     }
 }
 
-/// `witness.side.name`
-fn is_mark_id(id: &str) -> bool {
+/// `source.side.name`
+fn is_signature_id(id: &str) -> bool {
     id.split('.').count() == 3 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-')
 }
 

@@ -20,10 +20,11 @@ pub enum Mode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Corroboration {
-    /// Two witnesses (wire, host, probe) with something strong to say, or a probe with its negative control. One sensor's process may
+    /// Two sources (wire, host, probe) with something strong to say, or a probe with its negative control. One sensor's process may
     /// be all of them, so one that is taken over can invent a server. The default: with one sensor, `sensor` would never block.
     #[default]
-    Witness,
+    #[serde(rename = "witness", alias = "source")]
+    Source,
     /// That, and two sensors who each say something strong: to invent a server, two have to be taken over.
     Sensor,
 }
@@ -83,7 +84,7 @@ pub struct Policy {
     pub coverage_patience: Period,
     /// Which servers are enforced at which points; the first group that means a server counts. One that none means: at all points.
     pub groups: Vec<Group>,
-    /// Whose word a block needs: of two witnesses, or also of two sensors.
+    /// Whose word a block needs: of two sources, or also of two sensors.
     pub corroboration: Corroboration,
 }
 
@@ -115,7 +116,7 @@ impl Default for Policy {
             point_silence: Period::seconds(5 * 60),
             coverage_patience: Period::seconds(10 * 60),
             groups: Vec::new(),
-            corroboration: Corroboration::Witness,
+            corroboration: Corroboration::Source,
         }
     }
 }

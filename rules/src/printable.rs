@@ -28,7 +28,7 @@ pub fn is_printable(text: &str) -> bool {
 
 /// As [`printable`], for bytes that may not be UTF-8.
 pub fn printable_bytes(bytes: &[u8], max: usize) -> String {
-    // A cut inside a character turns into a replacement mark, which is what it is.
+    // A cut inside a character turns into a replacement signature, which is what it is.
     let end = bytes.len().min(max.saturating_mul(4));
     printable(&String::from_utf8_lossy(bytes.get(..end).unwrap_or(bytes)), max)
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     Timestamp,
-    admission::{Case, Circumstances, Closure, Effect, Rung, step},
+    admission::{Case, Circumstances, Closure, Effect, Escalation, step},
     decision::{Fleet, veto},
     detect::{Sight, blind, closure, dead, detect, unenforced, unheard},
     endpoint::Endpoint,
@@ -71,7 +71,7 @@ pub fn round<'a>(
     let seen = Seen { found, servers: by_key, deaf };
 
     let free = pass(site, &seen, matters, None, now);
-    let new = free.effects.iter().filter(|(_, e)| matches!(e, Effect::Moved { to: Rung::Blocked, .. })).count();
+    let new = free.effects.iter().filter(|(_, e)| matches!(e, Effect::Moved { to: Escalation::Blocked, .. })).count();
     let max = site.policy.max_new_blocks;
     if new <= usize::try_from(max).unwrap_or(usize::MAX) {
         return free;
@@ -88,7 +88,8 @@ pub fn rename(matters: &mut Matters, from: &str, to: &str) {
     for mut matter in old.iter().filter_map(|id| matters.remove(id)).collect::<Vec<_>>() {
         let id = FindingId::derive(matter.finding.kind, to);
         matter.finding.id = id.clone();
-        let age = |m: &Matter| (m.case.rung == Rung::Closed, m.case.notified_at.is_none(), m.case.notified_at, m.case.opened_at);
+        let age =
+            |m: &Matter| (m.case.escalation == Escalation::Closed, m.case.notified_at.is_none(), m.case.notified_at, m.case.opened_at);
         if matters.get(&id).is_none_or(|there| age(&matter) < age(there)) {
             matters.insert(id, matter);
         }
@@ -143,11 +144,11 @@ fn pass(site: &Site<'_>, seen: &Seen<'_>, matters: &Matters, hold: Option<String
 impl Round {
     fn settle(&mut self, site: &Site<'_>, seen: &Seen<'_>, id: &FindingId, last: &Finding, case: &Case, now: Timestamp) {
         let server = seen.server(last);
-        let over = case.rung == Rung::Closed && !seen.is_new(last, site, now);
+        let over = case.escalation == Escalation::Closed && !seen.is_new(last, site, now);
         let finding = seen.found.get(id).filter(|_| !over);
         let closure = finding.map_or_else(|| closure(last, server, site.registry, now), |_| Closure::NotDetected);
         let veto = finding.and_then(|f| f.place.as_ref()).and_then(|p| veto(p.endpoint, site, now));
-        let mut witnesses = server.into_iter().flat_map(|s| &s.testimonies).map(|t| t.sensor.as_str());
+        let mut sources = server.into_iter().flat_map(|s| &s.testimonies).map(|t| t.sensor.as_str());
         let circumstances = Circumstances {
             policy: site.policy,
             soft_phase_start: site.soft_phase_start,
@@ -156,7 +157,7 @@ impl Round {
             veto: veto.as_deref(),
             hold: self.hold.as_deref(),
             sightings: server.map_or(0, |s| s.sightings),
-            watched: witnesses.any(|sensor| !seen.deaf.contains(sensor)),
+            watched: sources.any(|sensor| !seen.deaf.contains(sensor)),
             missed: server.is_some_and(Server::is_missed),
             identity: server.and_then(|s| s.server_info.as_ref()).map(|info| info.name.as_str()),
         };

@@ -4,7 +4,7 @@ use crate::{
     Timestamp,
     confidence::{Heard, Judgement, judge},
     endpoint::Place,
-    evidence::{Auth, Client, Evidence, Exposure, Implementation, Owner, Process, Transport, Witness},
+    evidence::{Auth, Client, Evidence, Exposure, Implementation, Owner, Process, Source, Transport},
     pack::{Pack, Side},
     period::Period,
     policy::Policy,
@@ -15,12 +15,14 @@ use std::{
     net::IpAddr,
 };
 
-/// One kind of mark, by one witness of one sensor: when first, when last, how often. Repetition adds no belief.
+/// One kind of signature, by one source of one sensor: when first, when last, how often. Repetition adds no belief.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Testimony {
     pub sensor: String,
-    pub witness: Witness,
-    pub mark: String,
+    #[serde(rename = "witness", alias = "source")]
+    pub source: Source,
+    #[serde(rename = "mark", alias = "signature")]
+    pub signature: String,
     /// The detail of the first time.
     pub detail: String,
     pub first: Timestamp,
@@ -119,12 +121,12 @@ impl Server {
     pub fn absorb(&mut self, sensor: &str, evidence: &Evidence, pack: &Pack) {
         let at = evidence.at;
         self.first_seen = self.first_seen.min(at);
-        if evidence.mark == "probe.context.gone" {
+        if evidence.signature == "probe.context.gone" {
             self.gone_at = Some(self.gone_at.map_or(at, |g| g.max(at)));
         } else {
             // Only what came from the server, or a process that listens, shows that it lives; until there is such a
             // thing, a hint is the best there is.
-            let alive = pack.weigh(&evidence.mark).1 == Side::Server || evidence.facts.process.is_some();
+            let alive = pack.weigh(&evidence.signature).1 == Side::Server || evidence.facts.process.is_some();
             if alive && self.sightings == 0 {
                 self.last_seen = at;
             } else if alive || self.sightings == 0 {
@@ -141,7 +143,8 @@ impl Server {
 
     fn absorb_testimony(&mut self, sensor: &str, evidence: &Evidence) {
         let full = self.testimonies.len() >= Server::MAX_TESTIMONIES;
-        let known = self.testimonies.iter_mut().find(|t| t.sensor == sensor && t.witness == evidence.witness && t.mark == evidence.mark);
+        let known =
+            self.testimonies.iter_mut().find(|t| t.sensor == sensor && t.source == evidence.source && t.signature == evidence.signature);
         match known {
             Some(t) => {
                 t.first = t.first.min(evidence.at);
@@ -150,8 +153,8 @@ impl Server {
             }
             None if !full => self.testimonies.push(Testimony {
                 sensor: sensor.to_owned(),
-                witness: evidence.witness,
-                mark: evidence.mark.clone(),
+                source: evidence.source,
+                signature: evidence.signature.clone(),
                 detail: evidence.detail.clone(),
                 first: evidence.at,
                 last: evidence.at,
@@ -239,14 +242,14 @@ impl Server {
 
     /// How sure we are that this is an MCP server, and why.
     pub fn judgement(&self, pack: &Pack) -> Judgement {
-        judge(self.testimonies.iter().map(|t| Heard { witness: t.witness, mark: &t.mark, last: t.last }), pack)
+        judge(self.testimonies.iter().map(|t| Heard { source: t.source, signature: &t.signature, last: t.last }), pack)
     }
 
     /// How many sensors say something strong of the server itself.
     pub fn sensors(&self, pack: &Pack) -> u32 {
         use crate::pack::{Side, Strength};
         let strong = |t: &&Testimony| {
-            matches!(pack.weigh(&t.mark), (Strength::Decisive, Side::Server) | (Strength::Strong, Side::Server | Side::Context))
+            matches!(pack.weigh(&t.signature), (Strength::Decisive, Side::Server) | (Strength::Strong, Side::Server | Side::Context))
         };
         let names: BTreeSet<&str> = self.testimonies.iter().filter(strong).map(|t| t.sensor.as_str()).collect();
         u32::try_from(names.len()).unwrap_or(u32::MAX)
@@ -254,12 +257,12 @@ impl Server {
 
     /// Somebody asked here for MCP, and nothing that came from here, or is known of here, says more: no server to show to people.
     pub fn is_attempt(&self, pack: &Pack) -> bool {
-        let of_client = |t: &Testimony| pack.weigh(&t.mark).1 == crate::pack::Side::Client;
+        let of_client = |t: &Testimony| pack.weigh(&t.signature).1 == crate::pack::Side::Client;
         self.testimonies.iter().all(of_client) && self.judgement(pack).confidence == crate::confidence::Confidence::Candidate
     }
 
-    pub fn witnesses(&self) -> BTreeSet<Witness> {
-        self.testimonies.iter().map(|t| t.witness).collect()
+    pub fn sources(&self) -> BTreeSet<Source> {
+        self.testimonies.iter().map(|t| t.source).collect()
     }
 
     /// A probe found nothing here, and nothing was seen since.

@@ -77,7 +77,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
 }
 
-/// One string, from its quotation mark on; how long it is.
+/// One string, from its quotation signature on; how long it is.
 fn string(bytes: &[u8], out: &mut Vec<u8>, dropped: bool) -> usize {
     let mut at = 1;
     let begin = out.len();
@@ -142,8 +142,8 @@ mod tests {
         assert_eq!(read(text.as_bytes()), Some(expected));
         assert_eq!(read(b"{\"a\":\"\xff\xfe\"}"), Some(json!({"a":"\u{fffd}\u{fffd}"})));
         let plain = r#"{"jsonrpc":"2.0","id":"é"}"#;
-        for mark in [false, true] {
-            let units: Vec<u16> = mark.then_some(0xfeff).into_iter().chain(plain.encode_utf16()).collect();
+        for signature in [false, true] {
+            let units: Vec<u16> = signature.then_some(0xfeff).into_iter().chain(plain.encode_utf16()).collect();
             let bytes = |of: fn(u16) -> [u8; 2]| units.iter().flat_map(|unit| of(*unit)).collect::<Vec<u8>>();
             for bytes in [bytes(u16::to_be_bytes), bytes(u16::to_le_bytes)] {
                 assert!(is_utf16(&bytes));

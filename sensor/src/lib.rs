@@ -1,8 +1,8 @@
 //! The sensor: sees packets, asks ports, reads this host's sockets and client configurations, and says only what it saw.
 //!
 //! Read in this order: [`capture`] (frames, from an interface or a file), [`decode`] (frame to segment), [`flow`] (segments
-//! to streams), [`dissect`] (streams to evidence); beside them [`host`] and [`probe`], the two other witnesses; all of them
-//! end in [`uplink`]. [`reset`] is off unless asked for, and no witness.
+//! to streams), [`dissect`] (streams to evidence); beside them [`host`] and [`probe`], the two other sources; all of them
+//! end in [`uplink`]. [`reset`] is off unless asked for, and no source.
 
 pub mod capture;
 pub mod config;

@@ -1,4 +1,4 @@
-//! The three witnesses at work, and the one way out.
+//! The three sources at work, and the one way out.
 
 use crate::{Config, Uplink, capture::live, host, probe, reset, uplink};
 use reset::live::Reactive;
@@ -17,30 +17,30 @@ pub enum Error {
     Uplink(#[from] uplink::Error),
 }
 
-/// What one witness says, with the time of saying.
+/// What one source says, with the time of saying.
 type Voice = mpsc::Sender<(Timestamp, Said)>;
 
-/// Observations that wait for the spool. A witness waits when it is full; the wire, which cannot wait, counts.
+/// Observations that wait for the spool. A source waits when it is full; the wire, which cannot wait, counts.
 const WAITING: usize = 4096;
 
-/// Runs the wire, host and probe witnesses until `shutdown`. A witness that cannot work says so as lost coverage and the others go on;
+/// Runs the wire, host and probe sources until `shutdown`. A source that cannot work says so as lost coverage and the others go on;
 /// only a spool or uplink that cannot work is an error.
 pub async fn run(config: Config, uplink: Uplink, shutdown: CancellationToken) -> Result<(), Error> {
     let (voice, said) = mpsc::channel(WAITING);
-    let mut witnesses = JoinSet::new();
+    let mut sources = JoinSet::new();
     if config.capture.enabled {
         let reactive = reactive(config.reset, &config.name);
-        witnesses.spawn(wire(config.capture, reactive, voice.clone(), shutdown.clone()));
+        sources.spawn(wire(config.capture, reactive, voice.clone(), shutdown.clone()));
     }
     if config.host.enabled {
-        witnesses.spawn(until(shutdown.clone(), listeners(config.host, voice.clone())));
+        sources.spawn(until(shutdown.clone(), listeners(config.host, voice.clone())));
     }
     let said = if config.probe.scan.targets.is_empty() {
         said
     } else {
         // What the others say passes by the probe, which asks at once where they point.
         let (tell, all) = mpsc::channel(WAITING);
-        witnesses.spawn(probe::run(config.name.clone(), config.probe, said, tell, shutdown.clone()));
+        sources.spawn(probe::run(config.name.clone(), config.probe, said, tell, shutdown.clone()));
         all
     };
     drop(voice);
@@ -48,11 +48,11 @@ pub async fn run(config: Config, uplink: Uplink, shutdown: CancellationToken) ->
     let delivered = uplink::run(config.name, config.uplink, uplink, said, shutdown.clone()).await;
     // A spool that failed has nobody left to speak to.
     shutdown.cancel();
-    while witnesses.join_next().await.is_some() {}
+    while sources.join_next().await.is_some() {}
     Ok(delivered?)
 }
 
-/// The reactive reset, where it is asked for and can work; without it the witness is the same.
+/// The reactive reset, where it is asked for and can work; without it the source is the same.
 fn reactive(config: reset::Config, name: &str) -> Option<Reactive> {
     if !config.enabled {
         return None;

@@ -258,7 +258,7 @@ fn what_can_be_read_two_ways_nominates_the_server() {
         let open = segment(&header, b"");
         (header.syn, header.sequence_number) = (false, 100);
         let said = [open, segment(&header, b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"), segment(&header, second)];
-        servers(&plain(&said)).0.into_values().flat_map(|s| s.testimonies).map(|t| t.mark).collect::<Vec<_>>()
+        servers(&plain(&said)).0.into_values().flat_map(|s| s.testimonies).map(|t| t.signature).collect::<Vec<_>>()
     };
     assert_eq!(web(b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n"), ["wire.context.ambiguous"]);
     assert_eq!(web(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"), [""; 0]);

@@ -106,7 +106,7 @@ fn one_side_of_a_look_alike_is_no_server_and_one_side_of_a_server_is_found() {
             }
             for (place, server) in servers.iter().filter(|_| shown) {
                 println!("{} {half:?} {place} {:?}", trace.file, best.get(&place.endpoint));
-                server.testimonies.iter().for_each(|t| println!("      {} x{} `{}`", t.mark, t.count, t.detail));
+                server.testimonies.iter().for_each(|t| println!("      {} x{} `{}`", t.signature, t.count, t.detail));
             }
         }
     }

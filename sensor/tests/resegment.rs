@@ -26,7 +26,7 @@ struct Known {
     servers: BTreeSet<Implementation>,
     tools: BTreeSet<String>,
     clients: BTreeSet<String>,
-    marks: BTreeSet<String>,
+    signatures: BTreeSet<String>,
 }
 
 impl Known {
@@ -40,7 +40,7 @@ impl Known {
         self.tools.extend(server.tools.iter().cloned());
         let software = |c: &rules::server::Caller| c.software.as_ref().map(|s| s.name.clone()).unwrap_or_default();
         self.clients.extend(server.clients.iter().map(|(address, caller)| format!("{address} {}", software(caller))));
-        self.marks.extend(server.testimonies.iter().map(|t| t.mark.clone()));
+        self.signatures.extend(server.testimonies.iter().map(|t| t.signature.clone()));
     }
 }
 

@@ -49,7 +49,7 @@ fn every_server_is_found_and_no_look_alike() {
                     server.clients.len()
                 );
                 for t in &server.testimonies {
-                    println!("      {} x{} `{}`", t.mark, t.count, t.detail);
+                    println!("      {} x{} `{}`", t.signature, t.count, t.detail);
                 }
             }
         }

@@ -9,7 +9,7 @@ use gnomon::demo::{
     product::{Product, until},
     stage::{Stage, v4},
 };
-use rules::{confidence::Confidence, evidence::Witness, wire::v1::ServerReport};
+use rules::{confidence::Confidence, evidence::Source, wire::v1::ServerReport};
 use serde_json::Value;
 use std::{process::Command, time::Duration};
 
@@ -86,10 +86,10 @@ fn each_witness_knows_each_real_server() {
 
     for real in &reals {
         let name = real.name;
-        for (witness, reports) in [(Witness::Wire, &wire), (Witness::Wire, &shared), (Witness::Probe, &probe)] {
-            let report = found(reports, real).unwrap_or_else(|| panic!("{name} was not found by {witness:?}: {reports:#?}"));
-            assert_eq!(report.confidence, Confidence::Confirmed, "{name} by {witness:?}: {report:#?}");
-            assert!(report.witnesses.contains(&witness), "{name}");
+        for (source, reports) in [(Source::Wire, &wire), (Source::Wire, &shared), (Source::Probe, &probe)] {
+            let report = found(reports, real).unwrap_or_else(|| panic!("{name} was not found by {source:?}: {reports:#?}"));
+            assert_eq!(report.confidence, Confidence::Confirmed, "{name} by {source:?}: {report:#?}");
+            assert!(report.sources.contains(&source), "{name}");
         }
         let heard = found(&wire, real).unwrap();
         assert!(heard.tools.iter().any(|t| t == real.tool()), "{name}: tools {:?}", heard.tools);
@@ -125,8 +125,8 @@ fn three_witnesses_agree_and_real_clients_call_through_the_gateway() {
         let fused = until(SOON, || {
             let all = product.servers()?;
             let report = found(&all, real).ok_or_else(|| format!("{} is not known", real.name))?;
-            let whole = report.confidence == Confidence::Confirmed && report.witnesses.len() == 3;
-            if whole { Ok(report.clone()) } else { Err(format!("{}: {:?} by {:?}", real.name, report.confidence, report.witnesses)) }
+            let whole = report.confidence == Confidence::Confirmed && report.sources.len() == 3;
+            if whole { Ok(report.clone()) } else { Err(format!("{}: {:?} by {:?}", real.name, report.confidence, report.sources)) }
         });
         let fused = fused.unwrap_or_else(|why| panic!("{why}\n{}", lab::words(&lab.stage, &["up", &format!("on-{}", real.name)])));
         assert!(fused.processes.iter().any(|p| p.command.contains(real.program)), "{}: {:?}", real.name, fused.processes);

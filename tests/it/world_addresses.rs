@@ -9,7 +9,7 @@ use gnomon::demo::{
     stage::{url, v4},
     world::Host,
 };
-use rules::{admission::Rung, finding::FindingKind, policy::Mode, wire::v1::FindingReport};
+use rules::{admission::Escalation, finding::FindingKind, policy::Mode, wire::v1::FindingReport};
 use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -37,7 +37,7 @@ fn up(lab: &mut Lab, numbers: &[u8], ports: &[u16]) -> Product {
 
 /// Waits for a shadow finding that `is_it`.
 fn finding(lab: &Lab, product: &Product, n: u8, is_it: impl Fn(&FindingReport) -> bool) -> FindingReport {
-    let found = until(SOON, || shadow(product, n).and_then(|f| if is_it(&f) { Ok(f) } else { Err(format!("{n}: {}", f.standing)) }));
+    let found = until(SOON, || shadow(product, n).and_then(|f| if is_it(&f) { Ok(f) } else { Err(format!("{n}: {}", f.status)) }));
     found.unwrap_or_else(|why| panic!("{why}\n{}", words(&lab.stage, &["up"])))
 }
 
@@ -61,7 +61,7 @@ fn fault_31_an_address_given_to_another_server_is_free_again_and_its_clock_begin
     assert!(call(&lab).unwrap().contains("notes: read"));
     product.set_policy(|p| p.mode = Mode::Hard).unwrap();
     refused(&lab, &target);
-    let blocked = finding(&lab, &product, 21, |f| f.rung == Rung::Blocked);
+    let blocked = finding(&lab, &product, 21, |f| f.escalation == Escalation::Blocked);
 
     // Another host with another network card, and another server on it, which nobody was told of.
     old.run("ip", &["link", "set", "eth0", "down"]).unwrap();
@@ -72,12 +72,12 @@ fn fault_31_an_address_given_to_another_server_is_free_again_and_its_clock_begin
     let open = until(SOON, || call(&lab).map_err(|trouble| format!("{trouble:?}")));
     assert!(open.unwrap_or_else(|why| panic!("{why}\n{}", words(&lab.stage, &["up"]))).contains("wiki: read"));
     let anew = finding(&lab, &product, 21, |f| f.notified_at.is_some_and(|at| Some(at) > blocked.notified_at));
-    assert!(anew.rung < Rung::Due && anew.deadline > blocked.deadline, "{anew:?}");
+    assert!(anew.escalation < Escalation::Due && anew.deadline > blocked.deadline, "{anew:?}");
     assert!(letterbox.letters().len() >= told + 2, "that it was released, and a notice: {:#?}", letterbox.letters());
     call(&lab).expect("whoever came after has all the time that everybody has");
     // It is still not registered, and its own time ends as well.
     refused(&lab, &target);
-    let again = finding(&lab, &product, 21, |f| f.rung == Rung::Blocked);
+    let again = finding(&lab, &product, 21, |f| f.escalation == Escalation::Blocked);
     assert!(again.blocked_at >= anew.deadline, "{again:?}");
 }
 
@@ -158,8 +158,8 @@ fn fault_32_a_front_with_another_site_behind_it_is_not_blocked_for_the_one_serve
     refused(&lab, &target(23));
     assert_eq!(page(&lab, 23).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     // Told as often, as late, and not cut: neither the house's wiki nor, so long, the server beside it.
-    let due = finding(&lab, &product, 22, |f| f.rung == Rung::Due);
-    assert!(due.standing.contains("other names or paths") && due.shared_with == ["another site, by its name"], "{due:?}");
+    let due = finding(&lab, &product, 22, |f| f.escalation == Escalation::Due);
+    assert!(due.status.contains("other names or paths") && due.shared_with == ["another site, by its name"], "{due:?}");
     assert!(page(&lab, 22).unwrap().contains(WIKI));
     call(&lab, 22).unwrap();
     let plan: serde_json::Value = product.get(&["enforce", "plan"]).unwrap();

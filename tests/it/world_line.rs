@@ -8,7 +8,7 @@ use gnomon::demo::{
     shelter,
     stage::{url, v4},
 };
-use rules::{admission::Rung, finding::FindingKind, policy::Mode, wire::v1::FindingReport};
+use rules::{admission::Escalation, finding::FindingKind, policy::Mode, wire::v1::FindingReport};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ fn roles_in_processes_of_their_own_find_tell_block_and_release() {
     call(&lab).expect("before the deadline nothing is cut");
     assert_eq!(stream.end(SOON), Trouble::Reset, "{}", words(&lab.stage, &["enforcer", "courier"]));
     let blocked = shadow(&product, 21).unwrap();
-    assert_eq!((blocked.rung, blocked.notified_at, blocked.deadline), (Rung::Blocked, told.notified_at, told.deadline));
+    assert_eq!((blocked.escalation, blocked.notified_at, blocked.deadline), (Escalation::Blocked, told.notified_at, told.deadline));
     assert!(blocked.blocked_at >= blocked.deadline);
     assert_eq!(call(&lab), Err(Trouble::Refused));
     agent::call(&lab.stage.person, &target, "read").unwrap().expect("a person is in no agent range");
@@ -73,7 +73,7 @@ fn roles_in_processes_of_their_own_find_tell_block_and_release() {
     let address = url(v4(21), 3001, "/mcp");
     lab.ask(&product, &["registry", "add", "--slug", "notes", "--owner", "ada", "--contact", "ada@corp.example", "--url", &address]);
     until(SOON, || call(&lab).map_err(|t| format!("{t:?}"))).unwrap_or_else(|why| fail(&lab, why));
-    let closed = until(SOON, || shadow(&product, 21).and_then(|f| if f.rung == Rung::Closed { Ok(f) } else { Err(f.standing) }));
+    let closed = until(SOON, || shadow(&product, 21).and_then(|f| if f.escalation == Escalation::Closed { Ok(f) } else { Err(f.status) }));
     closed.unwrap_or_else(|why| fail(&lab, why));
 
     assert!(lab.stage.world.end(enforcer).is_some_and(|s| s.success()), "{}", words(&lab.stage, &["enforcer"]));

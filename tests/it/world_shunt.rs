@@ -188,7 +188,7 @@ fn heavy_tls_is_left_in_the_kernel_and_heard_again_when_it_ends() {
         drop(tcp);
         for watcher in [&plain, &shunting] {
             watcher.until("hearing what comes after it", |said| {
-                said.evidence.iter().any(|e| e.place.endpoint.port == PORT && e.mark.starts_with("wire.server."))
+                said.evidence.iter().any(|e| e.place.endpoint.port == PORT && e.signature.starts_with("wire.server."))
             });
             watcher.stop.cancel();
         }

@@ -10,7 +10,7 @@ use axum::{
 };
 use rules::{
     Timestamp,
-    admission::{Case, Exemption, Rung, Unacceptable},
+    admission::{Case, Escalation, Exemption, Unacceptable},
     finding::{FindingId, FindingKind, FindingPrefix},
     policy::Policy,
     printable::printable,
@@ -37,7 +37,7 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Vec<Fi
         let mut reports = Vec::new();
         for (_, site) in state.sites.iter().filter(|(name, _)| filter.site.as_ref().is_none_or(|s| s == *name)) {
             let policy = state.policy(site);
-            let open = site.matters.values().filter(|m| filter.all || m.case.rung != Rung::Closed);
+            let open = site.matters.values().filter(|m| filter.all || m.case.escalation != Escalation::Closed);
             let wanted = open.filter(|m| filter.kind.is_none_or(|k| k == m.finding.kind));
             reports.extend(wanted.map(|m| FindingReport::new(&m.finding, &m.case, policy, site.kept.first_used, now)));
         }

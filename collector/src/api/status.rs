@@ -10,7 +10,7 @@ use axum::{
 };
 use rules::{
     Timestamp,
-    admission::Rung,
+    admission::Escalation,
     confidence::Confidence,
     decision::{Action, Coverage, Fleet, Wave},
     policy::Mode,
@@ -116,7 +116,7 @@ fn site_status(state: &Known, name: &str, now: Timestamp) -> Option<SiteStatus> 
         *servers.entry(server.judgement(&state.pack).confidence.as_str()).or_default() += 1;
     }
     let mut findings: BTreeMap<_, usize> = BTreeMap::new();
-    for matter in site.matters.values().filter(|m| m.case.rung != Rung::Closed) {
+    for matter in site.matters.values().filter(|m| m.case.escalation != Escalation::Closed) {
         *findings.entry(matter.finding.kind.as_str()).or_default() += 1;
     }
     let set = site.issued.as_ref().map(|i| &i.set);

@@ -16,7 +16,7 @@ use axum::{
 };
 use page::View;
 use rules::{
-    admission::Rung,
+    admission::Escalation,
     naming,
     server::Server,
     wire::v1::{FindingReport, ServerReport},
@@ -81,7 +81,7 @@ async fn gather(api: &Api) -> Result<View, Problem> {
         let (mut findings, mut servers) = (Vec::new(), Vec::new());
         for site in state.sites.values() {
             let policy = state.policy(site);
-            let open = site.matters.values().filter(|m| m.case.rung != Rung::Closed);
+            let open = site.matters.values().filter(|m| m.case.escalation != Escalation::Closed);
             findings.extend(open.map(|m| FindingReport::new(&m.finding, &m.case, policy, site.kept.first_used, now)));
             let report = |s| ServerReport::new(s, &state.pack).registered(s, &state.registry, now).named(s, policy);
             let shown = |s: &&Server| !s.is_attempt(&state.pack) || naming::nominates(s, policy);

@@ -147,8 +147,8 @@ fn findings(view: &View, now: Timestamp) -> String {
             f.kind,
             text(&place),
             text(f.reasons.first().map_or("", String::as_str)),
-            f.rung.as_str(),
-            text(&f.standing),
+            f.escalation.as_str(),
+            text(&f.status),
         ));
     }
     let more = view.all_findings.saturating_sub(view.findings.len());
@@ -167,12 +167,12 @@ fn servers(view: &View, now: Timestamp) -> String {
             Some(slug) => format!("<span class=\"tag good\">{}</span>", text(slug)),
             None => "<span class=\"tag\">no</span>".to_owned(),
         };
-        let witnesses: Vec<String> = s.witnesses.iter().map(|w| format!("{w:?}").to_lowercase()).collect();
+        let sources: Vec<String> = s.sources.iter().map(|w| format!("{w:?}").to_lowercase()).collect();
         rows.push_str(&format!(
             "<tr><td><b>{}</b>{name}</td><td>{}</td><td>{}</td><td>{registered}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             text(&format!("{endpoint}{}", s.path.as_deref().unwrap_or(""))),
             s.confidence.as_str(),
-            witnesses.join(" + "),
+            sources.join(" + "),
             s.clients.len(),
             s.owner.as_ref().map_or_else(|| "<i>unknown</i>".to_owned(), |o| text(&o.name)),
             when(s.last_seen, now),

@@ -15,7 +15,7 @@ pub(crate) type Shown = watch::Receiver<Option<Arc<Signed>>>;
 pub(crate) struct Windows {
     decisions: Mutex<BTreeMap<String, watch::Sender<Option<Arc<Signed>>>>>,
     bundle: watch::Sender<Option<Arc<Signed>>>,
-    /// Rung after each commit.
+    /// Escalation after each commit.
     pub(crate) committed: Arc<Notify>,
 }
 

@@ -239,7 +239,7 @@ fn observe(turn: &mut Turn<'_>, sensor: &str, site: &str, evidence: &rules::evid
 /// An enforcer's word; journalled when it says something new.
 fn report_applied(turn: &mut Turn<'_>, name: &str, sensor: &mut Sensor, applied: Applied) -> Outcome<()> {
     // What a person did there while we could not be told, each act once.
-    for act in &applied.standing.acts {
+    for act in &applied.status.acts {
         if sensor.acts_upto.is_none_or(|upto| act.at > upto) {
             journal::write(turn, &format!("point:{name}"), "person-acted", &act.at.to_string(), &act.what, json!({"at": act.at}))?;
             sensor.acts_upto = Some(act.at);

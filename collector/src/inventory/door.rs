@@ -5,7 +5,7 @@ use rules::{
     Timestamp,
     confidence::Confidence,
     endpoint::Place,
-    evidence::{Evidence, Implementation, Transport, Witness},
+    evidence::{Evidence, Implementation, Source, Transport},
     pack::{Pack, Side, Strength},
     period::Period,
     server::Server,
@@ -13,7 +13,7 @@ use rules::{
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The mark of a front that keeps sites apart by name.
+/// The signature of a front that keeps sites apart by name.
 const OTHER_SITE: &str = "probe.context.other-site";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl Door {
         }
         let home = self.home(self.canonical(evidence).as_deref());
         if let Some(server) = home.and_then(|at| self.servers.get_mut(at)) {
-            match pack.weigh(&evidence.mark).1 {
+            match pack.weigh(&evidence.signature).1 {
                 // A name that only a caller used is not the server's.
                 Side::Client => {
                     let mut nameless = evidence.clone();
@@ -152,7 +152,7 @@ impl Door {
 
     fn learn_name(&mut self, evidence: &Evidence, pack: &Pack) {
         let Some(host) = evidence.place.host.as_deref().filter(|h| *h != "localhost") else { return };
-        let (strength, side) = pack.weigh(&evidence.mark);
+        let (strength, side) = pack.weigh(&evidence.signature);
         if side != Side::Server || matches!(strength, Strength::Weak | Strength::Control) {
             return;
         }
@@ -168,9 +168,9 @@ impl Door {
     /// A probe found another site behind this door, and for a week since the last time no probe has found otherwise: a site that is down
     /// for a day is no reason to cut it.
     fn is_front(&self, pack: &Pack) -> bool {
-        let said = || self.servers.iter().flat_map(|s| &s.testimonies).filter(|t| t.witness == Witness::Probe);
-        let asked = said().filter(|t| pack.weigh(&t.mark).1 == Side::Server).map(|t| t.last).max();
-        let found = said().filter(|t| t.mark == OTHER_SITE).map(|t| t.last).max();
+        let said = || self.servers.iter().flat_map(|s| &s.testimonies).filter(|t| t.source == Source::Probe);
+        let asked = said().filter(|t| pack.weigh(&t.signature).1 == Side::Server).map(|t| t.last).max();
+        let found = said().filter(|t| t.signature == OTHER_SITE).map(|t| t.last).max();
         found.is_some_and(|found| asked.is_none_or(|asked| asked < Period::days(7).after(found)))
     }
 
@@ -213,14 +213,14 @@ impl Door {
 /// Whether something answered here, be it MCP or another protocol: more than a client that tried.
 fn answers(server: &Server, pack: &Pack) -> bool {
     server.testimonies.iter().any(|t| {
-        let (strength, side) = pack.weigh(&t.mark);
+        let (strength, side) = pack.weigh(&t.signature);
         side == Side::Server && matches!(strength, Strength::Strong | Strength::Decisive | Strength::Against)
     })
 }
 
 fn streams(server: &Server) -> bool {
     server.transports.contains(&Transport::HttpSse)
-        || server.testimonies.iter().any(|t| t.mark.ends_with(".endpoint-event"))
+        || server.testimonies.iter().any(|t| t.signature.ends_with(".endpoint-event"))
         || server.place.path.as_deref().is_some_and(|p| p.ends_with("/sse"))
 }
 

@@ -67,7 +67,7 @@ fn join_caller(known: &mut Caller, other: Caller) {
 
 fn join_testimony(into: &mut Server, other: Testimony) {
     let full = into.testimonies.len() >= Server::MAX_TESTIMONIES;
-    let same = |t: &&mut Testimony| t.sensor == other.sensor && t.witness == other.witness && t.mark == other.mark;
+    let same = |t: &&mut Testimony| t.sensor == other.sensor && t.source == other.source && t.signature == other.signature;
     match into.testimonies.iter_mut().find(same) {
         Some(known) => {
             if other.first < known.first {

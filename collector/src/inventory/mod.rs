@@ -187,7 +187,7 @@ impl Inventory {
         if !own_share && self.servers < self.limits.servers {
             return Room::Free;
         }
-        if pack.weigh(&evidence.mark).0 != Strength::Weak
+        if pack.weigh(&evidence.signature).0 != Strength::Weak
             && let Some(victim) = self.oldest_candidate(own_share.then_some(sensor), evidence.place.endpoint, pack)
         {
             self.forget_door(victim);

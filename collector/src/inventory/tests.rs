@@ -2,20 +2,20 @@ use super::*;
 use rules::{
     Timestamp,
     endpoint::Place,
-    evidence::{Facts, Implementation, Transport, Witness},
+    evidence::{Facts, Implementation, Source, Transport},
 };
 
 fn at(n: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + n).unwrap()
 }
 
-fn said(mark: &str, target: Option<&str>, n: i64) -> Evidence {
+fn said(signature: &str, target: Option<&str>, n: i64) -> Evidence {
     let place = Place::new("10.0.0.5:3001".parse().unwrap());
     let place = match target {
         Some(t) => place.with_target(t),
         None => place,
     };
-    Evidence::new(place, Witness::Wire, mark, at(n))
+    Evidence::new(place, Source::Wire, signature, at(n))
 }
 
 fn named(mut e: Evidence, host: &str, info: Option<&str>) -> Evidence {
@@ -112,9 +112,9 @@ fn another_protocol_on_the_same_endpoint_is_shared_with() {
 #[test]
 fn a_front_that_a_probe_found_is_shared_until_probes_find_none_for_a_week() {
     let day = 86_400;
-    let probe = |mark: &str, n: i64| {
-        let mut e = said(mark, Some("/mcp"), n);
-        e.witness = Witness::Probe;
+    let probe = |signature: &str, n: i64| {
+        let mut e = said(signature, Some("/mcp"), n);
+        e.source = Source::Probe;
         e
     };
     let result = |n| probe("probe.server.initialize-result", n);
@@ -134,16 +134,16 @@ fn bounds_hold_and_count_and_strong_evidence_displaces_candidates() {
     let place = |n: u16| Place::new(format!("10.0.0.5:{n}").parse().unwrap());
     for n in 1..=30 {
         let sensor = if n % 2 == 0 { "even" } else { "odd" };
-        inventory.observe(sensor, &Evidence::new(place(n), Witness::Wire, "wire.context.port", at(0)), &pack);
+        inventory.observe(sensor, &Evidence::new(place(n), Source::Wire, "wire.context.port", at(0)), &pack);
     }
     assert_eq!(inventory.len(), 10);
     assert_eq!(inventory.lost().get("site-full"), Some(&20));
-    inventory.observe("third", &Evidence::new(place(99), Witness::Probe, "probe.server.discover-result", at(1)), &pack);
+    inventory.observe("third", &Evidence::new(place(99), Source::Probe, "probe.server.discover-result", at(1)), &pack);
     assert_eq!(inventory.len(), 10);
     assert!(inventory.find("lab/10.0.0.5:99").is_some());
     assert_eq!(inventory.lost().get("evicted"), Some(&1));
     for n in 100..120 {
-        inventory.observe("third", &Evidence::new(place(n), Witness::Probe, "probe.server.discover-result", at(1)), &pack);
+        inventory.observe("third", &Evidence::new(place(n), Source::Probe, "probe.server.discover-result", at(1)), &pack);
     }
     assert_eq!(inventory.lost().get("sensor-full"), Some(&13));
 }
@@ -153,8 +153,8 @@ fn a_sensor_with_its_share_gives_up_its_oldest_candidate_and_says_which() {
     let pack = Pack::shipped();
     let mut inventory = Inventory::with_limits("lab", Limits { servers: 100, servers_per_sensor: 3 });
     let place = |n: u16| Place::new(format!("10.0.0.5:{n}").parse().unwrap());
-    let weak = |n: u16, t: i64| Evidence::new(place(n), Witness::Wire, "wire.context.port", at(t));
-    let strong = |n: u16, t: i64| Evidence::new(place(n), Witness::Probe, "probe.server.discover-result", at(t));
+    let weak = |n: u16, t: i64| Evidence::new(place(n), Source::Wire, "wire.context.port", at(t));
+    let strong = |n: u16, t: i64| Evidence::new(place(n), Source::Probe, "probe.server.discover-result", at(t));
     inventory.observe("other", &weak(1, 0), &pack);
     for (n, t) in [(10, 5), (11, 3), (12, 4)] {
         assert_eq!(inventory.observe("s1", &weak(n, t), &pack).evicted, None);
@@ -191,7 +191,7 @@ mod any_order {
     use std::collections::BTreeMap;
 
     fn any_evidence() -> impl Strategy<Value = Evidence> {
-        let marks = [
+        let signatures = [
             "wire.server.initialize-result",
             "wire.server.endpoint-event",
             "wire.server.accepted",
@@ -205,15 +205,15 @@ mod any_order {
         let infos = [None, Some("one"), Some("two")];
         let transports = [None, Some(Transport::HttpSse), Some(Transport::StreamableHttp)];
         (
-            prop::sample::select(marks.to_vec()).prop_map(str::to_owned),
+            prop::sample::select(signatures.to_vec()).prop_map(str::to_owned),
             0..targets.len(),
             0..hosts.len(),
             0..infos.len(),
             0..transports.len(),
             1u16..3,
         )
-            .prop_map(move |(mark, target, host, info, transport, port)| {
-                let mut e = named(said(&mark, targets[target], 0), hosts[host], infos[info]);
+            .prop_map(move |(signature, target, host, info, transport, port)| {
+                let mut e = named(said(&signature, targets[target], 0), hosts[host], infos[info]);
                 e.place.endpoint.port = port;
                 e.facts.transport = transports[transport];
                 e

@@ -6,7 +6,7 @@ use crate::{
     store::{Outcome, Turn},
 };
 use rules::{
-    admission::{Case, Rung},
+    admission::{Case, Escalation},
     endpoint::Place,
     finding::FindingId,
 };
@@ -40,6 +40,6 @@ pub(super) fn rename(turn: &mut Turn<'_>, site: &str, from: &str, to: &str) -> O
 }
 
 fn earlier(a: Case, b: Case) -> Case {
-    let rank = |c: &Case| (c.rung == Rung::Closed, c.notified_at.is_none(), c.notified_at, c.opened_at);
+    let rank = |c: &Case| (c.escalation == Escalation::Closed, c.notified_at.is_none(), c.notified_at, c.opened_at);
     if rank(&a) <= rank(&b) { a } else { b }
 }

@@ -7,7 +7,7 @@ use crate::{
     store::{Outcome, Turn, Writer, open_reader, rows},
 };
 use ring::hmac;
-use rules::{Timestamp, admission::Rung, finding::FindingId, printable::printable};
+use rules::{Timestamp, admission::Escalation, finding::FindingId, printable::printable};
 use rusqlite::{Connection, params};
 use serde_json::json;
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -30,7 +30,7 @@ struct Waiting {
     letter: Letter,
 }
 
-/// Delivers until told to stop. `wake` is rung after each commit.
+/// Delivers until told to stop. `wake` is escalation after each commit.
 pub(crate) async fn run(post: Post, database: PathBuf, writer: Writer, clock: Clock, wake: Arc<Notify>, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -95,7 +95,7 @@ fn note(turn: &mut Turn<'_>, one: Waiting, sent: Result<(), String>, counts: boo
             }
         }
         Err(why) => {
-            let over = id.and_then(|id| turn.state.matter(&id).map(|(_, _, m)| m.case.rung == Rung::Closed)).unwrap_or(true);
+            let over = id.and_then(|id| turn.state.matter(&id).map(|(_, _, m)| m.case.escalation == Escalation::Closed)).unwrap_or(true);
             let attempts = one.attempts + 1;
             // As long as the case is open, somebody has to be told, however long the channel fails. Once it is over, nothing is left
             // to say but that, and not for ever.

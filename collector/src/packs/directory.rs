@@ -22,7 +22,7 @@ pub struct Set {
     pub files: Vec<String>,
     /// The first twelve digits over names and contents.
     pub sha256: String,
-    /// Marks that are not as shipped.
+    /// Signatures that are not as shipped.
     pub changed: Vec<String>,
     pub(super) texts: Vec<String>,
 }

@@ -13,7 +13,7 @@ async fn a_full_disk_refuses_and_recovers_when_there_is_room() {
     let mut acked = 0;
     let full = loop {
         let said: Vec<Said> =
-            (0..50).map(|n| evidence(&format!("10.0.0.5:{}/mcp", acked + n + 1), Witness::Wire, "wire.context.port", day(0))).collect();
+            (0..50).map(|n| evidence(&format!("10.0.0.5:{}/mcp", acked + n + 1), Source::Wire, "wire.context.port", day(0))).collect();
         match handle.accept(batch(1, acked + 1, day(0), said)).await {
             Ok(ack) => acked = ack.seq,
             Err(why) => break why,

@@ -166,7 +166,7 @@ async fn an_enforcer_waits_for_news_and_a_gateway_gets_the_bundle() {
         outcome: rules::observation::Outcome::DryRun,
         elements: 0,
         reason: String::new(),
-        standing: rules::observation::Standing::default(),
+        status: rules::observation::PointStatus::default(),
     };
     let report = Batch { sensor: "e1".to_owned(), ..batch(1, 7, day(0), vec![Said::Applied(applied.clone())]) };
     assert_eq!(site.send(&client, &report).await.0, StatusCode::OK);

@@ -5,7 +5,7 @@ use crate::{Config, Handle};
 use rules::{
     decision::{Action, DecisionSet},
     finding::FindingKind,
-    observation::{Act, Applied, Outcome, Said, Standing},
+    observation::{Act, Applied, Outcome, PointStatus, Said},
     period::Period,
     wire::v1::Batch,
 };
@@ -33,14 +33,14 @@ impl Site<'_> {
         let set = self.set();
         let here = set.clone().at(point, &BTreeSet::new());
         let desired = here.decisions.iter().filter(|d| d.action == Action::Block).count() as u64;
-        let standing = Standing { in_force: set.generation, enforces: true, desired, enforced: desired, ..Standing::default() };
+        let status = PointStatus { in_force: set.generation, enforces: true, desired, enforced: desired, ..PointStatus::default() };
         let mut said = Applied {
             point: point.to_owned(),
             generation: set.generation,
             outcome: Outcome::Applied,
             elements: desired,
             reason: String::new(),
-            standing,
+            status,
         };
         change(&mut said);
         self.seq += 1;
@@ -102,7 +102,7 @@ async fn a_block_reaches_the_points_in_waves_stops_at_trouble_and_goes_on_at_a_p
     // A failed gate at the first point: nobody else makes the block, however long it is waited.
     let broken = |said: &mut Applied| {
         (said.outcome, said.reason) = (Outcome::Failed, "a health check failed: the collector".to_owned());
-        said.standing.enforced = 0;
+        said.status.enforced = 0;
     };
     site.say(&first, broken).await;
     for _ in 0..6 {
@@ -159,7 +159,7 @@ async fn what_a_person_did_at_a_point_offline_is_journalled_once() {
         Act { at: day(0), what: "resumed enforcement".to_owned() },
     ];
     for _ in 0..2 {
-        site.say("p0", |a| a.standing.acts = acts.clone()).await;
+        site.say("p0", |a| a.status.acts = acts.clone()).await;
     }
     assert_eq!(site.journalled("person-acted").await, ["stopped enforcement: wrong subnet, by ada", "resumed enforcement"]);
     end(running, stop).await;

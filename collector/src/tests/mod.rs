@@ -14,7 +14,7 @@ use rules::{
     Timestamp,
     decision::DecisionSet,
     endpoint::Place,
-    evidence::{Evidence, Owner, OwnerSource, Witness},
+    evidence::{Evidence, Owner, OwnerSource, Source},
     observation::Said,
     period::Period,
     policy::{Mode, Policy},
@@ -42,10 +42,10 @@ pub(crate) async fn run(config: &Config) -> (Running, CancellationToken) {
     (start(config.clone(), stop.clone()).await.unwrap(), stop)
 }
 
-pub(crate) fn evidence(place: &str, witness: Witness, mark: &str, at: Timestamp) -> Said {
+pub(crate) fn evidence(place: &str, source: Source, signature: &str, at: Timestamp) -> Said {
     let (endpoint, path) = place.split_once('/').unwrap();
     let place = Place::new(endpoint.parse().unwrap()).with_target(&format!("/{path}"));
-    let mut evidence = Evidence::new(place, witness, mark, at);
+    let mut evidence = Evidence::new(place, source, signature, at);
     evidence.facts.owner = Some(Owner { name: "ada".to_owned(), source: OwnerSource::ProcessUser });
     Said::Evidence(Box::new(evidence))
 }
@@ -53,9 +53,9 @@ pub(crate) fn evidence(place: &str, witness: Witness, mark: &str, at: Timestamp)
 /// A server that answered a probe and its negative control, and was seen on the wire.
 pub(crate) fn confirmed(place: &str, at: Timestamp) -> Vec<Said> {
     vec![
-        evidence(place, Witness::Probe, "probe.server.discover-result", at),
-        evidence(place, Witness::Probe, "probe.control.refused", at),
-        evidence(place, Witness::Wire, "wire.server.initialize-result", at),
+        evidence(place, Source::Probe, "probe.server.discover-result", at),
+        evidence(place, Source::Probe, "probe.control.refused", at),
+        evidence(place, Source::Wire, "wire.server.initialize-result", at),
     ]
 }
 

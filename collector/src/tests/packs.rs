@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const WEAK: &str = "marks:\n  - id: wire.server.initialize-result\n    strength: weak\n";
 
 fn on_the_wire() -> Vec<Said> {
-    vec![evidence("10.0.0.5:3001/mcp", Witness::Wire, "wire.server.initialize-result", day(0))]
+    vec![evidence("10.0.0.5:3001/mcp", Source::Wire, "wire.server.initialize-result", day(0))]
 }
 
 async fn confidence(admin: &Admin) -> String {

@@ -178,7 +178,7 @@ async fn nobody_to_tell_means_no_clock() {
     let handle = running.handle();
     let cases = handle.inner.writer.read(|s| {
         let all = s.sites["default"].matters.values();
-        all.map(|m| (m.case.rung, m.case.notified_at)).collect::<Vec<_>>()
+        all.map(|m| (m.case.escalation, m.case.notified_at)).collect::<Vec<_>>()
     });
     assert!(cases.await.unwrap().iter().all(|(_, told)| told.is_none()));
     end(running, stop).await;
@@ -199,7 +199,7 @@ async fn a_path_learned_later_keeps_the_clock() {
     handle.accept(batch(1, 1, day(0), said)).await.unwrap();
     let before = notified(&handle, &config).await;
     config.clock.advance(std::time::Duration::from_secs(86_400));
-    let learned = evidence("10.0.0.5:3001/mcp", Witness::Wire, "wire.server.tools-result", config.clock.now());
+    let learned = evidence("10.0.0.5:3001/mcp", Source::Wire, "wire.server.tools-result", config.clock.now());
     handle.accept(batch(1, 4, config.clock.now(), vec![learned])).await.unwrap();
     let open = handle.inner.writer.read(|s| {
         let open = s.sites["default"].matters.values().filter(|m| m.case.closed.is_none());

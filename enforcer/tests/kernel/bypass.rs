@@ -103,10 +103,7 @@ impl Telling {
 
     fn bypasses(&self) -> Vec<String> {
         let limit = Duration::from_secs(10);
-        std::iter::from_fn(|| self.1.recv_timeout(limit).ok())
-            .map(|said| said.standing.bypasses)
-            .find(|b| !b.is_empty())
-            .unwrap_or_default()
+        std::iter::from_fn(|| self.1.recv_timeout(limit).ok()).map(|said| said.status.bypasses).find(|b| !b.is_empty()).unwrap_or_default()
     }
 }
 

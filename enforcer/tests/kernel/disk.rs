@@ -61,7 +61,7 @@ fn on_a_full_disk_the_last_good_set_stays_and_the_next_one_is_in_force_when_ther
     disk.fill();
     put(&set, &sign(&empty(2, LEASE.as_secs())));
     let said = enforcer.says(Outcome::Failed, "No space left");
-    assert_eq!(said.standing.in_force, 1);
+    assert_eq!(said.status.in_force, 1);
     // Renewed, though nothing can be written down.
     let begin = Instant::now();
     while begin.elapsed() < LEASE * 2 {
@@ -77,7 +77,7 @@ fn on_a_full_disk_the_last_good_set_stays_and_the_next_one_is_in_force_when_ther
     }
     disk.free();
     within(Duration::from_secs(10), || !is_blocked(&lab));
-    while enforcer.says(Outcome::Applied, "").standing.in_force != 2 {}
+    while enforcer.says(Outcome::Applied, "").status.in_force != 2 {}
     shadow().into_iter().for_each(|to| assert_flows(&lab, to));
     enforcer.kill();
 }

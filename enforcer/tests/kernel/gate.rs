@@ -77,13 +77,13 @@ fn new_blocks_have_a_short_lease_until_the_host_is_said_to_be_well() {
     let _ends = serve(&lab);
     let mut running = Gated::start(&lab, lab.config("router"));
     let said = running.send(sign(&blocking(1, 900)));
-    assert!(said.outcome == Outcome::Applied && said.standing.on_trial, "{said:?}");
+    assert!(said.outcome == Outcome::Applied && said.status.on_trial, "{said:?}");
     let short = |s: &Status| s.elements.iter().all(|e| e.lease_left.0 <= Duration::from_secs(120));
     assert!(status(&lab).elements.len() == 2 && short(&status(&lab)));
     shadow().into_iter().for_each(|to| assert_blocked(&lab, to));
     let said = running.answer(1, &[]);
-    assert!(said.outcome == Outcome::Applied && !said.standing.on_trial, "{said:?}");
-    assert_eq!((said.standing.desired, said.standing.enforced), (2, 2));
+    assert!(said.outcome == Outcome::Applied && !said.status.on_trial, "{said:?}");
+    assert_eq!((said.status.desired, said.status.enforced), (2, 2));
     assert!(status(&lab).elements.iter().all(|e| e.lease_left.0 > Duration::from_secs(600)));
     running.stop();
 }
@@ -102,13 +102,13 @@ fn a_failed_health_check_takes_what_is_new_out_again_and_leaves_lifts_done() {
     let mut second = empty(2, 900);
     second.decisions = vec![decision(SHADOW[1], PORT, Action::Block)];
     let said = running.send(sign(&second));
-    assert!(said.standing.on_trial, "{said:?}");
+    assert!(said.status.on_trial, "{said:?}");
     assert_flows(&lab, v4);
     assert_blocked(&lab, v6);
     let said = running.answer(2, &["the collector"]);
     assert_eq!(said.outcome, Outcome::Failed, "{said:?}");
     assert!(said.reason.contains("the collector: no answer"), "{}", said.reason);
-    let s = &said.standing;
+    let s = &said.status;
     assert_eq!((s.desired, s.enforced, s.on_trial), (1, 0, false));
     assert!(s.held_back.as_ref().is_some_and(|why| why.contains("health check")), "{s:?}");
     assert_flows(&lab, v4);
@@ -116,7 +116,7 @@ fn a_failed_health_check_takes_what_is_new_out_again_and_leaves_lifts_done() {
     // The next set is a new chance.
     let mut third = empty(3, 900);
     third.decisions = second.decisions;
-    assert!(running.send(sign(&third)).standing.on_trial);
+    assert!(running.send(sign(&third)).status.on_trial);
     assert_blocked(&lab, v6);
     assert_eq!(running.answer(3, &[]).outcome, Outcome::Applied);
     assert_blocked(&lab, v6);
@@ -156,11 +156,11 @@ fn a_set_on_its_way_through_the_fleet_is_only_counted_where_its_wave_has_not_com
     let blocks = set.decisions.iter().map(|d| d.endpoint).collect();
     set.rollout = Some(Rollout { points: ["elsewhere".to_owned()].into(), blocks });
     let said = running.send(sign(&set));
-    assert_eq!((said.outcome, said.standing.desired, said.standing.on_trial), (Outcome::Applied, 0, false), "{said:?}");
+    assert_eq!((said.outcome, said.status.desired, said.status.on_trial), (Outcome::Applied, 0, false), "{said:?}");
     shadow().into_iter().for_each(|to| assert_flows(&lab, to));
     set.generation = 2;
     set.rollout.as_mut().unwrap().points.insert("router".to_owned());
-    assert!(running.send(sign(&set)).standing.on_trial);
+    assert!(running.send(sign(&set)).status.on_trial);
     shadow().into_iter().for_each(|to| assert_blocked(&lab, to));
     running.stop();
 }

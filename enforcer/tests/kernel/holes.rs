@@ -145,7 +145,7 @@ fn the_glass_breaks_while_the_lock_is_held_and_nobody_puts_the_table_back() {
     lab.run("router", move || async move { enforcer::panic(&config, "outage").await }).unwrap();
     drop(hangs);
     let said = running.report();
-    assert!(said.standing.stopped.is_some(), "{said:?}");
+    assert!(said.status.stopped.is_some(), "{said:?}");
     shadow().into_iter().for_each(|to| assert_flows(&lab, to));
     assert_eq!(lab.nft("router", "list ruleset"), "");
     let config = lab.config("router");

@@ -162,7 +162,7 @@ fn where_no_more_tries_can_be_noted_blocks_hold_and_the_loss_is_told() {
         let status = lab.run("router", move || async move { enforcer::status(&config).await }).unwrap();
         (status.attempts.len(), status.attempts_lost)
     };
-    let told = rules::observation::Standing::MAX_ATTEMPTS;
+    let told = rules::observation::PointStatus::MAX_ATTEMPTS;
     assert_eq!(lost(&lab), (told, u64::from(size) - 1 - told as u64), "room for one more, and what is not told of is counted");
     assert_eq!(try_from(size..size + 200), 0, "beyond the bound");
     assert_eq!(lost(&lab), (told, u64::from(size) - told as u64 + 1), "full: at least one more was not noted");

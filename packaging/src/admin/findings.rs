@@ -130,9 +130,9 @@ async fn list(api: &Api, filter: &Filter, json: bool) -> Result<Exit, Failure> {
                 word(&f.severity),
                 place(f),
                 f.owner.as_ref().map(|o| o.name.clone()).unwrap_or_default(),
-                word(&f.rung),
+                word(&f.escalation),
                 f.deadline.map(|d| d.strftime("%Y-%m-%d").to_string()).unwrap_or_default(),
-                f.standing.clone(),
+                f.status.clone(),
             ]);
         }
         table.print("nothing is wrong, as far as is known")?;
@@ -144,7 +144,7 @@ fn changed(finding: &FindingReport, json: bool) -> Result<Exit, Failure> {
     if json {
         out::object(finding)?
     } else {
-        out::line(format!("{} {}", finding.id, rules::printable::printable(&finding.standing, 400)))?
+        out::line(format!("{} {}", finding.id, rules::printable::printable(&finding.status, 400)))?
     }
     Ok(Exit::Clear)
 }
@@ -156,7 +156,7 @@ fn show(f: &FindingReport) -> Result<(), Failure> {
     said.extend(f.host.clone().map(|h| ("name", h)));
     said.extend(f.slug.clone().map(|s| ("registered", s)));
     said.push(("owner", f.owner.as_ref().map_or_else(|| "unknown".to_owned(), |o| format!("{} (by {})", o.name, word(&o.source)))));
-    said.push(("state", format!("{}: {}", word(&f.rung), f.standing)));
+    said.push(("state", format!("{}: {}", word(&f.escalation), f.status)));
     said.push(("opened", moment(f.opened_at)));
     said.push(("last seen", moment(f.last_seen)));
     said.extend(f.notified_at.map(|at| ("notified", moment(at))));

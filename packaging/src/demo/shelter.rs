@@ -61,10 +61,10 @@ pub struct Surroundings {
 impl Surroundings {
     pub fn look() -> Surroundings {
         let listed = |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok());
-        let mark = format!("{MARK}={}", std::process::id());
+        let signature = format!("{MARK}={}", std::process::id());
         let ours = |pid: &u32| {
             let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|b| *b == 0).any(|variable| variable == mark.as_bytes())
+            environment.split(|b| *b == 0).any(|variable| variable == signature.as_bytes())
         };
         let nft = Command::new("nft").args(["-s", "list", "ruleset"]).stderr(Stdio::null()).output();
         Surroundings {

@@ -56,9 +56,9 @@ impl Teller {
         if self.json {
             out::object(&json!({"scene": self.scene, "claim": what, "holds": good, "seen": detail, "seconds": self.seconds()}))?;
         } else {
-            let mark = if good { format!("{GOOD}✓{GOOD:#}") } else { format!("{ERROR}✗{ERROR:#}") };
+            let signature = if good { format!("{GOOD}✓{GOOD:#}") } else { format!("{ERROR}✗{ERROR:#}") };
             let detail = if detail.is_empty() { detail } else { format!("  {DIM}{detail}{DIM:#}") };
-            out::line(format!("  {mark} {what}{detail}"))?;
+            out::line(format!("  {signature} {what}{detail}"))?;
         }
         std::thread::sleep(self.rest);
         Ok(good)

@@ -107,7 +107,7 @@ pub(super) async fn points(options: &Options, global: &Global) -> Result<Exit, F
                 table.row([name.clone(), heard, String::new(), String::new(), String::new(), "nothing yet".to_owned(), String::new()]);
                 continue;
             };
-            let s = &a.standing;
+            let s = &a.status;
             let withheld = if s.withheld > 0 { format!(", {} withheld", s.withheld) } else { String::new() };
             let held = if s.enforces { format!("{} of {}{withheld}", s.enforced, s.desired) } else { "dry run".to_owned() };
             let why =

@@ -18,8 +18,15 @@ pub(super) fn plan(plan: &Plan, nft: bool) -> Result<(), Failure> {
     out::line(format!("binds traffic from {agents}\n"))?;
     let mut table = Table::new(&["", "ENDPOINT", "ACTION", "FINDING", "SINCE", "REASON"]);
     for b in &plan.blocks {
-        let mark = if b.new { "+" } else { "=" };
-        table.row([mark.to_owned(), b.endpoint.to_string(), word(&b.action), b.finding.short().to_owned(), day(b.since), b.reason.clone()]);
+        let signature = if b.new { "+" } else { "=" };
+        table.row([
+            signature.to_owned(),
+            b.endpoint.to_string(),
+            word(&b.action),
+            b.finding.short().to_owned(),
+            day(b.since),
+            b.reason.clone(),
+        ]);
     }
     for endpoint in &plan.lifted {
         table.row(["-".to_owned(), endpoint.to_string(), "lifted".to_owned(), String::new(), String::new(), String::new()]);

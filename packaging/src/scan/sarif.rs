@@ -80,7 +80,7 @@ mod tests {
     use rules::{
         Timestamp,
         endpoint::Place,
-        evidence::{Evidence, Exposure, Facts, Witness},
+        evidence::{Evidence, Exposure, Facts, Source},
     };
 
     #[test]
@@ -88,7 +88,7 @@ mod tests {
         let place = Place::new("[fd00::5]:3001".parse().unwrap()).with_target("/a b\"/\u{202e}mcp");
         let facts = Facts { exposures: [Exposure::NoAuth].into(), ..Facts::default() };
         let mut tally = Tally::new();
-        tally.take(&Evidence::new(place, Witness::Probe, "probe.server.discover-result", Timestamp::UNIX_EPOCH).facts(facts));
+        tally.take(&Evidence::new(place, Source::Probe, "probe.server.discover-result", Timestamp::UNIX_EPOCH).facts(facts));
         let log = log(&tally.reports(), &ScanReport::default());
         let results = log["runs"][0]["results"].as_array().unwrap();
         assert_eq!(results.len(), 2);

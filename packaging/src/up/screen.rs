@@ -47,8 +47,8 @@ pub(super) fn show(started: &Started, json: bool) -> Result<(), Failure> {
 fn print(start: &Start<'_>) -> Result<(), Failure> {
     out::line(format!("{BOLD}Gnomon {}{BOLD:#}\n", start.version))?;
     for part in &start.parts {
-        let (style, mark) = if part.on { (DIM, "on ") } else { (WARN, "off") };
-        out::line(format!("  {:<11}{style}{mark}{style:#}  {}", part.part, part.says))?;
+        let (style, signature) = if part.on { (DIM, "on ") } else { (WARN, "off") };
+        out::line(format!("  {:<11}{style}{signature}{style:#}  {}", part.part, part.says))?;
     }
     out::line(format!("\n  status     {}", status_page(start)))?;
     out::line(format!("  gateway    {}/mcp/v1/tools/<slug>/rpc", start.gateway))?;

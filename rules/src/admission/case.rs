@@ -4,10 +4,10 @@ use crate::{Timestamp, period::Period, policy::Policy};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
-/// A finding's rung.
+/// A finding's escalation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Rung {
+pub enum Escalation {
     Open,
     Notified,
     Reminded,
@@ -17,15 +17,15 @@ pub enum Rung {
     Closed,
 }
 
-impl Rung {
+impl Escalation {
     pub fn as_str(self) -> &'static str {
         match self {
-            Rung::Open => "open",
-            Rung::Notified => "notified",
-            Rung::Reminded => "reminded",
-            Rung::Due => "due",
-            Rung::Blocked => "blocked",
-            Rung::Closed => "closed",
+            Escalation::Open => "open",
+            Escalation::Notified => "notified",
+            Escalation::Reminded => "reminded",
+            Escalation::Due => "due",
+            Escalation::Blocked => "blocked",
+            Escalation::Closed => "closed",
         }
     }
 }
@@ -75,7 +75,8 @@ pub struct Exemption {
 /// way) nor days in which the collector was down bring a block nearer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    pub rung: Rung,
+    #[serde(rename = "rung", alias = "escalation")]
+    pub escalation: Escalation,
     pub opened_at: Timestamp,
     /// To whom the notice was addressed, and since when: the owner, the security queue, or one after the other.
     pub asked: BTreeMap<Audience, Timestamp>,
@@ -141,7 +142,7 @@ impl Case {
 
     pub fn open(at: Timestamp) -> Case {
         Case {
-            rung: Rung::Open,
+            escalation: Escalation::Open,
             opened_at: at,
             asked: BTreeMap::new(),
             notified_at: None,
@@ -173,7 +174,7 @@ impl Case {
     /// A notice was delivered (the channel's proof, not the attempt), at `now` by our own clock. Only the first counts;
     /// gives whether it did.
     pub fn delivered(&mut self, now: Timestamp) -> bool {
-        if self.notified_at.is_some() || self.rung == Rung::Closed {
+        if self.notified_at.is_some() || self.escalation == Escalation::Closed {
             return false;
         }
         self.notified_at = Some(now);
@@ -212,7 +213,7 @@ impl Case {
 
     fn bounded(&self, until: Timestamp, max: Period, now: Timestamp) -> Result<(), Unacceptable> {
         let latest = max.after(now);
-        if self.rung == Rung::Closed {
+        if self.escalation == Escalation::Closed {
             Err(Unacceptable::Closed)
         } else if until <= now {
             Err(Unacceptable::Past { until })
@@ -253,7 +254,7 @@ impl Case {
         } else {
             self.seen = sightings;
             self.unseen = Period::default();
-            self.hushed &= self.rung == Rung::Blocked;
+            self.hushed &= self.escalation == Escalation::Blocked;
         }
     }
 }

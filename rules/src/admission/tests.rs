@@ -184,14 +184,14 @@ fn what_keeps_a_due_finding_from_being_blocked() {
         let mut w = world();
         change(&mut w);
         w.look().deliver().days(60);
-        assert_eq!(w.case.rung, Rung::Due, "{name}");
+        assert_eq!(w.case.escalation, Escalation::Due, "{name}");
     }
     let mut held = world();
     held.hold = Some("too many at once");
     held.look().deliver().days(60);
-    assert_eq!(held.case.rung, Rung::Due);
+    assert_eq!(held.case.escalation, Escalation::Due);
     held.hold = None;
-    assert_eq!(held.look().case.rung, Rung::Blocked);
+    assert_eq!(held.look().case.escalation, Escalation::Blocked);
 }
 
 #[test]
@@ -311,11 +311,11 @@ fn no_jump_of_the_clock_and_no_outage_brings_a_block_nearer() {
         w.look();
     }
     assert!(w.case.waited >= before && w.case.waited <= Period(before.0 + 2 * Case::WATCH));
-    assert_eq!(w.case.rung, Rung::Notified);
+    assert_eq!(w.case.escalation, Escalation::Notified);
     w.days(19);
-    assert_eq!(w.case.rung, Rung::Reminded);
+    assert_eq!(w.case.escalation, Escalation::Reminded);
     w.days(2);
-    assert_eq!(w.case.rung, Rung::Blocked);
+    assert_eq!(w.case.escalation, Escalation::Blocked);
 }
 
 #[test]
@@ -365,14 +365,14 @@ fn a_case_survives_being_written_down_at_any_moment() {
         w.case = serde_json::from_str(&written).unwrap();
         w.days(1);
     }
-    assert_eq!(w.case.rung, Rung::Blocked);
+    assert_eq!(w.case.escalation, Escalation::Blocked);
 }
 
 #[test]
 fn where_it_stands_says_what_it_waits_for() {
     let mut w = world();
     w.policy.hard_from = None;
-    let stands = |w: &World| standing(&w.case, &finding(), &w.policy, START, w.now);
+    let stands = |w: &World| status(&w.case, &finding(), &w.policy, START, w.now);
     let mut said = vec![stands(w.look())];
     said.push(stands(w.deliver().days(1)));
     w.policy.mode = Mode::Soft;
@@ -431,11 +431,11 @@ fn before_a_deaf_sensor_silence_says_nothing_and_an_outage_is_no_silence() {
     w.look().deliver().days(1);
     (w.alive, w.watched) = (false, false);
     w.days(20);
-    assert_eq!(w.case.rung, Rung::Reminded);
+    assert_eq!(w.case.escalation, Escalation::Reminded);
     w.watched = true;
     w.now = Period::days(40).after(w.now);
     w.look();
-    assert_eq!(w.case.rung, Rung::Reminded);
+    assert_eq!(w.case.escalation, Escalation::Reminded);
 }
 
 #[test]
@@ -444,7 +444,7 @@ fn a_probe_that_found_nothing_shortens_the_silence_but_a_restart_is_no_departure
     w.look().deliver().days(1);
     (w.alive, w.missed) = (false, true);
     w.look();
-    assert_eq!(w.case.rung, Rung::Notified);
+    assert_eq!(w.case.escalation, Escalation::Notified);
     w.days(1);
     assert_eq!(w.case.closed, Some(Closure::Gone));
 }
@@ -478,7 +478,7 @@ fn where_two_sensors_are_wanted_one_with_all_witnesses_never_blocks() {
 fn silence_under_a_block_is_no_departure_until_the_block_is_gone_too() {
     let mut w = world();
     w.look().deliver().days(31);
-    assert_eq!(w.case.rung, Rung::Blocked);
+    assert_eq!(w.case.escalation, Escalation::Blocked);
     w.alive = false;
     w.log.clear();
     w.days(20).told(&expect![[r#"

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     endpoint::Place,
-    evidence::{Client, Evidence, Facts, Witness},
+    evidence::{Client, Evidence, Facts, Source},
     pack::Pack,
     server::Server,
 };
@@ -16,11 +16,11 @@ fn report(address: &str, host: &str, said: &[(&str, &str)], client: Option<&str>
     let mut server = Server::new("default", place.clone(), at("2026-11-02T00:00:00Z"));
     let client = client.map(|c| Client { address: c.parse().unwrap(), software: None });
     let facts = Facts { tls: Some(true), client, ..Facts::default() };
-    let seen = Evidence::new(place.clone(), Witness::Wire, "wire.server.initialize-result", at("2026-11-20T00:00:00Z")).facts(facts);
+    let seen = Evidence::new(place.clone(), Source::Wire, "wire.server.initialize-result", at("2026-11-20T00:00:00Z")).facts(facts);
     server.absorb("s1", &seen, &Pack::shipped());
-    for (mark, when) in said {
-        let mark = format!("probe.context.certificate-{mark}");
-        let said = Evidence::new(place.clone(), Witness::Probe, &mark, at(when)).detail("POST /mcp initialize -> 200");
+    for (signature, when) in said {
+        let signature = format!("probe.context.certificate-{signature}");
+        let said = Evidence::new(place.clone(), Source::Probe, &signature, at(when)).detail("POST /mcp initialize -> 200");
         server.absorb("s1", &said, &Pack::shipped());
     }
     ServerReport::new(&server, &Pack::shipped())

@@ -1,28 +1,31 @@
 use super::*;
-use Witness::{Host, Probe, Wire};
+use Source::{Host, Probe, Wire};
 
-/// Marks with the day they were last heard on.
-fn judged(marks: &[(Witness, &str, u64)]) -> Judgement {
-    let heard =
-        marks.iter().map(|(witness, mark, day)| Heard { witness: *witness, mark, last: Period::days(*day).after(Timestamp::UNIX_EPOCH) });
+/// Signatures with the day they were last heard on.
+fn judged(signatures: &[(Source, &str, u64)]) -> Judgement {
+    let heard = signatures.iter().map(|(source, signature, day)| Heard {
+        source: *source,
+        signature,
+        last: Period::days(*day).after(Timestamp::UNIX_EPOCH),
+    });
     judge(heard, &Pack::shipped())
 }
 
-fn confidence(marks: &[(Witness, &str)]) -> Confidence {
-    judged(&marks.iter().map(|(w, m)| (*w, *m, 0)).collect::<Vec<_>>()).confidence
+fn confidence(signatures: &[(Source, &str)]) -> Confidence {
+    judged(&signatures.iter().map(|(w, m)| (*w, *m, 0)).collect::<Vec<_>>()).confidence
 }
 
 #[test]
 fn ports_paths_and_names_alone_are_candidates_however_many() {
-    let marks =
+    let signatures =
         [(Wire, "wire.context.port"), (Wire, "wire.context.dns-name"), (Wire, "wire.context.tls-name"), (Host, "host.context.listener")];
-    assert_eq!(confidence(&marks), Confidence::Candidate);
+    assert_eq!(confidence(&signatures), Confidence::Candidate);
 }
 
 #[test]
 fn a_client_that_tries_is_not_a_server_that_answers() {
-    let marks = [(Wire, "wire.client.initialize"), (Wire, "wire.client.version-header"), (Wire, "wire.client.accept-pair")];
-    assert_eq!(confidence(&marks), Confidence::Candidate);
+    let signatures = [(Wire, "wire.client.initialize"), (Wire, "wire.client.version-header"), (Wire, "wire.client.accept-pair")];
+    assert_eq!(confidence(&signatures), Confidence::Candidate);
 }
 
 #[test]
@@ -51,20 +54,20 @@ fn a_yes_to_nonsense_spoils_what_the_probe_was_told_and_not_what_clients_were() 
 
 #[test]
 fn one_odd_message_on_the_wire_hides_no_server_from_a_probe() {
-    let marks = [
+    let signatures = [
         (Wire, "wire.server.against-lsp", 0),
         (Wire, "wire.server.initialize-result", 0),
         (Probe, "probe.server.initialize-result", 0),
         (Probe, "probe.control.refused", 0),
     ];
-    assert_eq!(judged(&marks[..2]).confidence, Confidence::Candidate);
-    assert_eq!(judged(&marks).confidence, Confidence::Confirmed);
+    assert_eq!(judged(&signatures[..2]).confidence, Confidence::Candidate);
+    assert_eq!(judged(&signatures).confidence, Confidence::Confirmed);
 }
 
 #[test]
 fn what_answered_otherwise_last_month_may_be_a_server_today() {
-    let marks = [(Wire, "wire.server.against-jsonrpc", 0), (Wire, "wire.server.initialize-result", 30)];
-    assert_eq!(judged(&marks).confidence, Confidence::Confirmed);
+    let signatures = [(Wire, "wire.server.against-jsonrpc", 0), (Wire, "wire.server.initialize-result", 30)];
+    assert_eq!(judged(&signatures).confidence, Confidence::Confirmed);
     let other_way_round = [(Wire, "wire.server.against-jsonrpc", 30), (Wire, "wire.server.initialize-result", 0)];
     assert_eq!(judged(&other_way_round).confidence, Confidence::Candidate);
 }

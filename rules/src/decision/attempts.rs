@@ -19,7 +19,7 @@ impl Fleet<'_> {
     /// The clients of one finding, latest first: at most `most`, and how many more there were.
     pub fn tried(&self, finding: &FindingId, most: usize) -> (Vec<Tried>, usize) {
         let mut sum: BTreeMap<(IpAddr, Action), Tried> = BTreeMap::new();
-        for a in self.points.iter().flat_map(|p| &p.said.standing.attempts).filter(|a| a.finding == *finding) {
+        for a in self.points.iter().flat_map(|p| &p.said.status.attempts).filter(|a| a.finding == *finding) {
             let none = || Tried { client: a.client, action: a.action, count: 0, last: a.last };
             let known = sum.entry((a.client, a.action)).or_insert_with(none);
             known.count = known.count.saturating_add(a.count);

@@ -3,7 +3,7 @@
 use super::{Action, Decision, DecisionSet, Wave, reach, wave};
 use crate::{
     Timestamp,
-    admission::{Rung, objection},
+    admission::{Escalation, objection},
     endpoint::Endpoint,
     finding::FindingId,
     period::Period,
@@ -88,10 +88,10 @@ fn wanted<'a>(site: &Site<'_>, matters: impl IntoIterator<Item = &'a Matter>, no
     let mut wanted: BTreeMap<Endpoint, Decision> = BTreeMap::new();
     let mut held = Vec::new();
     for Matter { finding, case } in matters {
-        let told = case.notified_at.is_some() && case.exemption.is_none() && case.rung != Rung::Closed;
+        let told = case.notified_at.is_some() && case.exemption.is_none() && case.escalation != Escalation::Closed;
         let Some(place) = finding.place.as_ref().filter(|_| told && finding.kind.enforceable()) else { continue };
         let endpoint = place.endpoint;
-        let blocked = case.rung == Rung::Blocked;
+        let blocked = case.escalation == Escalation::Blocked;
         let why_not = objection(finding, site.policy).map(str::to_owned).or_else(|| veto(endpoint, site, now));
         if let Some(reason) = why_not.clone().filter(|_| blocked) {
             held.push(Held { finding: finding.id.clone(), endpoint, reason });

@@ -68,16 +68,16 @@ impl Point {
 
     /// A dry run is no enforcement point.
     pub fn enforces(&self) -> bool {
-        self.said.standing.enforces
+        self.said.status.enforces
     }
 
     fn holds(&self, generation: u64) -> bool {
-        let s = &self.said.standing;
+        let s = &self.said.status;
         self.said.outcome == Outcome::Applied && s.in_force >= generation && !s.on_trial && s.is_whole()
     }
 
     fn trouble(&self, generation: u64) -> Option<String> {
-        let (a, s) = (&self.said, &self.said.standing);
+        let (a, s) = (&self.said, &self.said.status);
         let about = a.generation.max(s.in_force) >= generation;
         let what = match a.outcome {
             _ if s.stopped.is_some() => format!("was stopped by a person: {}", s.stopped.as_deref().unwrap_or_default()),
@@ -99,8 +99,8 @@ impl Fleet<'_> {
             let heard = p.is_heard(policy, now);
             sum.points += 1;
             sum.heard += usize::from(heard);
-            sum.desired = sum.desired.saturating_add(p.said.standing.desired);
-            sum.enforced = sum.enforced.saturating_add(if heard { p.said.standing.enforced.min(p.said.standing.desired) } else { 0 });
+            sum.desired = sum.desired.saturating_add(p.said.status.desired);
+            sum.enforced = sum.enforced.saturating_add(if heard { p.said.status.enforced.min(p.said.status.desired) } else { 0 });
         }
         sum
     }
@@ -109,7 +109,7 @@ impl Fleet<'_> {
     fn cohort(&self, stage: usize, policy: &Policy) -> Option<BTreeSet<String>> {
         policy.waves.get(stage)?;
         let mut names: Vec<&str> =
-            self.points.iter().filter(|p| p.enforces() && p.said.standing.stopped.is_none()).map(|p| p.said.point.as_str()).collect();
+            self.points.iter().filter(|p| p.enforces() && p.said.status.stopped.is_none()).map(|p| p.said.point.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         // By hash: the same order every time, and not that of the names.

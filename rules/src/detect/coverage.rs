@@ -13,7 +13,7 @@ pub fn unenforced(site: &str, point: &Point, policy: &Policy, now: Timestamp) ->
     if !point.enforces() {
         return None;
     }
-    let s = &point.said.standing;
+    let s = &point.said.status;
     let mut reasons = Vec::new();
     let patience = policy.coverage_patience;
     if !point.is_heard(policy, now) && patience.after(point.heard_at) <= now && s.desired > 0 {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     endpoint::Place,
-    evidence::{Evidence, Facts, Implementation, Witness},
+    evidence::{Evidence, Facts, Implementation, Source},
     observation::Coverage,
     period::Period,
     policy::Policy,
@@ -18,7 +18,7 @@ fn at(day: u64) -> Timestamp {
 fn server(facts: Facts) -> Server {
     let place = Place::new("10.0.0.5:3001".parse().unwrap()).with_target("/mcp");
     let mut server = Server::new("default", place.clone(), at(1));
-    let seen = Evidence::new(place, Witness::Wire, "wire.server.initialize-result", at(1)).facts(facts);
+    let seen = Evidence::new(place, Source::Wire, "wire.server.initialize-result", at(1)).facts(facts);
     server.absorb("s1", &seen, &Pack::shipped());
     server
 }
@@ -63,8 +63,8 @@ fn what_is_wrong_with_a_server() {
 fn nothing_less_than_confirmed_is_a_finding() {
     let place = Place::new("10.0.0.5:3001".parse().unwrap());
     let mut server = Server::new("default", place.clone(), at(1));
-    for mark in ["wire.server.answered", "wire.server.call-result"] {
-        server.absorb("s1", &Evidence::new(place.clone(), Witness::Wire, mark, at(1)), &Pack::shipped());
+    for signature in ["wire.server.answered", "wire.server.call-result"] {
+        server.absorb("s1", &Evidence::new(place.clone(), Source::Wire, signature, at(1)), &Pack::shipped());
     }
     assert_eq!(server.judgement(&Pack::shipped()).confidence, Confidence::Probable);
     assert!(found(&server, vec![]).is_empty());
@@ -154,9 +154,9 @@ fn who_serves_callers_without_a_certificate_is_a_finding_where_the_policy_wants_
     let wants = Policy { client_certificates: true, ..Policy::default() };
     let found = |said: &[(&str, u64)], policy: &Policy| {
         let mut server = server(Facts::default());
-        for (mark, day) in said {
-            let mark = format!("probe.context.certificate-{mark}");
-            let said = Evidence::new(server.place.clone(), Witness::Probe, &mark, at(*day)).detail("TLS 1.3");
+        for (signature, day) in said {
+            let signature = format!("probe.context.certificate-{signature}");
+            let said = Evidence::new(server.place.clone(), Source::Probe, &signature, at(*day)).detail("TLS 1.3");
             server.absorb("s1", &said, &Pack::shipped());
         }
         let findings = detect(&server, &registry([registration("files", "http://10.0.0.5:3001/mcp")]), policy, &Pack::shipped(), at(2));

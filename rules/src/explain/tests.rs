@@ -56,7 +56,7 @@ fn nothing_that_a_stranger_said_reaches_a_terminal_as_it_was() {
     let mut lab = Lab::with_servers(1);
     let hostile = Evidence {
         detail: "\u{1b}]0;owned\u{7}\n\u{202e}".into(),
-        ..Evidence::new(lab.servers[0].place.clone(), Witness::Wire, "wire.server.call-result", lab.now)
+        ..Evidence::new(lab.servers[0].place.clone(), Source::Wire, "wire.server.call-result", lab.now)
     };
     lab.servers[0].absorb("s1", &hostile, &lab.pack);
     let lines = explain(

@@ -1,9 +1,9 @@
-//! A site's own pack, laid over another: known marks are weighed or worded anew, new ones are added.
+//! A site's own pack, laid over another: known signatures are weighed or worded anew, new ones are added.
 //!
-//! What keeps a block honest is not a site's to change by a slip: whose bytes a mark is made of, and whether it speaks for, against
+//! What keeps a block honest is not a site's to change by a slip: whose bytes a signature is made of, and whether it speaks for, against
 //! or is a negative control.
 
-use super::{Mark, Pack, Side, Strength, is_mark_id};
+use super::{Pack, Side, Signature, Strength, is_signature_id};
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 use std::collections::BTreeSet;
@@ -20,10 +20,11 @@ pub struct Refusal {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    marks: Vec<Change>,
+    #[serde(alias = "marks")]
+    signatures: Vec<Change>,
 }
 
-/// A mark as an overlay says it. What is left out stays as it was; a new mark leaves out nothing.
+/// A signature as an overlay says it. What is left out stays as it was; a new signature leaves out nothing.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Change {
@@ -36,7 +37,7 @@ struct Change {
 
 impl Pack {
     pub const MAX_MARKS: usize = 1024;
-    /// Characters of an id, and of what a mark says.
+    /// Characters of an id, and of what a signature says.
     pub const MAX_ID: usize = 120;
     pub const MAX_TEXT: usize = 400;
 
@@ -44,22 +45,22 @@ impl Pack {
     pub fn lay(&self, yaml: &str) -> Result<Pack, Refusal> {
         let file: File = serde_saphyr::from_str(yaml).map_err(|why| unreadable(&why))?;
         let (mut laid, mut seen) = (self.clone(), BTreeSet::new());
-        for change in file.marks {
+        for change in file.signatures {
             let at = change.id.referenced;
             let id = change.id.value.clone();
-            if !is_mark_id(&id) || id.len() > Pack::MAX_ID {
+            if !is_signature_id(&id) || id.len() > Pack::MAX_ID {
                 return Err(refuse(at, format!("mark id `{}` is not of the form witness.side.name in lower case", short(&id))));
             }
             if !seen.insert(id.clone()) {
                 return Err(refuse(at, format!("mark `{id}` is defined twice")));
             }
-            let mark = match self.get(&id) {
+            let signature = match self.get(&id) {
                 Some(known) => change.over(known),
                 None => change.anew(self),
             };
-            let mark = mark.and_then(fits).map_err(|why| refuse(at, why))?;
-            laid.marks.insert(id, mark);
-            if laid.marks.len() > Pack::MAX_MARKS {
+            let signature = signature.and_then(fits).map_err(|why| refuse(at, why))?;
+            laid.signatures.insert(id, signature);
+            if laid.signatures.len() > Pack::MAX_MARKS {
                 return Err(refuse(at, format!("more than {} marks", Pack::MAX_MARKS)));
             }
         }
@@ -68,7 +69,7 @@ impl Pack {
 }
 
 impl Change {
-    fn over(self, known: &Mark) -> Result<Mark, String> {
+    fn over(self, known: &Signature) -> Result<Signature, String> {
         if self.side.is_some_and(|side| side != known.side) {
             return Err(format!("the side of `{}` cannot change: whose bytes carried a mark is a fact, not a weight", known.id));
         }
@@ -80,10 +81,10 @@ impl Change {
             ));
         }
         let (says, source) = (self.says.unwrap_or_else(|| known.says.clone()), self.source.unwrap_or_else(|| known.source.clone()));
-        Ok(Mark { id: known.id.clone(), strength, side: known.side, says, source })
+        Ok(Signature { id: known.id.clone(), strength, side: known.side, says, source })
     }
 
-    fn anew(self, known: &Pack) -> Result<Mark, String> {
+    fn anew(self, known: &Pack) -> Result<Signature, String> {
         let id = self.id.value;
         let (Some(strength), Some(side), Some(says), Some(source)) = (self.strength, self.side, self.says, self.source) else {
             let near = nearest(&id, known.iter().map(|m| m.id.as_str()));
@@ -101,7 +102,7 @@ impl Change {
         if !agrees {
             return Err(format!("`{id}` says `{}` in its name and another side beside it", short(named)));
         }
-        Ok(Mark { id, strength, side, says, source })
+        Ok(Signature { id, strength, side, says, source })
     }
 }
 
@@ -110,13 +111,13 @@ fn speaks_for(strength: Strength) -> bool {
 }
 
 /// Both end up in front of people, and in each report.
-fn fits(mark: Mark) -> Result<Mark, String> {
-    for (key, text) in [("says", &mark.says), ("source", &mark.source)] {
+fn fits(signature: Signature) -> Result<Signature, String> {
+    for (key, text) in [("says", &signature.says), ("source", &signature.source)] {
         if text.trim().is_empty() || text.chars().count() > Pack::MAX_TEXT || text.chars().any(char::is_control) {
-            return Err(format!("`{key}` of `{}` must be one line of 1 to {} characters", mark.id, Pack::MAX_TEXT));
+            return Err(format!("`{key}` of `{}` must be one line of 1 to {} characters", signature.id, Pack::MAX_TEXT));
         }
     }
-    Ok(mark)
+    Ok(signature)
 }
 
 fn unreadable(why: &serde_saphyr::Error) -> Refusal {

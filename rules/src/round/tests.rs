@@ -5,7 +5,7 @@ use crate::{
     admission::Message,
     decision::{Action, BlastRadius, Composition, DecisionSet, Fleet, blast_radius, compose},
     endpoint::Place,
-    evidence::{Client, Evidence, Facts, Owner, OwnerSource, Witness},
+    evidence::{Client, Evidence, Facts, Owner, OwnerSource, Source},
     policy::Mode,
     registry::tests::{registration, registry},
 };
@@ -76,8 +76,8 @@ impl Lab {
         compose(&self.site(), self.matters.values(), previous, 0, self.now)
     }
 
-    pub(crate) fn rungs(&self) -> Vec<&'static str> {
-        self.matters.values().map(|m| m.case.rung.as_str()).collect()
+    pub(crate) fn escalations(&self) -> Vec<&'static str> {
+        self.matters.values().map(|m| m.case.escalation.as_str()).collect()
     }
 }
 
@@ -86,12 +86,12 @@ fn server(n: u8, pack: &Pack) -> Server {
     let mut server = Server::new("default", place.clone(), START);
     let client = |last: u8| Some(Client { address: [10, 0, last, 2].into(), software: None });
     let owner = Some(Owner { name: "eve".into(), source: OwnerSource::ProcessUser });
-    for (witness, mark, facts) in [
-        (Witness::Wire, "wire.server.initialize-result", Facts { client: client(9), ..Facts::default() }),
-        (Witness::Wire, "wire.server.tools-result", Facts { client: client(7), ..Facts::default() }),
-        (Witness::Host, "host.context.sdk-process", Facts { owner, ..Facts::default() }),
+    for (source, signature, facts) in [
+        (Source::Wire, "wire.server.initialize-result", Facts { client: client(9), ..Facts::default() }),
+        (Source::Wire, "wire.server.tools-result", Facts { client: client(7), ..Facts::default() }),
+        (Source::Host, "host.context.sdk-process", Facts { owner, ..Facts::default() }),
     ] {
-        server.absorb("s1", &Evidence::new(place.clone(), witness, mark, START).facts(facts), pack);
+        server.absorb("s1", &Evidence::new(place.clone(), source, signature, START).facts(facts), pack);
     }
     server
 }
@@ -114,12 +114,12 @@ fn too_many_new_blocks_wait_for_a_person_all_of_them() {
     let mut lab = Lab::with_servers(3);
     lab.policy.max_new_blocks = 2;
     let mut lab = lab.ripe();
-    assert_eq!(lab.rungs(), ["due", "due", "due"]);
+    assert_eq!(lab.escalations(), ["due", "due", "due"]);
     assert_eq!(actions(&lab.compose(None)), [Action::Shadow; 3]);
     assert!(lab.later(60).hold.is_some());
     lab.policy.max_new_blocks = 3;
     assert_eq!(lab.later(60).hold, None);
-    assert_eq!(lab.rungs(), ["blocked"; 3]);
+    assert_eq!(lab.escalations(), ["blocked"; 3]);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn what_is_over_is_not_opened_and_what_is_closed_long_ago_is_forgotten() {
     lab.registry = registry([registration("files", "http://10.0.0.1:3001/mcp")]);
     let closed = lab.later(60);
     assert!(closed.effects.iter().any(|(_, e)| matches!(e, Effect::Tell { message: Message::Released, .. })));
-    assert_eq!(lab.later(170 * 86_400).matters.values().filter(|m| m.case.rung == Rung::Closed).count(), 1);
+    assert_eq!(lab.later(170 * 86_400).matters.values().filter(|m| m.case.escalation == Escalation::Closed).count(), 1);
     let shadow = FindingId::derive(crate::finding::FindingKind::Shadow, "default/10.0.0.1:3001/mcp");
     assert!(!lab.later(11 * 86_400).matters.contains_key(&shadow));
 }

@@ -5,8 +5,8 @@ fn at(day: u64) -> Timestamp {
     Period::days(day).after(Timestamp::UNIX_EPOCH)
 }
 
-fn evidence(mark: &str, day: u64) -> Evidence {
-    Evidence::new(Place::new("10.0.0.5:3001".parse().unwrap()), Witness::Wire, mark, at(day))
+fn evidence(signature: &str, day: u64) -> Evidence {
+    Evidence::new(Place::new("10.0.0.5:3001".parse().unwrap()), Source::Wire, signature, at(day))
 }
 
 fn server(all: &[Evidence]) -> Server {

@@ -68,20 +68,20 @@ enum InterfaceError {
 
 type Voice = mpsc::Sender<(Timestamp, Said)>;
 
-/// The threads at one interface. The witnesses say how long: when one ends, all others end with it.
+/// The threads at one interface. The sources say how long: when one ends, all others end with it.
 struct Watched {
-    witnesses: Vec<Running>,
+    sources: Vec<Running>,
     reset: Option<Running>,
     stop: CancellationToken,
 }
 
 impl Watched {
     fn threads(&self) -> impl Iterator<Item = &Running> {
-        self.witnesses.iter().chain(&self.reset)
+        self.sources.iter().chain(&self.reset)
     }
 
     fn is_over(&self) -> bool {
-        if self.witnesses.iter().any(Running::is_finished) {
+        if self.sources.iter().any(Running::is_finished) {
             self.stop.cancel();
         }
         self.threads().all(Running::is_finished)
@@ -165,7 +165,7 @@ fn end(running: HashMap<String, Watched>) -> usize {
         running.values().flat_map(Watched::threads).for_each(Running::nudge);
         thread::sleep(Duration::from_millis(5));
     }
-    running.into_values().flat_map(|w| w.witnesses.into_iter().chain(w.reset)).map(Running::join).filter(|ended| !ended).count()
+    running.into_values().flat_map(|w| w.sources.into_iter().chain(w.reset)).map(Running::join).filter(|ended| !ended).count()
 }
 
 /// The interfaces to watch now, and the names of all.
@@ -202,7 +202,7 @@ fn begin(name: &str, config: &Config, reactive: Option<&Reactive>, out: Voice, s
         None => None,
     };
     let (reset, counts) = reset.unzip();
-    let mut watched = Watched { witnesses: Vec::new(), reset, stop: stop.clone() };
+    let mut watched = Watched { sources: Vec::new(), reset, stop: stop.clone() };
     let joint = Arc::new(Joint::new(of));
     for (share, capture, link) in opened {
         let flows = config.flows.divided(of);
@@ -217,8 +217,8 @@ fn begin(name: &str, config: &Config, reactive: Option<&Reactive>, out: Voice, s
             resets: counts.clone(),
             out: out.clone(),
         };
-        let witness = spawn(interface, capture, link, config.clone(), stop.clone());
-        watched.witnesses.push(witness.inspect_err(|_| stop.cancel()).map_err(InterfaceError::Thread)?);
+        let source = spawn(interface, capture, link, config.clone(), stop.clone());
+        watched.sources.push(source.inspect_err(|_| stop.cancel()).map_err(InterfaceError::Thread)?);
     }
     Ok(watched)
 }

@@ -1,4 +1,4 @@
-//! Name service as a witness: what was answered and announced (RFC 1035, 2782, 4795, 6762, 6763, 7766, 9460).
+//! Name service as a source: what was answered and announced (RFC 1035, 2782, 4795, 6762, 6763, 7766, 9460).
 
 use super::{
     mcp::World,

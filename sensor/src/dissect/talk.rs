@@ -117,7 +117,7 @@ impl Conversation for Talk {
             Speech::Http(web) => web.gap(peers, from, missing, at, world),
             Speech::Http2(connection) => connection.gap(peers, from, missing, at, world),
             Speech::Socket(_) => {
-                // Frames have no marks to find the next one by, but segments often begin with one.
+                // Frames have no signatures to find the next one by, but segments often begin with one.
                 world.lose("websocket-out-of-step");
                 self.speech = Speech::Unknown;
             }

@@ -54,7 +54,7 @@ fn hear<'a>(openers: &[Option<End>], turns: impl Iterator<Item = (usize, &'a Tur
         }
         talk.closed(&peers, at, &mut world);
     }
-    let line = |e: rules::evidence::Evidence| format!("{} {} {}\n", e.place.path.unwrap_or_else(|| "-".to_owned()), e.mark, e.detail);
+    let line = |e: rules::evidence::Evidence| format!("{} {} {}\n", e.place.path.unwrap_or_else(|| "-".to_owned()), e.signature, e.detail);
     let lines: BTreeSet<String> = world.told().map(line).collect();
     lines.into_iter().collect()
 }
@@ -343,9 +343,9 @@ fn sdk_refusals_and_modern_errors_speak_for_themselves() {
             "wire.server.modern-error",
         ),
     ];
-    for (answer, mark) in cases {
+    for (answer, signature) in cases {
         let heard = listen(&[(&[post(INITIALIZE), answer], Some(End::Low))], 3);
-        assert!(heard.contains(mark), "{mark}: {heard}");
+        assert!(heard.contains(signature), "{signature}: {heard}");
     }
 }
 
@@ -546,8 +546,8 @@ fn a_head_that_the_capture_cuts_says_what_is_left_of_it() {
     talk.gap(&peers, End::High, 900, at, &mut world);
     talk.bytes(&peers, End::Low, b"DELETE /x HTTP/1.1\r\nHost: tools\r\nmcp-session-id: 0123\r\n\r\n", at, &mut world);
     talk.closed(&peers, at, &mut world);
-    let marks: Vec<String> = world.told().map(|e| e.mark).collect();
-    assert_eq!(marks, ["wire.server.session-header", "wire.client.method-header", "wire.client.session-header"]);
+    let signatures: Vec<String> = world.told().map(|e| e.signature).collect();
+    assert_eq!(signatures, ["wire.server.session-header", "wire.client.method-header", "wire.client.session-header"]);
 }
 
 #[test]
@@ -634,7 +634,7 @@ fn after_a_loss_it_finds_its_way_back() {
     talk.gap(&peers, End::High, 90, at, &mut world);
     talk.bytes(&peers, End::Low, &post(INITIALIZE).1, at, &mut world);
     talk.bytes(&peers, End::High, &json(INITIALIZED).1, at, &mut world);
-    assert!(world.told().any(|e| e.mark == "wire.server.initialize-result"));
+    assert!(world.told().any(|e| e.signature == "wire.server.initialize-result"));
 }
 
 /// What the client of a TLS connection and, in TLS 1.2, its server say in the clear.
@@ -655,7 +655,7 @@ fn hear_one_side(turns: &[Turn]) -> String {
     peers.seen = Both { low: turns[0].0 == End::Low, high: turns[0].0 == End::High };
     turns.iter().for_each(|Turn(from, bytes)| talk.bytes(&peers, *from, bytes, at, &mut world));
     talk.closed(&peers, at, &mut world);
-    world.told().map(|e| format!("{} {} {}\n", e.place.path.unwrap_or_default(), e.mark, e.detail)).collect()
+    world.told().map(|e| format!("{} {} {}\n", e.place.path.unwrap_or_default(), e.signature, e.detail)).collect()
 }
 
 #[test]
@@ -697,9 +697,9 @@ fn what_a_short_snap_length_leaves_of_a_body_counts_as_far_as_it_goes() {
     cut(End::High, format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", answer.len()).as_bytes());
     cut(End::High, answer.as_bytes());
     talk.closed(&peers, at, &mut world);
-    let marks: BTreeSet<String> = world.told().map(|e| e.mark).collect();
-    for mark in ["wire.client.initialize", "wire.server.initialize-result"] {
-        assert!(marks.contains(mark), "{marks:?}");
+    let signatures: BTreeSet<String> = world.told().map(|e| e.signature).collect();
+    for signature in ["wire.client.initialize", "wire.server.initialize-result"] {
+        assert!(signatures.contains(signature), "{signatures:?}");
     }
 }
 
@@ -749,7 +749,7 @@ fn hellos_only_nominate_and_a_program_alone_not_even_that() {
         peers.ends.high.port = 443;
         let at = Moment::new(1_700_000_000, 0);
         talk.bytes(&peers, End::Low, &records(&hello_to(name, &NODE), 4096), at, world);
-        world.told().map(|e| e.mark).collect::<Vec<_>>()
+        world.told().map(|e| e.signature).collect::<Vec<_>>()
     };
     let mut world = World::default();
     assert_eq!(elsewhere("wiki.corp.example", &mut world), [""; 0], "a program alone");
@@ -807,8 +807,8 @@ fn mcp_at_the_port_of_dns_and_after_empty_lines() {
             // Joined in the middle of something.
             talk.bytes(&peers, End::High, b"the rest of an answer", at, &mut world);
             turns.iter().for_each(|Turn(from, bytes)| talk.bytes(&peers, *from, bytes, at, &mut world));
-            let marks: Vec<String> = world.told().map(|e| e.mark).collect();
-            assert!(marks.iter().any(|m| m == "wire.server.initialize-result"), "{client_port} {server_port} {marks:?}");
+            let signatures: Vec<String> = world.told().map(|e| e.signature).collect();
+            assert!(signatures.iter().any(|m| m == "wire.server.initialize-result"), "{client_port} {server_port} {signatures:?}");
         }
     }
 }
@@ -835,13 +835,14 @@ fn logs_of_mcp_and_sinks_are_no_servers() {
 /// Python reads UTF-16, so a server may answer in it.
 #[test]
 fn an_answer_in_utf16_is_heard_however_it_is_cut() {
-    for (mark, unit) in [(None, u16::to_be_bytes as fn(u16) -> [u8; 2]), (Some(0xfeff), u16::to_le_bytes), (Some(0xfeff), u16::to_be_bytes)]
+    for (signature, unit) in
+        [(None, u16::to_be_bytes as fn(u16) -> [u8; 2]), (Some(0xfeff), u16::to_le_bytes), (Some(0xfeff), u16::to_be_bytes)]
     {
-        let body: Vec<u8> = mark.into_iter().chain(INITIALIZED.encode_utf16()).flat_map(unit).collect();
+        let body: Vec<u8> = signature.into_iter().chain(INITIALIZED.encode_utf16()).flat_map(unit).collect();
         let turns = [post(INITIALIZE), server(http("HTTP/1.1 200 OK\nContent-Type: application/json", body))];
         for step in [usize::MAX, 7, 1] {
             let heard = listen(&[(&turns, Some(End::Low))], step);
-            assert!(heard.contains("wire.server.initialize-result"), "{mark:?} in steps of {step}: {heard}");
+            assert!(heard.contains("wire.server.initialize-result"), "{signature:?} in steps of {step}: {heard}");
         }
     }
 }

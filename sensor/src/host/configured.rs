@@ -9,7 +9,7 @@ use super::{
 use rules::{
     Timestamp,
     endpoint::{Endpoint, Place},
-    evidence::{Client, Evidence, Facts, Implementation, Transport, Witness},
+    evidence::{Client, Evidence, Facts, Implementation, Source, Transport},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -149,7 +149,7 @@ impl Reader<'_> {
             Reach::Stdio(command) => {
                 let place = stdio_place(self.addresses, &entry.name);
                 let facts = Facts { transport: Some(Transport::Stdio), client: client(here), ..Facts::default() };
-                let evidence = Evidence::new(place, Witness::Host, "host.context.stdio-config", self.now);
+                let evidence = Evidence::new(place, Source::Host, "host.context.stdio-config", self.now);
                 Some(evidence.detail(&format!("{detail}: {command}")).facts(facts))
             }
             Reach::Url(url) => {
@@ -163,7 +163,7 @@ impl Reader<'_> {
                 let place = Place::new(endpoint).with_target(url.path()).with_host(&name);
                 let near = if address.is_loopback() { address } else { here };
                 let facts = Facts { tls: Some(url.scheme() == "https"), client: client(near), ..Facts::default() };
-                Some(Evidence::new(place, Witness::Host, "host.context.client-config", self.now).detail(&detail).facts(facts))
+                Some(Evidence::new(place, Source::Host, "host.context.client-config", self.now).detail(&detail).facts(facts))
             }
         }
     }

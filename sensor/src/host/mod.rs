@@ -1,4 +1,4 @@
-//! This host's own witness: which processes listen, which of them run MCP, which servers the clients here are told to use.
+//! This host's own source: which processes listen, which of them run MCP, which servers the clients here are told to use.
 //!
 //! Start reading at [`inventory`]. It reads, and changes nothing; it asks nobody, not even a name server.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -19,7 +19,7 @@ use proc::{Proc, Raw};
 use rules::{
     Timestamp,
     endpoint::{Endpoint, Place},
-    evidence::{Evidence, Exposure, Facts, Process, Transport, Witness},
+    evidence::{Evidence, Exposure, Facts, Process, Source, Transport},
     period::Period,
     printable::printable,
 };
@@ -121,7 +121,7 @@ impl Host<'_> {
             for address in self.addresses.places(listener.bound) {
                 let place = Place::new(listener.endpoint(address));
                 let facts = self.facts(process, listener);
-                let (mark, detail) = match (&recognised, process) {
+                let (signature, detail) = match (&recognised, process) {
                     (Some(why), Some(p)) => {
                         ("host.context.sdk-process", format!("process {} listens on {}; {why}", p.pid, shown(listener)))
                     }
@@ -130,9 +130,9 @@ impl Host<'_> {
                     }
                     (_, None) => ("host.context.listener", format!("an unknown process listens on {}", shown(listener))),
                 };
-                report
-                    .evidence
-                    .extend(self.with_owners(Evidence::new(place, Witness::Host, mark, self.now).detail(&detail).facts(facts), process));
+                report.evidence.extend(
+                    self.with_owners(Evidence::new(place, Source::Host, signature, self.now).detail(&detail).facts(facts), process),
+                );
             }
         }
     }
@@ -152,7 +152,7 @@ impl Host<'_> {
             let facts = Facts { transport: Some(Transport::Stdio), process: Some(self.process(process, None)), ..Facts::default() };
             let by = parent.map(name_of).unwrap_or_default();
             let detail = format!("process {} ({word}), started by {by}, talks through pipes", process.pid);
-            report.evidence.push(Evidence::new(place, Witness::Host, "host.context.stdio-process", self.now).detail(&detail).facts(facts));
+            report.evidence.push(Evidence::new(place, Source::Host, "host.context.stdio-process", self.now).detail(&detail).facts(facts));
         }
     }
 
@@ -177,7 +177,7 @@ impl Host<'_> {
         }
     }
 
-    /// An observation carries one owner; further ones come as further observations of the same mark.
+    /// An observation carries one owner; further ones come as further observations of the same signature.
     fn with_owners(&self, evidence: Evidence, process: Option<&Raw>) -> Vec<Evidence> {
         let Some(raw) = process else { return vec![evidence] };
         let (unit, container) = process::cgroup(&raw.cgroup);

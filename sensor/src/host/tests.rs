@@ -54,7 +54,7 @@ impl Made {
     }
 
     fn lines(&self) -> Vec<String> {
-        let line = |e: &Evidence| format!("{} {} {}", e.mark, e.place, e.detail);
+        let line = |e: &Evidence| format!("{} {} {}", e.signature, e.place, e.detail);
         self.report().evidence.iter().map(line).collect()
     }
 }
@@ -73,7 +73,7 @@ fn a_listening_sdk_process_is_told_with_its_owner_and_binding() {
     made.process(11, 1, "/usr/bin/nginx", "nginx", &[("3", "socket:[4712]")]);
     made.file("home/alice/.git/config", "[remote \"origin\"]\nurl = git@git.test:team/tool.git\n");
     let report = made.report();
-    let sdk: Vec<_> = report.evidence.iter().filter(|e| e.mark == "host.context.sdk-process").collect();
+    let sdk: Vec<_> = report.evidence.iter().filter(|e| e.signature == "host.context.sdk-process").collect();
     assert_eq!(sdk[0].place.to_string(), "10.0.0.5:3001");
     assert!(sdk[0].facts.exposures.contains(&Exposure::WildcardBind));
     let process = sdk[0].facts.process.as_ref().unwrap();
@@ -117,7 +117,7 @@ fn configurations_of_users_and_their_projects_are_read_without_secrets() {
     let report = made.report();
     let text = format!("{report:?}");
     assert!(!text.contains("SECRET"));
-    let shown: Vec<String> = report.evidence.iter().map(|e| format!("{} {}", e.mark, e.place)).collect();
+    let shown: Vec<String> = report.evidence.iter().map(|e| format!("{} {}", e.signature, e.place)).collect();
     assert_eq!(
         shown,
         [

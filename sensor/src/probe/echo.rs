@@ -1,10 +1,10 @@
-//! Our own questions, heard on the wire: they make no client, no second witness and no nomination.
+//! Our own questions, heard on the wire: they make no client, no second source and no nomination.
 //!
 //! Told apart by where and when we asked and from which address, not by what a request says of itself: anybody can say that.
 
 use rules::{
     endpoint::Endpoint,
-    evidence::{Evidence, Witness},
+    evidence::{Evidence, Source},
 };
 use std::{
     collections::HashMap,
@@ -38,7 +38,7 @@ impl Echoes {
     pub fn is_ours(&self, evidence: &Evidence, now: Instant) -> bool {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let client = evidence.facts.client.as_ref().map(|c| c.address.to_canonical());
-        evidence.witness == Witness::Wire
+        evidence.source == Source::Wire
             && asked
                 .get(&evidence.place.endpoint)
                 .is_some_and(|(at, from)| now.saturating_duration_since(*at) < LINGER && client.is_none_or(|c| c == *from))
@@ -60,7 +60,7 @@ mod tests {
         let heard = |from: Option<&str>, endpoint| {
             let client = from.map(|a| Client { address: a.parse().unwrap(), software: None });
             let facts = Facts { client, ..Facts::default() };
-            Evidence::new(Place::new(endpoint), Witness::Wire, "wire.client.initialize", Timestamp::UNIX_EPOCH).facts(facts)
+            Evidence::new(Place::new(endpoint), Source::Wire, "wire.client.initialize", Timestamp::UNIX_EPOCH).facts(facts)
         };
         let (echoes, now) = (Echoes::default(), Instant::now());
         echoes.note(endpoint, "10.0.0.9".parse().unwrap(), now);

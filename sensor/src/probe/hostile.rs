@@ -167,7 +167,7 @@ async fn names_from_strangers_are_made_plain() {
     })
     .await;
     let evidence = probe_one(endpoint, Hint::default(), &quick()).await;
-    assert!(evidence.iter().any(|e| e.mark == "probe.server.initialize-result"), "{evidence:?}");
+    assert!(evidence.iter().any(|e| e.signature == "probe.server.initialize-result"), "{evidence:?}");
     let mut texts: Vec<String> = evidence.iter().map(|e| e.detail.clone()).collect();
     texts.extend(
         evidence.iter().filter_map(|e| e.facts.server_info.as_ref()).flat_map(|i| [Some(i.name.clone()), i.version.clone()]).flatten(),
@@ -199,9 +199,9 @@ async fn lines_over_bare_tcp_have_their_control_too() {
         })
         .await;
         let evidence = probe_one(endpoint, Hint::default(), &ScanConfig { raw: true, ..quick() }).await;
-        let marks: Vec<_> = evidence.iter().map(|e| e.mark.as_str()).collect();
-        assert_eq!(marks.contains(&"probe.server.initialize-result"), !floods, "{marks:?}");
-        assert_eq!(marks.contains(&"probe.control.refused"), !yes_to_all && !floods, "{marks:?}");
+        let signatures: Vec<_> = evidence.iter().map(|e| e.signature.as_str()).collect();
+        assert_eq!(signatures.contains(&"probe.server.initialize-result"), !floods, "{signatures:?}");
+        assert_eq!(signatures.contains(&"probe.control.refused"), !yes_to_all && !floods, "{signatures:?}");
         assert!(probe_one(endpoint, Hint::default(), &quick()).await.is_empty());
     }
 }

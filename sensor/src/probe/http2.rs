@@ -180,8 +180,8 @@ mod tests {
     async fn a_server_that_speaks_http2_alone_is_found() {
         let config = ScanConfig { per_host_rate: 1000, ..ScanConfig::default() };
         let evidence = probe_one(only_http2().await, Hint::default(), &config).await;
-        let marks: Vec<_> = evidence.iter().map(|e| e.mark.as_str()).collect();
-        assert!(marks.contains(&"probe.server.discover-result") && marks.contains(&"probe.control.refused"), "{marks:?}");
+        let signatures: Vec<_> = evidence.iter().map(|e| e.signature.as_str()).collect();
+        assert!(signatures.contains(&"probe.server.discover-result") && signatures.contains(&"probe.control.refused"), "{signatures:?}");
     }
 
     /// Pings without end, continuations without end: the translator holds nothing, and patience ends it.

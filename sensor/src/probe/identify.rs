@@ -222,13 +222,13 @@ impl Interrogation {
         }
         if foreign && todo.ask == Ask::Initialize && kind != Kind::Good {
             // Another site may have answered: what it said is not this server's word.
-            signs.retain(|s| matches!(s.mark, "probe.server.host-guard" | "probe.server.session-header" | "probe.control.answered"));
+            signs.retain(|s| matches!(s.signature, "probe.server.host-guard" | "probe.server.session-header" | "probe.control.answered"));
         }
         // Words, lists and headers that only MCP has; what else refuses may refuse everybody.
-        let sounds_like_mcp = signs.iter().any(|s| s.mark.starts_with("probe.server.") && !s.mark.contains("against"));
+        let sounds_like_mcp = signs.iter().any(|s| s.signature.starts_with("probe.server.") && !s.signature.contains("against"));
         for sign in signs {
             // A message endpoint is known by its stream.
-            let stream = self.get_only.clone().filter(|_| sign.mark == "probe.server.message-refusal");
+            let stream = self.get_only.clone().filter(|_| sign.signature == "probe.server.message-refusal");
             self.signs.push((stream.unwrap_or_else(|| todo.path.clone()), sign));
         }
         if let Some(id) = session.filter(|id| self.minted.insert(id.clone())) {
@@ -341,7 +341,7 @@ impl Interrogation {
     /// not). They know no revision after 2025-03-26. There a session that is left does less harm than one that is ended.
     fn dies_of_an_end(&self) -> bool {
         let newest = |(_, s): &(String, Sign)| {
-            s.mark == "probe.server.initialize-result" && s.facts.revisions.last().is_some_and(|r| r.as_str() <= "2025-03-26")
+            s.signature == "probe.server.initialize-result" && s.facts.revisions.last().is_some_and(|r| r.as_str() <= "2025-03-26")
         };
         self.old_python && self.signs.iter().any(newest)
     }
@@ -369,7 +369,7 @@ impl Interrogation {
             self.refused.insert(todo.path.clone());
             let facts = Facts { tls: Some(self.tls), ..Facts::default() };
             let detail = format!("POST {} server/discover {MODERN} was refused", todo.path);
-            self.signs.push((todo.path.clone(), Sign { mark: "probe.control.refused", detail, facts }));
+            self.signs.push((todo.path.clone(), Sign { signature: "probe.control.refused", detail, facts }));
         }
         // Where it may come to nothing, the name is not made a second reason.
         let host = if sounds_like_mcp { self.foreign(todo) } else { todo.host.clone() };

@@ -1,6 +1,6 @@
 //! The active probe: asks named addresses, gently, whether an MCP server answers there.
 //!
-//! `schedule` (pure) says whom to ask what and when, `dial` (IO) asks, `identify` (pure) makes marks of the answers and knows
+//! `schedule` (pure) says whom to ask what and when, `dial` (IO) asks, `identify` (pure) makes signatures of the answers and knows
 //! the next question. See README.md for the questions and their cost.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
@@ -25,12 +25,12 @@ pub mod reading;
 pub mod rpc;
 mod scan;
 pub mod schedule;
+mod source;
 pub mod sse;
 pub mod targets;
 mod tls;
 mod transcript;
 pub mod windows;
-mod witness;
 pub mod words;
 
 #[cfg(test)]
@@ -40,6 +40,6 @@ pub use config::{Config, ScanConfig, ScanError, ScanReport, TargetHint, TestIden
 pub use echo::Echoes;
 pub use identify::Hint;
 pub use scan::{probe_one, scan, scan_with};
+pub use source::run;
 pub use targets::TargetError;
 pub use windows::Window;
-pub use witness::run;

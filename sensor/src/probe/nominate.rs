@@ -1,4 +1,4 @@
-//! What the other witnesses name is asked soon, what is known is asked again, and only what was allowed is asked. Pure.
+//! What the other sources name is asked soon, what is known is asked again, and only what was allowed is asked. Pure.
 
 use super::{
     config::{ScanConfig, TargetHint},
@@ -9,7 +9,7 @@ use super::{
 use ipnet::IpNet;
 use rules::{
     endpoint::Endpoint,
-    evidence::{Evidence, Implementation, Witness},
+    evidence::{Evidence, Implementation, Source},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -84,19 +84,19 @@ impl Nominations {
         let place = &evidence.place;
         // Another process or sensor of ours asked there: its business. What is answered to it is everybody's.
         let probe = evidence.facts.client.as_ref().and_then(|c| c.software.as_ref()).is_some_and(Implementation::is_probe);
-        if probe && evidence.mark.starts_with("wire.client.") {
+        if probe && evidence.signature.starts_with("wire.client.") {
             return;
         }
         if !self.allowed.contains(place.endpoint) {
             return;
         }
-        if evidence.mark == "probe.context.gone" {
+        if evidence.signature == "probe.context.gone" {
             return self.miss(place.endpoint);
         }
         self.misses.remove(&place.endpoint);
         let path = place.path.as_deref().and_then(safe_target);
         self.remember(place.endpoint, path.as_deref(), evidence);
-        if evidence.witness == Witness::Probe {
+        if evidence.source == Source::Probe {
             return;
         }
         self.asked.retain(|_, at| now.saturating_duration_since(*at) < AGAIN);
@@ -191,8 +191,8 @@ mod tests {
     use super::*;
     use rules::{Timestamp, endpoint::Place};
 
-    fn heard(place: &str, path: &str, witness: Witness) -> Evidence {
-        Evidence::new(Place::new(place.parse().unwrap()).with_target(path), witness, "wire.server.session-header", Timestamp::UNIX_EPOCH)
+    fn heard(place: &str, path: &str, source: Source) -> Evidence {
+        Evidence::new(Place::new(place.parse().unwrap()).with_target(path), source, "wire.server.session-header", Timestamp::UNIX_EPOCH)
     }
 
     fn nominations() -> Nominations {
@@ -210,7 +210,7 @@ mod tests {
         let start = Instant::now();
         for second in [0, 10, 4000] {
             for place in ["10.0.0.5:6274", "10.0.0.9:6274", "10.0.1.5:6274", "10.0.0.5:9100", "8.8.8.8:80", "10.0.0.5:0"] {
-                n.hear(&heard(place, "/finance/mcp", Witness::Wire), start + Duration::from_secs(second));
+                n.hear(&heard(place, "/finance/mcp", Source::Wire), start + Duration::from_secs(second));
             }
         }
         let asked: Vec<_> = std::iter::from_fn(|| n.next()).map(|(e, h)| (e.to_string(), h.paths)).collect();
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn what_a_probe_found_is_known_and_not_asked_at_once() {
         let mut n = nominations();
-        n.hear(&heard("10.0.0.5:3001", "/mcp", Witness::Probe), Instant::now());
+        n.hear(&heard("10.0.0.5:3001", "/mcp", Source::Probe), Instant::now());
         assert!(n.next().is_none());
         assert_eq!(n.hints().iter().map(|h| (h.port, h.paths.len())).collect::<Vec<_>>(), [(Some(3001), 1)]);
     }
@@ -228,10 +228,10 @@ mod tests {
     #[test]
     fn another_probe_starts_nothing_and_what_it_is_answered_does() {
         let mut n = nominations();
-        let mut evidence = heard("10.0.0.5:6274", "/mcp", Witness::Wire);
+        let mut evidence = heard("10.0.0.5:6274", "/mcp", Source::Wire);
         let software = Some(Implementation { name: Implementation::PROBE.into(), version: None });
         evidence.facts.client = Some(rules::evidence::Client { address: "10.0.0.77".parse().unwrap(), software });
-        n.hear(&Evidence { mark: "wire.client.initialize".into(), ..evidence.clone() }, Instant::now());
+        n.hear(&Evidence { signature: "wire.client.initialize".into(), ..evidence.clone() }, Instant::now());
         assert!(n.next().is_none() && n.hints().is_empty());
         n.hear(&evidence, Instant::now());
         assert!(n.next().is_some());
@@ -240,11 +240,11 @@ mod tests {
     #[test]
     fn known_servers_are_asked_again_and_over_a_restart_and_forgotten_when_they_stay_away() {
         let mut n = nominations();
-        n.hear(&heard("10.0.0.5:3001", "/mcp", Witness::Probe), Instant::now());
+        n.hear(&heard("10.0.0.5:3001", "/mcp", Source::Probe), Instant::now());
         let mut later = nominations();
         later.recall(&n.hints());
         later.recall(&[TargetHint { address: "10.0.1.5".into(), port: Some(80), ..TargetHint::default() }]);
-        let gone = Evidence { mark: "probe.context.gone".into(), ..heard("10.0.0.5:3001", "/mcp", Witness::Probe) };
+        let gone = Evidence { signature: "probe.context.gone".into(), ..heard("10.0.0.5:3001", "/mcp", Source::Probe) };
         for _ in 0..MAX_MISSES {
             later.recheck();
             assert_eq!(std::iter::from_fn(|| later.next()).map(|(e, h)| (e.port, h.paths.len())).collect::<Vec<_>>(), [(3001, 1)]);
@@ -258,7 +258,7 @@ mod tests {
     fn a_flood_of_places_is_bounded_and_counted() {
         let mut n = nominations();
         for port in 1..10_000u16 {
-            n.hear(&heard(&format!("10.0.0.5:{port}"), "/mcp", Witness::Wire), Instant::now());
+            n.hear(&heard(&format!("10.0.0.5:{port}"), "/mcp", Source::Wire), Instant::now());
         }
         assert!(n.waiting.len() <= MAX_WAITING && n.known.len() <= MAX_KNOWN && n.lost > 0);
     }

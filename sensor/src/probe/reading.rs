@@ -1,4 +1,4 @@
-//! One answer, read: which marks it carries, and what it says about how to go on. Pure.
+//! One answer, read: which signatures it carries, and what it says about how to go on. Pure.
 
 use super::{
     answer::{Answer, Outcome, pick},
@@ -11,10 +11,10 @@ use rules::{
     printable::printable,
 };
 
-/// One mark, with what showed it.
+/// One signature, with what showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sign {
-    pub mark: &'static str,
+    pub signature: &'static str,
     pub detail: String,
     pub facts: Facts,
 }
@@ -153,9 +153,9 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn sign(&mut self, mark: &'static str, what: &str, facts: Facts) {
+    fn sign(&mut self, signature: &'static str, what: &str, facts: Facts) {
         let detail = format!("{} -> {} {}", self.question.words(), self.answer.head.status, printable(what, 160));
-        self.signs.push(Sign { mark, detail, facts });
+        self.signs.push(Sign { signature, detail, facts });
     }
 
     /// Headers that only an MCP server lets browsers see. What merely reflects our own request does not count: we ask for none.
@@ -197,7 +197,7 @@ impl Reader<'_> {
         match self.answer.rpc(&self.question.nonce) {
             Some(rpc) => self.rpc(&rpc),
             // Too long to be read, but of a session.
-            None if self.answer.cut && self.signs.iter().any(|s| s.mark == "probe.server.session-header") => Kind::Good,
+            None if self.answer.cut && self.signs.iter().any(|s| s.signature == "probe.server.session-header") => Kind::Good,
             None => self.refusal(),
         }
     }

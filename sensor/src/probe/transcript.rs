@@ -131,9 +131,9 @@ fn text(endpoint: Endpoint, exchanges: &[(Timestamp, Exchange)]) -> String {
     out
 }
 
-fn lines(out: &mut String, mark: &str, bytes: &[u8]) {
+fn lines(out: &mut String, signature: &str, bytes: &[u8]) {
     for line in shown(bytes).lines() {
-        out.push_str(mark);
+        out.push_str(signature);
         out.push_str(line);
         out.push('\n');
     }

@@ -1,6 +1,6 @@
 //! The rim: a capture of its own at each interface, which hands over every frame at once, and the sockets to answer by.
 //!
-//! The witness keeps its own capture, in which frames wait for each other: what resets must not slow down, or lose, what sees.
+//! The source keeps its own capture, in which frames wait for each other: what resets must not slow down, or lose, what sees.
 
 use super::{
     Config, Error, answer,

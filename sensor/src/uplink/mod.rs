@@ -87,9 +87,9 @@ pub(crate) enum Undelivered {
     Never(String),
 }
 
-/// Statements taken from the witnesses at once.
+/// Statements taken from the sources at once.
 const TAKE: usize = 512;
-/// After a shutdown, how long witnesses may still speak, and how long the last delivery may take.
+/// After a shutdown, how long sources may still speak, and how long the last delivery may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Spools what arrives and delivers it until `shutdown`, then once more what is left.
@@ -139,7 +139,7 @@ struct Post {
     thin: thin::Thinning,
     courier: Courier,
     uplink: Uplink,
-    /// Taken from the witnesses and not stored yet: the disk would not have it.
+    /// Taken from the sources and not stored yet: the disk would not have it.
     held: Vec<(Timestamp, Said)>,
     told: Coverage,
 }
@@ -196,7 +196,7 @@ impl Post {
     }
 
     /// Accepted is what is on disk. On a full disk the oldest segment goes, one at a time; otherwise nothing does. What still
-    /// cannot be stored is held and tried again, and the witnesses wait with it.
+    /// cannot be stored is held and tried again, and the sources wait with it.
     fn store(&mut self) {
         if !self.held.is_empty() {
             let mut stored = self.spool.append(&self.held);

@@ -1,16 +1,16 @@
-//! The whole way: witnesses to spool to a collector that fails as collectors do.
+//! The whole way: sources to spool to a collector that fails as collectors do.
 
 use super::*;
 use rules::{
     endpoint::Place,
-    evidence::{Evidence, Witness},
+    evidence::{Evidence, Source},
     wire::v1::Record,
 };
 
 fn evidence(port: u16) -> (Timestamp, Said) {
     let place = Place::new(format!("10.0.0.1:{port}").parse().unwrap());
     let at = Timestamp::UNIX_EPOCH;
-    (at, Said::Evidence(Box::new(Evidence::new(place, Witness::Wire, "wire.server.session-header", at))))
+    (at, Said::Evidence(Box::new(Evidence::new(place, Source::Wire, "wire.server.session-header", at))))
 }
 
 fn port(record: &Record) -> Option<u16> {
@@ -32,7 +32,7 @@ async fn a_collector_that_fails_and_forgets_gets_everything_once() {
     let (voice, said) = mpsc::channel(16);
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(run("s".into(), config(dir.path()), Uplink::InProcess(collector), said, shutdown.clone()));
-    let witness = tokio::spawn(async move {
+    let source = tokio::spawn(async move {
         for n in 1..=400 {
             voice.send(evidence(n)).await.unwrap();
             voice.send(evidence(1)).await.unwrap();
@@ -57,7 +57,7 @@ async fn a_collector_that_fails_and_forgets_gets_everything_once() {
             done.send(Ok(ack)).unwrap();
         }
     }
-    let _voice = witness.await.unwrap();
+    let _voice = source.await.unwrap();
     assert_eq!(got.keys().copied().collect::<Vec<_>>(), (1..=400).collect::<Vec<_>>());
     assert_eq!(got.values().copied().collect::<Vec<_>>(), (1..=400).collect::<Vec<_>>());
     shutdown.cancel();

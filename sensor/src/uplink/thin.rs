@@ -45,7 +45,7 @@ impl Thinning {
 
 fn statement(evidence: &Evidence) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&evidence.place, evidence.witness, &evidence.mark).hash(&mut hasher);
+    (&evidence.place, evidence.source, &evidence.signature).hash(&mut hasher);
     serde_json::to_string(&evidence.facts).unwrap_or_default().hash(&mut hasher);
     hasher.finish()
 }
@@ -53,11 +53,11 @@ fn statement(evidence: &Evidence) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rules::{Timestamp, endpoint::Place, evidence::Witness};
+    use rules::{Timestamp, endpoint::Place, evidence::Source};
 
     fn evidence(port: u16) -> Evidence {
         let place = Place::new(format!("10.0.0.1:{port}").parse().unwrap());
-        Evidence::new(place, Witness::Wire, "wire.server.session-header", Timestamp::UNIX_EPOCH)
+        Evidence::new(place, Source::Wire, "wire.server.session-header", Timestamp::UNIX_EPOCH)
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn files_are_small() {
 
 #[test]
 fn only_the_store_speaks_sql() {
-    let marks = ["rusqlite", "SELECT ", "INSERT INTO", "UPDATE ", "DELETE FROM", "PRAGMA ", "SAVEPOINT"];
+    let signatures = ["rusqlite", "SELECT ", "INSERT INTO", "UPDATE ", "DELETE FROM", "PRAGMA ", "SAVEPOINT"];
     let mut found = Vec::new();
     for room in CRATES {
         for (path, text) in sources(&format!("{room}/src")) {
@@ -80,7 +80,7 @@ fn only_the_store_speaks_sql() {
                 continue;
             }
             let code = super::code_of(&text);
-            let said: Vec<&str> = marks.into_iter().filter(|mark| code.contains(mark)).collect();
+            let said: Vec<&str> = signatures.into_iter().filter(|signature| code.contains(signature)).collect();
             if !said.is_empty() {
                 found.push(format!("{}: {}", short(&path), said.join(", ")));
             }

@@ -23,7 +23,7 @@ pub(super) fn findings(stage: &Stage) -> Vec<String> {
     let line = |m: &rules::round::Matter| {
         let r = FindingReport::new(&m.finding, &m.case, &stage.policy, stage.site().soft_phase_start, stage.now);
         let about = subject(m.finding.place.as_ref(), m.finding.slug.as_deref(), m.finding.kind.as_str());
-        format!("{about} is {}: {}", r.rung.as_str(), r.standing)
+        format!("{about} is {}: {}", r.escalation.as_str(), r.status)
     };
     or_none(stage.matters.values().map(line).collect())
 }

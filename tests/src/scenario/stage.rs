@@ -92,7 +92,7 @@ impl Stage {
     /// Something is seen now, and goes on being seen.
     pub(super) fn observe(&mut self, sensor: &str, evidence: Evidence) -> Vec<String> {
         self.see(sensor, &evidence);
-        self.habits.retain(|(s, e)| s != sensor || e.place != evidence.place || e.mark != evidence.mark);
+        self.habits.retain(|(s, e)| s != sensor || e.place != evidence.place || e.signature != evidence.signature);
         self.habits.push((sensor.to_owned(), evidence));
         self.judge()
     }

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use rules::{
     admission::Exemption,
     endpoint::Place,
-    evidence::{Client, Evidence, Implementation, Owner, OwnerSource, Witness},
+    evidence::{Client, Evidence, Implementation, Owner, OwnerSource, Source},
     explain::Subject,
     finding::FindingId,
     period::Period,
@@ -18,11 +18,11 @@ type Said = Result<Vec<String>, String>;
 pub(super) fn perform(stage: &mut Stage, command: &str) -> Said {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words.as_slice() {
-        ["wire", "sees", rest @ ..] => sees(stage, Witness::Wire, rest),
-        ["host", "sees", rest @ ..] => sees(stage, Witness::Host, rest),
-        ["probe", "sees", rest @ ..] => sees(stage, Witness::Probe, rest),
+        ["wire", "sees", rest @ ..] => sees(stage, Source::Wire, rest),
+        ["host", "sees", rest @ ..] => sees(stage, Source::Host, rest),
+        ["probe", "sees", rest @ ..] => sees(stage, Source::Probe, rest),
         ["probe", "finds", "nothing", "at", place] => {
-            let evidence = Evidence::new(at_place(place)?, Witness::Probe, "probe.context.gone", stage.now);
+            let evidence = Evidence::new(at_place(place)?, Source::Probe, "probe.context.gone", stage.now);
             stage.see("s1", &evidence);
             Ok(stage.judge())
         }
@@ -84,9 +84,9 @@ pub(super) fn perform(stage: &mut Stage, command: &str) -> Said {
 }
 
 /// `PLACE MARK [by SENSOR] [client ADDRESS] [owner NAME] [dns-owner NAME] [named NAME] [host NAME] [tools A,B]`
-fn sees(stage: &mut Stage, witness: Witness, words: &[&str]) -> Said {
-    let [place, mark, rest @ ..] = words else { return Err("sees what, where?".to_owned()) };
-    let mut evidence = Evidence::new(at_place(place)?, witness, &full_mark(stage, witness, mark)?, stage.now);
+fn sees(stage: &mut Stage, source: Source, words: &[&str]) -> Said {
+    let [place, signature, rest @ ..] = words else { return Err("sees what, where?".to_owned()) };
+    let mut evidence = Evidence::new(at_place(place)?, source, &full_mark(stage, source, signature)?, stage.now);
     let mut sensor = "s1";
     let (pairs, odd) = rest.as_chunks::<2>();
     for [key, value] in pairs {
@@ -108,17 +108,17 @@ fn sees(stage: &mut Stage, witness: Witness, words: &[&str]) -> Said {
     if odd.is_empty() { Ok(stage.observe(sensor, evidence)) } else { Err(format!("`{}` without a value", odd.join(" "))) }
 }
 
-fn full_mark(stage: &Stage, witness: Witness, short: &str) -> Result<String, String> {
-    let witness = match witness {
-        Witness::Wire => "wire",
-        Witness::Host => "host",
-        Witness::Probe => "probe",
+fn full_mark(stage: &Stage, source: Source, short: &str) -> Result<String, String> {
+    let source = match source {
+        Source::Wire => "wire",
+        Source::Host => "host",
+        Source::Probe => "probe",
     };
     ["server", "client", "context", "control"]
         .iter()
-        .map(|side| format!("{witness}.{side}.{short}"))
+        .map(|side| format!("{source}.{side}.{short}"))
         .find(|id| stage.pack().get(id).is_some())
-        .ok_or_else(|| format!("the pack has no mark `{short}` for the {witness}"))
+        .ok_or_else(|| format!("the pack has no mark `{short}` for the {source}"))
 }
 
 fn at_place(text: &str) -> Result<Place, String> {

@@ -41,8 +41,8 @@ impl Truth {
     fn corroborated(&self) -> bool {
         let probe_confirmed = self.probe && self.control;
         let confirmed = self.wire || probe_confirmed;
-        let witnesses = [self.wire, self.host, self.probe].iter().filter(|w| **w).count();
-        probe_confirmed || (confirmed && witnesses >= 2)
+        let sources = [self.wire, self.host, self.probe].iter().filter(|w| **w).count();
+        probe_confirmed || (confirmed && sources >= 2)
     }
 
     /// Why a block of it would be wrong at this moment, whatever its clock says.

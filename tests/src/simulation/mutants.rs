@@ -3,9 +3,9 @@
 use super::Subject;
 use jiff::Timestamp;
 use rules::{
-    admission::Rung,
+    admission::Escalation,
     decision::Action,
-    evidence::{Evidence, Witness},
+    evidence::{Evidence, Source},
     period::Period,
     policy::Policy,
     registry::Registry,
@@ -51,7 +51,7 @@ pub fn all() -> Vec<(&'static str, Subject)> {
                 round: |site, servers, sights, matters, now| {
                     let invented = |s: &&Server| {
                         let mut server = (*s).clone();
-                        let seen = Evidence::new(server.place.clone(), Witness::Host, "host.context.sdk-process", server.last_seen);
+                        let seen = Evidence::new(server.place.clone(), Source::Host, "host.context.sdk-process", server.last_seen);
                         server.absorb("s1", &seen, site.pack);
                         server
                     };
@@ -125,7 +125,10 @@ pub fn all() -> Vec<(&'static str, Subject)> {
             Subject {
                 compose: |site, matters, previous, now| {
                     let mut matters = matters.clone();
-                    matters.values_mut().filter(|m| m.case.rung == Rung::Blocked).for_each(|m| m.case.rung = Rung::Due);
+                    matters
+                        .values_mut()
+                        .filter(|m| m.case.escalation == Escalation::Blocked)
+                        .for_each(|m| m.case.escalation = Escalation::Due);
                     let composed = (Subject::real().compose)(site, &matters, previous, now);
                     debug_assert!(composed.set.decisions.iter().all(|d| d.action != Action::Block));
                     composed

@@ -9,11 +9,11 @@ use super::{
 use collector::inventory::Inventory;
 use jiff::{SignedDuration, Timestamp};
 use rules::{
-    admission::{Effect, Exemption, Message, Rung},
+    admission::{Effect, Escalation, Exemption, Message},
     decision::{Action, DecisionSet, Fleet},
     detect::Sight,
     endpoint::{Endpoint, Place},
-    evidence::{Evidence, Owner, OwnerSource, Witness},
+    evidence::{Evidence, Owner, OwnerSource, Source},
     finding::FindingId,
     pack::Pack,
     period::Period,
@@ -192,18 +192,18 @@ impl World {
         // As intake does: nothing is observed later than now.
         said.at = said.at.min(self.wall);
         if let Some(truth) = self.model.truths.get_mut(&said.place.endpoint) {
-            match said.mark.as_str() {
+            match said.signature.as_str() {
                 "wire.server.initialize-result" => truth.wire = true,
                 "host.context.sdk-process" => truth.host = true,
                 "probe.server.initialize-result" => truth.probe = true,
                 "probe.control.refused" => truth.control = true,
                 _ => truth.neighbour = true,
             }
-            if said.mark != "wire.server.tools-result" {
+            if said.signature != "wire.server.tools-result" {
                 truth.last_seen = truth.last_seen.max(Some(said.at));
             }
         }
-        self.note(format!("{} of {} arrives", said.mark, said.place));
+        self.note(format!("{} of {} arrives", said.signature, said.place));
         self.inventory.observe("s1", &said, &self.pack);
     }
 
@@ -260,7 +260,8 @@ impl World {
     }
 
     fn speak_for_a_case(&mut self) -> Result<(), String> {
-        let open: Vec<FindingId> = self.matters.iter().filter(|(_, m)| m.case.rung != Rung::Closed).map(|(id, _)| id.clone()).collect();
+        let open: Vec<FindingId> =
+            self.matters.iter().filter(|(_, m)| m.case.escalation != Escalation::Closed).map(|(id, _)| id.clone()).collect();
         if open.is_empty() {
             return Ok(());
         }
@@ -352,8 +353,8 @@ impl World {
         for (id, effect) in &done.effects {
             match effect {
                 Effect::Tell { message: Message::Notice, .. } if !self.notices.contains(id) => self.notices.push(id.clone()),
-                Effect::Moved { to: Rung::Blocked, .. } => self.tally.blocks += 1,
-                Effect::Moved { from: Rung::Blocked, .. } => self.tally.releases += 1,
+                Effect::Moved { to: Escalation::Blocked, .. } => self.tally.blocks += 1,
+                Effect::Moved { from: Escalation::Blocked, .. } => self.tally.releases += 1,
                 _ => {}
             }
         }
@@ -383,7 +384,7 @@ impl World {
     /// In one life of a finding the proof of delivery stands, and what was waited only grows.
     fn keep_clocks(&self, after: &Matters) -> Result<(), String> {
         // What is closed may be forgotten in time.
-        for (id, matter) in self.matters.iter().filter(|(_, m)| m.case.rung != Rung::Closed) {
+        for (id, matter) in self.matters.iter().filter(|(_, m)| m.case.escalation != Escalation::Closed) {
             let (old, new) = (&matter.case, &after.get(id).ok_or_else(|| format!("{id} was lost"))?.case);
             let same_life = old.opened_at == new.opened_at && old.closed == new.closed;
             if same_life && (old.notified_at != new.notified_at || new.waited < old.waited) {
@@ -411,16 +412,16 @@ fn shows(n: u8) -> &'static [u8] {
 fn evidence(n: u8, kind: u8, at: Timestamp) -> Evidence {
     let place = Place::new(endpoint(n)).with_target("/mcp");
     match kind {
-        0 => Evidence::new(place, Witness::Wire, "wire.server.initialize-result", at),
+        0 => Evidence::new(place, Source::Wire, "wire.server.initialize-result", at),
         1 => {
-            let mut seen = Evidence::new(place, Witness::Host, "host.context.sdk-process", at);
+            let mut seen = Evidence::new(place, Source::Host, "host.context.sdk-process", at);
             seen.facts.owner = Some(Owner { name: "eve".to_owned(), source: OwnerSource::ProcessUser });
             seen.facts.process = None;
             seen
         }
-        2 => Evidence::new(place, Witness::Probe, "probe.server.initialize-result", at),
-        3 => Evidence::new(place, Witness::Probe, "probe.control.refused", at),
-        _ => Evidence::new(Place::new(endpoint(n)).with_target("/other"), Witness::Wire, "wire.server.tools-result", at),
+        2 => Evidence::new(place, Source::Probe, "probe.server.initialize-result", at),
+        3 => Evidence::new(place, Source::Probe, "probe.control.refused", at),
+        _ => Evidence::new(Place::new(endpoint(n)).with_target("/other"), Source::Wire, "wire.server.tools-result", at),
     }
 }
 

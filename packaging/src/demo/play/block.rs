@@ -5,7 +5,7 @@ use super::{
     notice::{Streams, letter},
     opening, unset, until, url, v4, v6,
 };
-use rules::admission::Rung;
+use rules::admission::Escalation;
 
 /// The deadline comes.
 pub(super) fn block(play: &mut Play, teller: &mut Teller, streams: Streams) -> Result<(), Failure> {
@@ -18,12 +18,12 @@ pub(super) fn block(play: &mut Play, teller: &mut Teller, streams: Streams) -> R
         };
         teller.claim(&format!("the agent's open stream from {address} is cut"), cut)?;
     }
-    let rung = until(SOON, || {
+    let escalation = until(SOON, || {
         let f = play.finding(v4(NOTES))?;
         let early = f.blocked_at.zip(f.deadline).is_some_and(|(blocked, deadline)| blocked < deadline);
-        if f.rung == Rung::Blocked && !early { Ok(f.standing) } else { Err(format!("{:?}, {}", f.rung, f.standing)) }
+        if f.escalation == Escalation::Blocked && !early { Ok(f.status) } else { Err(format!("{:?}, {}", f.escalation, f.status)) }
     });
-    teller.claim("not before its deadline, and the finding says so", rung)?;
+    teller.claim("not before its deadline, and the finding says so", escalation)?;
     for (name, n, tool) in [("notes", NOTES, "read-note"), ("search", SEARCH, "find-page")] {
         for address in [v4(n), v6(n)] {
             let refused = until(SOON, || play.refused(&play.direct(address), tool));
@@ -84,7 +84,7 @@ pub(super) fn registration(play: &mut Play, teller: &mut Teller) -> Result<(), F
     }
     let closed = until(SOON, || {
         let f = play.finding(v4(NOTES))?;
-        if f.rung == Rung::Closed { Ok(f.standing) } else { Err(f.standing) }
+        if f.escalation == Escalation::Closed { Ok(f.status) } else { Err(f.status) }
     });
     teller.claim("its finding closed itself", closed)?;
     let told = letter(play, &finding, "released", SOON).map(|l| notice::text(&l, "subject"));

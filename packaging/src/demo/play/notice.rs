@@ -20,7 +20,7 @@ pub(super) fn notice(play: &mut Play, teller: &mut Teller) -> Result<Streams, Fa
         streams.push((address, stream));
     }
     let silent = play.finding(v4(NOTES)).and_then(|f| match (f.notified_at, play.letterbox.letters().len()) {
-        (None, 0) => Ok(f.standing),
+        (None, 0) => Ok(f.status),
         (told, letters) => Err(format!("told {told:?}, {letters} letters")),
     });
     teller.claim("so far nobody was told: the site only observes", silent)?;
@@ -29,7 +29,7 @@ pub(super) fn notice(play: &mut Play, teller: &mut Teller) -> Result<Streams, Fa
     for address in [v4(NOTES), v6(SEARCH)] {
         let finding = until(SOON, || {
             let found = play.finding(address)?;
-            if found.notified_at.is_some() { Ok(found) } else { Err(format!("{}: {}", found.id, found.standing)) }
+            if found.notified_at.is_some() { Ok(found) } else { Err(format!("{}: {}", found.id, found.status)) }
         });
         let seen = finding.as_ref().map_err(Clone::clone).and_then(|f| {
             let letter = letter(play, f, "notice", Duration::ZERO)?;
@@ -44,7 +44,7 @@ pub(super) fn notice(play: &mut Play, teller: &mut Teller) -> Result<Streams, Fa
 }
 
 fn clock(f: &FindingReport, one_day: Duration) -> Result<String, String> {
-    let (Some(told), Some(deadline)) = (f.notified_at, f.deadline) else { return Err(f.standing.clone()) };
+    let (Some(told), Some(deadline)) = (f.notified_at, f.deadline) else { return Err(f.status.clone()) };
     let grace = deadline.duration_since(told);
     let wanted = jiff::SignedDuration::try_from(day(30.0, one_day)).map_err(|e| e.to_string())?;
     // The notice was delivered, and its delivery was noted a moment later.

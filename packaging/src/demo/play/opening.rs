@@ -5,7 +5,7 @@ use super::{
     until, url, v4, v6,
 };
 use crate::failure::Failure;
-use rules::{confidence::Confidence, evidence::Witness, wire::v1::ServerReport};
+use rules::{confidence::Confidence, evidence::Source, wire::v1::ServerReport};
 use std::{path::Path, time::Duration};
 
 /// Builds the network and proves that everything in it works before Gnomon is there.
@@ -116,14 +116,14 @@ pub(super) fn discovery(play: &mut Play, teller: &mut Teller) -> Result<(), Fail
             play.call(&play.direct(address), tool).map_err(|why| play.stuck("the agent cannot work", why))?;
         }
     }
-    let three = [Witness::Wire, Witness::Host, Witness::Probe];
-    let two = [Witness::Wire, Witness::Probe];
-    for (name, address, witnesses) in
+    let three = [Source::Wire, Source::Host, Source::Probe];
+    let two = [Source::Wire, Source::Probe];
+    for (name, address, sources) in
         [("notes", v4(NOTES), three.as_slice()), ("notes", v6(NOTES), &two), ("search", v4(SEARCH), &two), ("search", v6(SEARCH), &two)]
     {
-        let said = until(SOON, || confirmed(&play.product, address, witnesses));
+        let said = until(SOON, || confirmed(&play.product, address, sources));
         let seen = said.as_ref().map(describe).map_err(Clone::clone);
-        let by = witnesses.iter().map(crate::table::word).collect::<Vec<_>>().join(", ");
+        let by = sources.iter().map(crate::table::word).collect::<Vec<_>>().join(", ");
         teller.claim(&format!("{name} at {address} is Confirmed, by {by}"), seen)?;
         if address == v4(NOTES)
             && let Ok(server) = said
@@ -160,23 +160,23 @@ fn host_sensor(play: &mut Play, teller: &mut Teller) -> Result<(), Failure> {
     Ok(())
 }
 
-fn confirmed(product: &Product, address: IpAddr, witnesses: &[Witness]) -> Result<ServerReport, String> {
+fn confirmed(product: &Product, address: IpAddr, sources: &[Source]) -> Result<ServerReport, String> {
     let all = product.servers()?;
     let here: Vec<ServerReport> = all.into_iter().filter(|s| s.address == address).collect();
-    let whole = here.iter().find(|s| s.confidence == Confidence::Confirmed && witnesses.iter().all(|w| s.witnesses.contains(w)));
+    let whole = here.iter().find(|s| s.confidence == Confidence::Confirmed && sources.iter().all(|w| s.sources.contains(w)));
     whole.cloned().ok_or_else(|| format!("at {address}: {}", here.iter().map(describe).collect::<Vec<_>>().join(" | ")))
 }
 
 fn describe(s: &ServerReport) -> String {
-    let word = |w: &Witness| crate::table::word(w);
+    let word = |w: &Source| crate::table::word(w);
     let at = format!("{}{}", SocketAddr::new(s.address, s.port), s.path.as_deref().unwrap_or(""));
-    let by = s.witnesses.iter().map(word).collect::<Vec<_>>().join("+");
+    let by = s.sources.iter().map(word).collect::<Vec<_>>().join("+");
     format!("{at} {} by {by}; {}", crate::table::word(&s.confidence), s.revisions.join(", "))
 }
 
 fn evidence(server: &ServerReport, teller: &mut Teller) -> Result<(), Failure> {
     for e in &server.evidence {
-        teller.say(format!("  {:<5} {:<32} {}", crate::table::word(&e.witness), e.mark, e.detail))?;
+        teller.say(format!("  {:<5} {:<32} {}", crate::table::word(&e.source), e.signature, e.detail))?;
     }
     for p in &server.processes {
         teller.say(format!("  host  process {} of {}, bound to {:?}: {}", p.pid, p.user, p.bound, p.command))?;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     finding::{FindingId, FindingKind},
-    observation::Standing,
+    observation::PointStatus,
     period::Period,
 };
 
@@ -21,9 +21,9 @@ impl Play {
     fn new(points: usize) -> Play {
         let mut play = Play { policy: Policy::default(), points: Vec::new(), wave: None, set: None, minute: 0, held: Vec::new() };
         for n in 0..points {
-            let standing = Standing { enforces: true, ..Standing::default() };
+            let status = PointStatus { enforces: true, ..PointStatus::default() };
             let said =
-                Applied { point: format!("p{n}"), generation: 0, outcome: Outcome::Applied, elements: 0, reason: String::new(), standing };
+                Applied { point: format!("p{n}"), generation: 0, outcome: Outcome::Applied, elements: 0, reason: String::new(), status };
             play.points.push(Point { name: format!("p{n}"), heard_at: play.now(), short_since: None, said });
         }
         play
@@ -84,7 +84,7 @@ impl Play {
             p.heard_at = now;
             p.said.generation = set.generation;
             p.said.outcome = Outcome::Applied;
-            p.said.standing = Standing { in_force: set.generation, enforces: true, desired, enforced: desired, ..Standing::default() };
+            p.said.status = PointStatus { in_force: set.generation, enforces: true, desired, enforced: desired, ..PointStatus::default() };
         }
         self
     }
@@ -131,10 +131,10 @@ fn a_wave_waits_for_its_points_and_for_its_time() {
     play.all_hold().look(&[A]);
     assert_eq!(play.makers(A), 1, "not watched for long enough");
     let canary = play.maker();
-    play.later(5).point(&canary).said.standing.on_trial = true;
+    play.later(5).point(&canary).said.status.on_trial = true;
     play.look(&[A]);
     assert_eq!(play.makers(A), 1, "its health checks are not answered");
-    play.point(&canary).said.standing.on_trial = false;
+    play.point(&canary).said.status.on_trial = false;
     play.look(&[A]);
     assert_eq!(play.makers(A), 10);
 }
@@ -145,9 +145,9 @@ fn the_first_word_of_trouble_stops_it_until_a_person_says_go() {
     let troubles: [(&str, Trouble); 5] = [
         ("Refused", |p| p.said.outcome = Outcome::Refused),
         ("Failed", |p| p.said.outcome = Outcome::Failed),
-        ("health", |p| p.said.standing.held_back = Some("a health check failed".into())),
-        ("0 of 1", |p| p.said.standing.enforced = 0),
-        ("person", |p| p.said.standing.stopped = Some("wrong subnet".into())),
+        ("health", |p| p.said.status.held_back = Some("a health check failed".into())),
+        ("0 of 1", |p| p.said.status.enforced = 0),
+        ("person", |p| p.said.status.stopped = Some("wrong subnet".into())),
     ];
     for (word, trouble) in troubles {
         let mut play = Play::new(100);
@@ -201,9 +201,9 @@ fn what_was_settled_stays_at_all_points_while_a_wave_runs() {
 #[test]
 fn a_dry_run_is_no_point_of_a_wave_and_an_old_word_enforces_nothing() {
     let mut play = Play::new(4);
-    play.points[0].said.standing.enforces = false;
+    play.points[0].said.status.enforces = false;
     play.look(&[A]).all_hold();
-    play.points[0].said.standing.enforces = false;
+    play.points[0].said.status.enforces = false;
     assert!(!play.wave.as_ref().unwrap().points.contains("p0"));
     play.points[1].heard_at = Period::seconds(301).before(play.now());
     let fleet = Fleet { points: &play.points, wave: None };

@@ -1,6 +1,6 @@
 //! From the wire to a noun: what a peer said is checked and cut before anything believes it.
 //!
-//! What tells *which* thing is meant (sensor, sequence, place, mark) is refused when it is wrong. What merely describes it is
+//! What tells *which* thing is meant (sensor, sequence, place, signature) is refused when it is wrong. What merely describes it is
 //! cut to its bound and made printable: a server with ten thousand tools must not make its sensor's word unacceptable.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -9,8 +9,8 @@ use super::Record;
 use crate::{
     Timestamp,
     endpoint::Place,
-    evidence::{Evidence, Facts, Implementation, Transport, Witness},
-    observation::{Account, Applied, Coverage, Observation, Said, Standing},
+    evidence::{Evidence, Facts, Implementation, Source, Transport},
+    observation::{Account, Applied, Coverage, Observation, PointStatus, Said},
     printable::{is_printable, printable},
     server::Server,
 };
@@ -23,8 +23,8 @@ pub enum Objection {
     Sensor(String),
     #[error("record {seq}: the gap from {from} to {to} is none")]
     Gap { seq: u64, from: u64, to: u64 },
-    #[error("record {seq}: `{mark}` is no mark of witness.side.name by the witness that says it")]
-    Mark { seq: u64, mark: String },
+    #[error("record {seq}: `{signature}` is no mark of witness.side.name by the witness that says it")]
+    Signature { seq: u64, signature: String },
     #[error("record {seq}: {what} of the place is not as it is written on the wire")]
     Place { seq: u64, what: &'static str },
 }
@@ -65,14 +65,14 @@ impl Observation {
 fn applied(a: Applied) -> Applied {
     let cut = |texts: Vec<String>, most: usize, len: usize| texts.iter().take(most).map(|t| printable(t, len)).collect::<Vec<_>>();
     let short = |text: Option<String>| text.map(|t| printable(&t, MAX_TEXT));
-    let mut s = a.standing;
-    s.labels = cut(s.labels.into_iter().collect(), Standing::MAX_LABELS, MAX_NAME).into_iter().collect();
-    s.bypasses = cut(s.bypasses, Standing::MAX_BYPASSES, MAX_TEXT);
+    let mut s = a.status;
+    s.labels = cut(s.labels.into_iter().collect(), PointStatus::MAX_LABELS, MAX_NAME).into_iter().collect();
+    s.bypasses = cut(s.bypasses, PointStatus::MAX_BYPASSES, MAX_TEXT);
     (s.held_back, s.stopped) = (short(s.held_back), short(s.stopped));
-    s.attempts.truncate(Standing::MAX_ATTEMPTS);
-    s.acts.truncate(Standing::MAX_ACTS);
+    s.attempts.truncate(PointStatus::MAX_ATTEMPTS);
+    s.acts.truncate(PointStatus::MAX_ACTS);
     s.acts.iter_mut().for_each(|a| a.what = printable(&a.what, MAX_TEXT));
-    Applied { point: printable(&a.point, MAX_NAME), reason: printable(&a.reason, MAX_TEXT), standing: s, ..a }
+    Applied { point: printable(&a.point, MAX_NAME), reason: printable(&a.reason, MAX_TEXT), status: s, ..a }
 }
 
 fn is_name(text: &str) -> bool {
@@ -85,18 +85,18 @@ fn plausible(at: Timestamp, now: Timestamp) -> Timestamp {
 }
 
 fn evidence(e: Evidence, seq: u64, now: Timestamp) -> Result<Evidence, Objection> {
-    let witness = match e.witness {
-        Witness::Wire => "wire",
-        Witness::Host => "host",
-        Witness::Probe => "probe",
+    let source = match e.source {
+        Source::Wire => "wire",
+        Source::Host => "host",
+        Source::Probe => "probe",
     };
-    let parts: Vec<&str> = e.mark.split('.').collect();
+    let parts: Vec<&str> = e.signature.split('.').collect();
     let shaped = parts.len() == 3
-        && e.mark.len() <= 80
-        && parts.first() == Some(&witness)
-        && e.mark.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-');
+        && e.signature.len() <= 80
+        && parts.first() == Some(&source)
+        && e.signature.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-');
     if !shaped {
-        return Err(Objection::Mark { seq, mark: printable(&e.mark, 80) });
+        return Err(Objection::Signature { seq, signature: printable(&e.signature, 80) });
     }
     Ok(Evidence {
         place: place(e.place, e.facts.transport, seq)?,

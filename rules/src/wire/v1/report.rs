@@ -3,9 +3,9 @@
 
 use crate::{
     Timestamp,
-    admission::{Case, Closure, Exemption, Rung, standing},
+    admission::{Case, Closure, Escalation, Exemption, status},
     confidence::Confidence,
-    evidence::{Auth, Exposure, Implementation, Owner, Process, Transport, Witness},
+    evidence::{Auth, Exposure, Implementation, Owner, Process, Source, Transport},
     finding::{Finding, FindingId, FindingKind, Severity},
     naming,
     pack::Pack,
@@ -29,7 +29,8 @@ pub struct ServerReport {
     pub confidence: Confidence,
     /// A probe asked, was answered decisively, and its negative control was refused.
     pub actively_confirmed: bool,
-    pub witnesses: Vec<Witness>,
+    #[serde(rename = "witnesses", alias = "sources")]
+    pub sources: Vec<Source>,
     pub transports: Vec<Transport>,
     pub revisions: Vec<String>,
     pub tls: Option<bool>,
@@ -58,11 +59,13 @@ pub struct ServerReport {
     pub dropped: BTreeMap<String, u64>,
 }
 
-/// One kind of mark, by one witness of one sensor.
+/// One kind of signature, by one source of one sensor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceReport {
-    pub witness: Witness,
-    pub mark: String,
+    #[serde(rename = "witness", alias = "source")]
+    pub source: Source,
+    #[serde(rename = "mark", alias = "signature")]
+    pub signature: String,
     pub detail: String,
     /// The first time.
     pub at: Timestamp,
@@ -78,8 +81,8 @@ impl ServerReport {
             .testimonies
             .iter()
             .map(|t| EvidenceReport {
-                witness: t.witness,
-                mark: t.mark.clone(),
+                source: t.source,
+                signature: t.signature.clone(),
                 detail: t.detail.clone(),
                 at: t.first,
                 last: t.last,
@@ -87,7 +90,7 @@ impl ServerReport {
                 sensor: t.sensor.clone(),
             })
             .collect();
-        evidence.sort_by(|a, b| (a.at, &a.mark, &a.sensor).cmp(&(b.at, &b.mark, &b.sensor)));
+        evidence.sort_by(|a, b| (a.at, &a.signature, &a.sensor).cmp(&(b.at, &b.signature, &b.sensor)));
         ServerReport {
             key: server.key(),
             site: server.site.clone(),
@@ -97,7 +100,7 @@ impl ServerReport {
             host: server.place.host.clone(),
             confidence: judgement.confidence,
             actively_confirmed: judgement.actively_confirmed,
-            witnesses: server.witnesses().into_iter().collect(),
+            sources: server.sources().into_iter().collect(),
             transports: server.transports.iter().copied().collect(),
             revisions: server.revisions.iter().cloned().collect(),
             tls: server.tls,
@@ -158,7 +161,8 @@ pub struct FindingReport {
     pub last_seen: Timestamp,
     pub corroborated: bool,
     pub shared_with: Vec<String>,
-    pub rung: Rung,
+    #[serde(rename = "rung", alias = "escalation")]
+    pub escalation: Escalation,
     pub opened_at: Timestamp,
     /// Proof of delivery of the first notice; `null`: no clock runs.
     pub notified_at: Option<Timestamp>,
@@ -170,7 +174,8 @@ pub struct FindingReport {
     pub closed: Option<Closure>,
     pub closed_at: Option<Timestamp>,
     /// What it waits for, or why nothing more happens.
-    pub standing: String,
+    #[serde(rename = "standing", alias = "status")]
+    pub status: String,
     /// Why it is a finding.
     pub reasons: Vec<String>,
 }
@@ -193,7 +198,7 @@ impl FindingReport {
             last_seen: finding.last_seen,
             corroborated: finding.corroborated,
             shared_with: finding.shared_with.clone(),
-            rung: case.rung,
+            escalation: case.escalation,
             opened_at: case.opened_at,
             notified_at: case.notified_at,
             deadline,
@@ -202,7 +207,7 @@ impl FindingReport {
             snoozed_until: case.snoozed_until,
             closed: case.closed,
             closed_at: case.closed_at,
-            standing: standing(case, finding, policy, soft_phase_start, now),
+            status: status(case, finding, policy, soft_phase_start, now),
             reasons: finding.reasons.clone(),
         }
     }

@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     decision::{Action, Decision, DecisionSet},
     endpoint::Place,
-    evidence::{Auth, Client, Evidence, Exposure, Facts, Implementation, Owner, OwnerSource, Process, Transport, Witness},
+    evidence::{Auth, Client, Evidence, Exposure, Facts, Implementation, Owner, OwnerSource, Process, Source, Transport},
     finding::{FindingId, FindingKind},
     observation::{Applied, Coverage, Outcome},
     period::Period,
@@ -52,15 +52,15 @@ fn a_batch_with_everything_a_sensor_can_say() {
         owner: Some(Owner { name: "eve".into(), source: OwnerSource::ProcessUser }),
         exposures: [Exposure::NoAuth, Exposure::WildcardBind, Exposure::ForeignHostAccepted, Exposure::NoTls].into(),
     };
-    let evidence = Evidence::new(place, Witness::Probe, "probe.server.discover-result", when).detail("supportedVersions").facts(facts);
-    let bare = Evidence::new(Place::new("10.0.0.5:80".parse().unwrap()), Witness::Wire, "wire.context.port", when);
+    let evidence = Evidence::new(place, Source::Probe, "probe.server.discover-result", when).detail("supportedVersions").facts(facts);
+    let bare = Evidence::new(Place::new("10.0.0.5:80".parse().unwrap()), Source::Wire, "wire.context.port", when);
     let applied = Applied {
         point: "edge".into(),
         generation: 42,
         outcome: Outcome::DryRun,
         elements: 3,
         reason: String::new(),
-        standing: Default::default(),
+        status: Default::default(),
     };
     let coverage = Coverage { interface: "eth0".into(), frames: 9, lost: [("kernel-drop".to_owned(), 1)].into(), ..Coverage::default() };
     let said = [

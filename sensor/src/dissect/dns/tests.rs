@@ -38,7 +38,7 @@ fn told(world: &World) -> Vec<String> {
 
 fn hear(bytes: &[u8], port: u16, to: IpAddr, world: &mut World) -> Vec<String> {
     message(bytes, port, to, Moment::new(1, 0), world);
-    world.told().map(|e| format!("{} {} {}", e.place, e.mark, e.detail)).collect()
+    world.told().map(|e| format!("{} {} {}", e.place, e.signature, e.detail)).collect()
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub struct Dialogue {
     pub taken: Option<u32>,
     software: Option<Implementation>,
     open: Vec<Call>,
-    /// Marks of the client's side. They are told when the server turns out to speak MCP, or cannot be heard.
+    /// Signatures of the client's side. They are told when the server turns out to speak MCP, or cannot be heard.
     held: Vec<(&'static str, String)>,
     proven: bool,
     /// The server went along with what the client said: its revision is the one in use.
@@ -127,7 +127,7 @@ impl Dialogue {
 
     /// Who goes on where it is turned away does not look at answers: that it goes on shows nothing.
     pub fn turn_away(&mut self) {
-        self.held.retain(|(mark, _)| *mark != "wire.client.established");
+        self.held.retain(|(signature, _)| *signature != "wire.client.established");
     }
 
     /// The client said only things that ask for no answer, and only MCP has them.
@@ -139,24 +139,24 @@ impl Dialogue {
         self.questions > 0
     }
 
-    /// A mark of the client's side.
-    pub fn client_mark(&mut self, mark: &'static str, detail: &str, at: Moment, world: &mut World) {
+    /// A signature of the client's side.
+    pub fn client_mark(&mut self, signature: &'static str, detail: &str, at: Moment, world: &mut World) {
         if self.proven {
             let facts = self.facts(&Told::default());
-            world.ledger.say(&self.place, mark, detail, at, facts);
-        } else if self.held.len() < MAX_HELD && !self.held.iter().any(|(m, d)| *m == mark && d == detail) {
-            self.held.push((mark, detail.to_owned()));
+            world.ledger.say(&self.place, signature, detail, at, facts);
+        } else if self.held.len() < MAX_HELD && !self.held.iter().any(|(m, d)| *m == signature && d == detail) {
+            self.held.push((signature, detail.to_owned()));
         }
     }
 
-    /// A mark of the server's side: from now on the client's marks count as well.
-    pub fn server_mark(&mut self, mark: &'static str, detail: &str, at: Moment, world: &mut World) {
-        self.prove(mark, detail, &Told::default(), at, world);
+    /// A signature of the server's side: from now on the client's signatures count as well.
+    pub fn server_mark(&mut self, signature: &'static str, detail: &str, at: Moment, world: &mut World) {
+        self.prove(signature, detail, &Told::default(), at, world);
     }
 
-    fn prove(&mut self, mark: &'static str, detail: &str, told: &Told, at: Moment, world: &mut World) {
+    fn prove(&mut self, signature: &'static str, detail: &str, told: &Told, at: Moment, world: &mut World) {
         let facts = self.facts(told);
-        world.ledger.say(&self.place, mark, detail, at, facts);
+        world.ledger.say(&self.place, signature, detail, at, facts);
         self.proven = true;
         self.tell_held(at, world);
     }
@@ -249,10 +249,10 @@ impl Dialogue {
             Message::Error { id, code, message, data } => {
                 let asked = id.and_then(|id| self.take(id, world)).is_some_and(|(call, _)| call.ours);
                 let in_session = self.session.is_some() && self.transport != Some(Transport::HttpSse);
-                if let Some(mark) = shapes::error(*code, message, data, in_session)
+                if let Some(signature) = shapes::error(*code, message, data, in_session)
                     .filter(|_| asked || (!self.recited && (self.mcp || (self.unheard && !stored))))
                 {
-                    self.server_mark(mark, &format!("error {code}: {}", shapes::redacted(message)), at, world);
+                    self.server_mark(signature, &format!("error {code}: {}", shapes::redacted(message)), at, world);
                 }
             }
             Message::Request { method, params, .. } if is_of_client(method, params) && !self.recited => self.recites(at, world),
@@ -308,11 +308,11 @@ impl Dialogue {
         let Message::Result { id, result } = message else { return };
         let told = shapes::shape(result);
         match self.take(*id, world) {
-            Some((call, _)) if call.ours && told.mark.is_some_and(|mark| shapes::fits(&call.asked.method, mark)) => {
+            Some((call, _)) if call.ours && told.signature.is_some_and(|signature| shapes::fits(&call.asked.method, signature)) => {
                 self.good_answer(&call, told, result, at, world);
             }
             _ if stored || self.recited || !self.unheard => {}
-            _ if told.mark.is_none() && shapes::welcomes(result) => {
+            _ if told.signature.is_none() && shapes::welcomes(result) => {
                 self.agreed = true;
                 let what = "the beginning of an answer to initialize";
                 self.server_mark("wire.server.unasked-result", what, at, world);
@@ -328,11 +328,11 @@ impl Dialogue {
         }
         let told = shapes::shape(result);
         self.agreed = true;
-        if let Some(mark) = told.mark.filter(|m| *m != "wire.server.result-type") {
+        if let Some(signature) = told.signature.filter(|m| *m != "wire.server.result-type") {
             // A whole body may also be the text of an answer that was fetched: it takes a second sign.
             let certain = framing == Framing::Stream || self.mcp || world.ledger.proven(&self.place);
             let what = describe(&told, "an answer whose question was not seen");
-            self.prove(if certain { mark } else { "wire.server.unasked-result" }, &what, &told, at, world);
+            self.prove(if certain { signature } else { "wire.server.unasked-result" }, &what, &told, at, world);
             if !certain && world.gives(self.place.endpoint, self.client, |series| series.answered(id)).is_conversation() {
                 self.server_mark("wire.server.unasked-series", "answers one client as a conversation goes", at, world);
             }
@@ -340,26 +340,26 @@ impl Dialogue {
     }
 
     fn good_answer(&mut self, call: &Call, mut told: Told, result: &Value, at: Moment, world: &mut World) {
-        if told.mark == Some("wire.server.initialize-result") {
+        if told.signature == Some("wire.server.initialize-result") {
             self.revision = told.revisions.first().cloned();
         }
-        self.agreed |= told.mark.is_some();
-        self.conversed |= told.mark.is_some();
+        self.agreed |= told.signature.is_some();
+        self.conversed |= told.signature.is_some();
         if self.agreed {
             self.stop_waiting(world);
         }
         told.tools.extend(call.asked.tool.clone());
         let detail = describe(&told, &format!("an answer to {}", call.asked.method));
-        match told.mark {
+        match told.signature {
             // An empty list says little, unless the two have MCP in common already.
             Some("wire.server.answered") if !self.at_home => {}
-            Some(mark) => self.prove(mark, &detail, &told, at, world),
+            Some(signature) => self.prove(signature, &detail, &told, at, world),
             None => {}
         }
-        if self.offered && told.mark.is_some() {
+        if self.offered && told.signature.is_some() {
             self.server_mark("wire.server.endpoint-event", "answers on its stream what was asked at the address it gave there", at, world);
         }
-        if shapes::has_server_meta(result) && told.mark != Some("wire.server.meta") {
+        if shapes::has_server_meta(result) && told.signature != Some("wire.server.meta") {
             self.prove("wire.server.meta", &detail, &told, at, world);
         }
     }
@@ -377,11 +377,11 @@ impl Dialogue {
             return;
         }
         self.agreed = true;
-        let mark = match id {
+        let signature = match id {
             Some(_) => "wire.server.request",
             None => "wire.server.notification",
         };
-        self.server_mark(mark, method, at, world);
+        self.server_mark(signature, method, at, world);
         if shapes::has_server_meta(params) {
             self.server_mark("wire.server.meta", method, at, world);
         }
@@ -397,7 +397,7 @@ impl Dialogue {
         Some((Call { id, asked: asked.clone(), ours: true }, false))
     }
 
-    /// The attempt is over: marks of the client's side are told, or dropped with a refusal that says nothing of MCP.
+    /// The attempt is over: signatures of the client's side are told, or dropped with a refusal that says nothing of MCP.
     pub fn conclude(&mut self, outcome: Outcome, at: Moment, world: &mut World) {
         if self.recited {
             self.held.clear();
@@ -415,7 +415,7 @@ impl Dialogue {
             }
             Outcome::Unreadable if self.mcp => {
                 // Whether it was accepted would be in what could not be read.
-                self.held.retain(|(mark, _)| *mark != "wire.client.established");
+                self.held.retain(|(signature, _)| *signature != "wire.client.established");
                 let facts = self.facts(&Told::default());
                 world.ledger.say(&self.place, "wire.context.truncated", "an answer to an MCP client that could not be read", at, facts);
                 true
@@ -455,9 +455,9 @@ impl Dialogue {
     }
 
     fn tell_held(&mut self, at: Moment, world: &mut World) {
-        for (mark, detail) in std::mem::take(&mut self.held) {
+        for (signature, detail) in std::mem::take(&mut self.held) {
             let facts = self.facts(&Told::default());
-            world.ledger.say(&self.place, mark, &detail, at, facts);
+            world.ledger.say(&self.place, signature, &detail, at, facts);
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::{dissect::recent::Recent, moment::Moment};
 use rules::{
     endpoint::Place,
-    evidence::{Evidence, Facts, Witness},
+    evidence::{Evidence, Facts, Source},
 };
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -12,10 +12,10 @@ use std::{
 
 /// Saying it again shows that the server still lives.
 const AGAIN: Duration = Duration::from_secs(60);
-/// Places and marks remembered.
+/// Places and signatures remembered.
 const REMEMBERED: usize = 32_768;
 
-/// Marks of the server's side that do not show that it speaks MCP.
+/// Signatures of the server's side that do not show that it speaks MCP.
 const UNPROVEN: [&str; 8] = [
     "wire.server.unasked-result",
     "wire.server.unasked-series",
@@ -31,7 +31,7 @@ const UNPROVEN: [&str; 8] = [
 pub struct Ledger {
     pub(super) out: Vec<Evidence>,
     said: Recent<(Moment, u64)>,
-    /// Places with a mark of the server's own side, and their addresses.
+    /// Places with a signature of the server's own side, and their addresses.
     proven: Recent<()>,
 }
 
@@ -43,19 +43,19 @@ impl Default for Ledger {
 
 impl Ledger {
     /// Says it, unless it was said within the last minute with nothing new in `facts`.
-    pub fn say(&mut self, place: &Place, mark: &'static str, detail: &str, at: Moment, facts: Facts) {
-        let key = digest(&(place, mark, facts.client.as_ref().map(|c| c.address)));
+    pub fn say(&mut self, place: &Place, signature: &'static str, detail: &str, at: Moment, facts: Facts) {
+        let key = digest(&(place, signature, facts.client.as_ref().map(|c| c.address)));
         let content =
             digest(&(&facts.revisions, &facts.tools, &facts.server_info, &facts.client, &facts.names, facts.auth, facts.transport));
         if self.said.get(key).is_some_and(|(last, old)| *old == content && at.since(*last) < AGAIN) {
             return;
         }
         self.said.insert(key, (at, content));
-        if mark.starts_with("wire.server.") && !UNPROVEN.contains(&mark) {
+        if signature.starts_with("wire.server.") && !UNPROVEN.contains(&signature) {
             self.proven.insert(digest(place), ());
             self.proven.insert(digest(&place.endpoint.address), ());
         }
-        self.out.push(Evidence::new(place.clone(), Witness::Wire, mark, at.timestamp()).detail(detail).facts(facts));
+        self.out.push(Evidence::new(place.clone(), Source::Wire, signature, at.timestamp()).detail(detail).facts(facts));
     }
 
     /// Whether a server at this address was heard to speak MCP, on whatever port.

@@ -12,7 +12,7 @@ const MAX_TOOLS: usize = 256;
 /// What a result says beyond its shape.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    pub mark: Option<&'static str>,
+    pub signature: Option<&'static str>,
     pub revisions: BTreeSet<String>,
     pub server: Option<Implementation>,
     pub tools: BTreeSet<String>,
@@ -21,11 +21,12 @@ pub(super) struct Told {
 /// Judges `result` as the answer to `method`. `Err` when MCP could not have answered so.
 pub(super) fn answer(method: &str, result: &Value) -> Result<Told, ()> {
     let by_shape = shape(result);
-    if by_shape.mark.is_some_and(|mark| fits(method, mark)) {
+    if by_shape.signature.is_some_and(|signature| fits(method, signature)) {
         return Ok(by_shape);
     }
     let listed = |key: &str| result.get(key).and_then(Value::as_array);
-    let answered = |yes: bool| if yes { Ok(Told { mark: Some("wire.server.answered"), ..Told::default() }) } else { Ok(Told::default()) };
+    let answered =
+        |yes: bool| if yes { Ok(Told { signature: Some("wire.server.answered"), ..Told::default() }) } else { Ok(Told::default()) };
     match method {
         "initialize" | "tools/list" if !result.is_object() => Err(()),
         "initialize" => Err(()),
@@ -43,9 +44,9 @@ pub(super) fn answer(method: &str, result: &Value) -> Result<Told, ()> {
     }
 }
 
-/// Whether an answer of that mark can be an answer to `method`.
-pub(super) fn fits(method: &str, mark: &str) -> bool {
-    match mark {
+/// Whether an answer of that signature can be an answer to `method`.
+pub(super) fn fits(method: &str, signature: &str) -> bool {
+    match signature {
         "wire.server.initialize-result" => method == "initialize",
         "wire.server.discover-result" => method == "server/discover",
         "wire.server.tools-result" => method == "tools/list",
@@ -55,7 +56,7 @@ pub(super) fn fits(method: &str, mark: &str) -> bool {
     }
 }
 
-/// The strongest mark of a result by its shape alone.
+/// The strongest signature of a result by its shape alone.
 pub(super) fn shape(result: &Value) -> Told {
     let mut told = Told { server: meta(result, "serverInfo").and_then(implementation), ..Told::default() };
     let text = |key: &str| result.get(key).and_then(Value::as_str);
@@ -63,7 +64,7 @@ pub(super) fn shape(result: &Value) -> Told {
     let capable = result.get("capabilities").is_some_and(Value::is_object);
     let revision = text("protocolVersion").filter(|v| capable && is_revision(v));
     if let (Some(revision), Some(server)) = (revision, result.get("serverInfo").and_then(implementation)) {
-        told.mark = Some("wire.server.initialize-result");
+        told.signature = Some("wire.server.initialize-result");
         told.revisions.insert(revision.to_owned());
         told.server = Some(server);
         return told;
@@ -72,7 +73,7 @@ pub(super) fn shape(result: &Value) -> Told {
         let versions: BTreeSet<String> =
             versions.iter().filter_map(Value::as_str).filter(|v| is_revision(v)).take(16).map(str::to_owned).collect();
         if !versions.is_empty() {
-            told.mark = Some("wire.server.discover-result");
+            told.signature = Some("wire.server.discover-result");
             told.revisions = versions;
             if let Some(server) = result.get("serverInfo").and_then(implementation) {
                 told.server = Some(server);
@@ -84,11 +85,11 @@ pub(super) fn shape(result: &Value) -> Told {
         let of_mcp = |tool: &&Value| tool.get("inputSchema").is_some_and(Value::is_object);
         told.tools = tools.iter().filter(of_mcp).filter_map(|t| t.get("name")?.as_str()).take(MAX_TOOLS).map(short).collect();
         if !told.tools.is_empty() {
-            told.mark = Some("wire.server.tools-result");
+            told.signature = Some("wire.server.tools-result");
             return told;
         }
     }
-    told.mark = if has_server_meta(result) {
+    told.signature = if has_server_meta(result) {
         Some("wire.server.meta")
     } else if listed("content").is_some_and(|blocks| blocks.iter().all(is_content)) {
         Some("wire.server.call-result")
@@ -179,7 +180,7 @@ pub(super) fn redacted(message: &str) -> String {
     short(&words.collect::<Vec<_>>().join(" "))
 }
 
-/// The mark of an error, if it is one of MCP's own. The codes alone are free for any server to use (JSON-RPC 2.0 §5.1), so the
+/// The signature of an error, if it is one of MCP's own. The codes alone are free for any server to use (JSON-RPC 2.0 §5.1), so the
 /// words or the data must fit as well.
 pub(super) fn error(code: i64, message: &str, data: &Value, in_session: bool) -> Option<&'static str> {
     let message = message.to_ascii_lowercase();
@@ -236,7 +237,7 @@ mod tests {
 
     #[test]
     fn errors_of_mcp_and_those_that_only_sound_like_them() {
-        let mark = |code, message: &str| error(code, message, &Value::Null, false);
+        let signature = |code, message: &str| error(code, message, &Value::Null, false);
         for (code, message) in [
             (-32020, "Header mismatch: Mcp-Method is tools/list, the body says tools/call"),
             (-32020, "missing Mcp-Method header"),
@@ -245,7 +246,7 @@ mod tests {
             (-32602, "required: io.modelcontextprotocol/clientInfo"),
             (-32602, "_meta lacks 'io.modelcontextprotocol/protocolVersion'"),
         ] {
-            assert!(mark(code, message).is_some(), "{message}");
+            assert!(signature(code, message).is_some(), "{message}");
         }
         for (code, message) in [
             (-32020, "block header not found"),
@@ -255,7 +256,7 @@ mod tests {
             (-32601, "no such method in {'_meta': {'io.modelcontextprotocol/clientInfo': {}}}"),
             (-32601, r#"no such method in \"io.modelcontextprotocol/clientInfo\":{}"#),
         ] {
-            assert_eq!(mark(code, message), None, "{message}");
+            assert_eq!(signature(code, message), None, "{message}");
         }
     }
 }

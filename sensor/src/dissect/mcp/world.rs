@@ -20,7 +20,7 @@ const BODIES: usize = 24 << 20;
 #[derive(Clone, Debug)]
 pub struct Stream {
     pub place: Place,
-    /// Marks of messages that were taken, until the stream shows what the server makes of them; and who sent them.
+    /// Signatures of messages that were taken, until the stream shows what the server makes of them; and who sent them.
     pub waiting: Vec<(&'static str, String)>,
     pub software: Option<Implementation>,
 }

@@ -20,7 +20,7 @@ impl Interrogation {
         self.gates.insert(todo.path.clone());
         if self.gates.len() > 1 {
             // Everything is gated: that says nothing about any one path.
-            self.signs.retain(|(_, s)| s.mark != "probe.server.auth-gate");
+            self.signs.retain(|(_, s)| s.signature != "probe.server.auth-gate");
             return self.drop_rest();
         }
         let path = match metadata {
@@ -35,8 +35,8 @@ impl Interrogation {
     /// One gate on an MCP path, and nothing beside it: a router in front of it may tell which methods it takes, and no handler runs.
     pub(super) fn methods_of_the_gate(&mut self) -> Option<Todo> {
         let path = self.gates.first().filter(|p| self.gates.len() == 1 && is_mcp_path(p))?;
-        let strong = |mark: &str| matches!(mark, "probe.server.sdk-error" | "probe.server.auth-challenge");
-        let known = self.signs.iter().any(|(p, s)| p == path && strong(s.mark));
+        let strong = |signature: &str| matches!(signature, "probe.server.sdk-error" | "probe.server.auth-challenge");
+        let known = self.signs.iter().any(|(p, s)| p == path && strong(s.signature));
         let todo = Todo::new(Ask::Routes, path, None);
         let asks = !known && self.nothing_at.len() >= 2 && !std::mem::replace(&mut self.gate_asked, true);
         asks.then_some(todo)
@@ -47,19 +47,19 @@ impl Interrogation {
         let methods: BTreeSet<&str> = allow.split(',').map(str::trim).filter(|m| !matches!(*m, "" | "HEAD" | "OPTIONS")).collect();
         if methods == BTreeSet::from(["DELETE", "GET", "POST"]) {
             let detail = format!("OPTIONS {path}: takes {allow}, and asks for a token");
-            self.signs.push((path.to_owned(), Sign { mark: "probe.server.gate-methods", detail, facts: Facts::default() }));
+            self.signs.push((path.to_owned(), Sign { signature: "probe.server.gate-methods", detail, facts: Facts::default() }));
         }
     }
 
     /// One gate on an MCP path, nothing beside it, and a second thing that only MCP does: that is not a guarded API. Said at the end.
     pub(super) fn gate_alone(&self) -> Option<(String, Sign)> {
         let path = self.gates.first().filter(|p| self.gates.len() == 1 && is_mcp_path(p))?;
-        let speaks = |mark: &str| matches!(mark, "probe.server.gate-methods" | "probe.server.sdk-error");
-        let spoke = self.signs.iter().any(|(p, s)| p == path && speaks(s.mark));
+        let speaks = |signature: &str| matches!(signature, "probe.server.gate-methods" | "probe.server.sdk-error");
+        let spoke = self.signs.iter().any(|(p, s)| p == path && speaks(s.signature));
         (spoke && self.nothing_at.len() >= 2).then(|| {
             let beside = self.nothing_at.iter().take(4).cloned().collect::<Vec<_>>().join(" ");
             let detail = format!("asks for a token at {path}, nothing at {beside}");
-            (path.clone(), Sign { mark: "probe.server.gate-alone", detail, facts: Facts::default() })
+            (path.clone(), Sign { signature: "probe.server.gate-alone", detail, facts: Facts::default() })
         })
     }
 

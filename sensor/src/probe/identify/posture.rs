@@ -8,7 +8,7 @@ impl Interrogation {
     /// About the server at `place`: whether callers need a certificate, and what is weak or old. Each with what showed it.
     pub(super) fn posture(&self, place: &Place, at: Timestamp) -> Vec<Evidence> {
         let said = [self.client_certificate(), self.weak_tls(at), self.outdated()];
-        said.into_iter().flatten().map(|(mark, detail)| note(place, mark, &detail, at)).collect()
+        said.into_iter().flatten().map(|(signature, detail)| note(place, signature, &detail, at)).collect()
     }
 
     /// RFC 8446 §4.3.2: a server that wants a client's certificate asks in the handshake. Whether it insists shows only when
@@ -17,8 +17,8 @@ impl Interrogation {
         if let Some(why) = &self.refused_without {
             return Some(("probe.context.certificate-required", format!("asked for a certificate, and refused without one: {why}")));
         }
-        let good = |mark: &str| matches!(mark, "probe.server.discover-result" | "probe.server.initialize-result");
-        let (_, answered) = self.signs.iter().find(|(_, s)| good(s.mark))?;
+        let good = |signature: &str| matches!(signature, "probe.server.discover-result" | "probe.server.initialize-result");
+        let (_, answered) = self.signs.iter().find(|(_, s)| good(s.signature))?;
         Some(match &self.certificate {
             Some(tls) if tls.wants_certificate => (
                 "probe.context.certificate-optional",
@@ -43,7 +43,7 @@ impl Interrogation {
 
     /// It was offered the newest revision that has `initialize`, and chose an older one.
     fn outdated(&self) -> Option<(&'static str, String)> {
-        let (_, sign) = self.signs.iter().find(|(_, s)| s.mark == "probe.server.initialize-result")?;
+        let (_, sign) = self.signs.iter().find(|(_, s)| s.signature == "probe.server.initialize-result")?;
         let newest = sign.facts.revisions.last().filter(|r| r.as_str() < LEGACY)?;
         Some(("probe.context.revision-outdated", format!("offered {LEGACY}, chose {newest}: {}", sign.detail)))
     }

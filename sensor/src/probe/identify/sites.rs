@@ -59,13 +59,13 @@ impl Interrogation {
         let Some((name, page)) = self.sites.found.take().filter(|(_, page)| own.as_ref() != Some(page)) else { return };
         self.sites.over = true;
         let detail = format!("GET / as {name}: {page}; as itself: {}", own.as_deref().unwrap_or("no page"));
-        self.signs.push((path, Sign { mark: "probe.context.other-site", detail, facts: Facts::default() }));
+        self.signs.push((path, Sign { signature: "probe.context.other-site", detail, facts: Facts::default() }));
     }
 
     /// Where an MCP server was found for sure.
     fn server_path(&self) -> Option<String> {
-        let good = |mark: &str| matches!(mark, "probe.server.discover-result" | "probe.server.initialize-result");
-        self.signs.iter().find(|(_, s)| good(s.mark)).map(|(path, _)| path.clone())
+        let good = |signature: &str| matches!(signature, "probe.server.discover-result" | "probe.server.initialize-result");
+        self.signs.iter().find(|(_, s)| good(s.signature)).map(|(path, _)| path.clone())
     }
 
     fn other_names(&self) -> Vec<String> {

@@ -74,17 +74,17 @@ impl Interrogation {
         if self.get_only.is_some() {
             self.shape("probe.server.sse-routes", "the stream takes GET only, and a message endpoint beside it wants a session");
         }
-        let asked = self.signs.iter().any(|(_, s)| s.mark.starts_with("probe.server.endpoint"));
+        let asked = self.signs.iter().any(|(_, s)| s.signature.starts_with("probe.server.endpoint"));
         if self.manner.legacy_get && !asked && !std::mem::replace(&mut self.legacy_asked, true) {
             self.todo.retain(|t| t.path != stream);
             self.first(Ask::Stream, &stream, None);
         }
     }
 
-    pub(super) fn shape(&mut self, mark: &'static str, what: &str) {
+    pub(super) fn shape(&mut self, signature: &'static str, what: &str) {
         let path = self.get_only.clone().unwrap_or_else(|| "/sse".to_owned());
         let facts = Facts { transport: Some(Transport::HttpSse), tls: Some(self.tls), ..Facts::default() };
-        self.signs.push((path, Sign { mark, detail: what.to_owned(), facts }));
+        self.signs.push((path, Sign { signature, detail: what.to_owned(), facts }));
     }
 }
 

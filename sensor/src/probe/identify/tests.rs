@@ -26,7 +26,7 @@ fn play(hint: Hint, manner: Manner, mut server: impl FnMut(&Question) -> Reply) 
     let places: BTreeSet<String> = evidence.iter().filter_map(|e| e.place.path.clone()).collect();
     let pack = Pack::shipped();
     for e in &evidence {
-        assert!(pack.get(&e.mark).is_some(), "{} is in no pack", e.mark);
+        assert!(pack.get(&e.signature).is_some(), "{} is in no pack", e.signature);
     }
     let verdict = |path: String| {
         let mut server = Server::new("lab", Place::new("10.0.0.5:3001".parse().unwrap()), Timestamp::UNIX_EPOCH);
@@ -193,7 +193,7 @@ fn outcomes(manner: Manner, mut server: impl FnMut(&Question) -> Outcome) -> (Ve
         asked.push(question);
         assert!(asked.len() < 64);
     }
-    (asked, interrogation.evidence(Timestamp::UNIX_EPOCH).into_iter().map(|e| e.mark).collect())
+    (asked, interrogation.evidence(Timestamp::UNIX_EPOCH).into_iter().map(|e| e.signature).collect())
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn the_test_identity_is_shown_once_and_only_to_who_serves_nobody_without() {
     assert_eq!(shown(outcomes(Manner::default(), |_| refuses())), [false]);
     let with = Manner { test_identity: true, ..Manner::default() };
     assert_eq!(shown(outcomes(with.clone(), |_| refuses())), [false, true]);
-    let (asked, marks) = outcomes(with, |q| match q.certified {
+    let (asked, signatures) = outcomes(with, |q| match q.certified {
         false => refuses(),
         true => Outcome::Answer(Box::new(Answer {
             head: Head { status: if q.ask == Ask::Discover { 200 } else { 404 }, headers: Vec::new() },
@@ -240,8 +240,8 @@ fn the_test_identity_is_shown_once_and_only_to_who_serves_nobody_without() {
         })),
     });
     assert_eq!(asked.len(), 3);
-    for mark in ["probe.server.discover-result", "probe.context.certificate-required"] {
-        assert!(marks.iter().any(|m| m == mark), "{mark} in {marks:?}");
+    for signature in ["probe.server.discover-result", "probe.context.certificate-required"] {
+        assert!(signatures.iter().any(|m| m == signature), "{signature} in {signatures:?}");
     }
 }
 
@@ -296,7 +296,7 @@ fn sites(own: &str, certificate: &[&str], page: impl Fn(Option<&str>, &str) -> R
         let answer = Answer { head: Head { status, headers }, body, tls: tls.clone(), ..Answer::default() };
         interrogation.absorb(&question, &Outcome::Answer(Box::new(answer)));
     }
-    let told = interrogation.evidence(Timestamp::UNIX_EPOCH).into_iter().filter(|e| e.mark == "probe.context.other-site");
+    let told = interrogation.evidence(Timestamp::UNIX_EPOCH).into_iter().filter(|e| e.signature == "probe.context.other-site");
     (told.map(|e| format!("{} {}", e.place, e.detail)).collect(), asked)
 }
 
@@ -485,7 +485,7 @@ fn a_nominated_endpoint_that_is_gone_is_said_to_be() {
     assert_eq!(interrogation.next_question(), None);
     let evidence = interrogation.evidence(Timestamp::UNIX_EPOCH);
     assert_eq!(
-        evidence.iter().map(|e| (e.mark.as_str(), e.place.to_string())).collect::<Vec<_>>(),
+        evidence.iter().map(|e| (e.signature.as_str(), e.place.to_string())).collect::<Vec<_>>(),
         [("probe.context.gone", "10.0.0.5:3001/tools".to_owned())]
     );
 }

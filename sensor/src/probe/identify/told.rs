@@ -5,7 +5,7 @@ use crate::probe::answer::TlsFacts;
 use rules::{
     Timestamp,
     endpoint::Place,
-    evidence::{Auth, Evidence, Facts, Witness},
+    evidence::{Auth, Evidence, Facts, Source},
 };
 use std::collections::BTreeSet;
 
@@ -17,8 +17,8 @@ impl Interrogation {
         let alone = self.gate_alone();
         for (path, sign) in self.signs.iter().chain(alone.as_ref()).filter(|(path, _)| !self.is_repetition(path)) {
             let place = self.place(path);
-            if self.worth_telling(path, sign) && told.insert((place.clone(), sign.mark)) {
-                out.push(Evidence::new(place, Witness::Probe, sign.mark, at).detail(&sign.detail).facts(sign.facts.clone()));
+            if self.worth_telling(path, sign) && told.insert((place.clone(), sign.signature)) {
+                out.push(Evidence::new(place, Source::Probe, sign.signature, at).detail(&sign.detail).facts(sign.facts.clone()));
             }
         }
         let first = out.first().map(|e| e.place.clone());
@@ -29,26 +29,28 @@ impl Interrogation {
         let silent_here = self.absent || (self.reached && out.is_empty());
         if self.hint.nominated && silent_here {
             let what = if self.absent { "connection refused or no answer" } else { "answers, but not as an MCP server" };
-            out.push(Evidence::new(self.place(self.known_path()), Witness::Probe, "probe.context.gone", at).detail(what));
+            out.push(Evidence::new(self.place(self.known_path()), Source::Probe, "probe.context.gone", at).detail(what));
         }
         out
     }
 
     /// One server that answers everywhere alike is one server, told where it was first asked.
     fn is_repetition(&self, path: &str) -> bool {
-        let marks = |path: &str| self.signs.iter().filter(|(p, _)| p == path).map(|(_, s)| s.mark).collect::<BTreeSet<_>>();
-        let mine = marks(path);
+        let signatures = |path: &str| self.signs.iter().filter(|(p, _)| p == path).map(|(_, s)| s.signature).collect::<BTreeSet<_>>();
+        let mine = signatures(path);
         let before = self.signs.iter().map(|(p, _)| p.as_str()).take_while(|p| *p != path).collect::<BTreeSet<_>>();
-        !self.hint.paths.iter().any(|p| p == path) && before.into_iter().any(|p| marks(p) == mine)
+        !self.hint.paths.iter().any(|p| p == path) && before.into_iter().any(|p| signatures(p) == mine)
     }
 
     fn worth_telling(&self, path: &str, sign: &Sign) -> bool {
-        let positive = |mark: &str| mark.starts_with("probe.server.") && !mark.contains("against") && mark != "probe.server.auth-gate";
-        match sign.mark {
+        let positive = |signature: &str| {
+            signature.starts_with("probe.server.") && !signature.contains("against") && signature != "probe.server.auth-gate"
+        };
+        match sign.signature {
             "probe.server.auth-gate" => path.contains("mcp") || is_stream_path(path) || self.hint.paths.iter().any(|p| p == path),
-            mark if positive(mark) => true,
+            signature if positive(signature) => true,
             "probe.context.silent-sse" => true,
-            _ => self.hint.nominated || self.signs.iter().any(|(p, s)| p == path && positive(s.mark)),
+            _ => self.hint.nominated || self.signs.iter().any(|(p, s)| p == path && positive(s.signature)),
         }
     }
 
@@ -75,10 +77,10 @@ fn certificate(tls: &TlsFacts, place: Place, at: Timestamp) -> Evidence {
     let detail = format!("{} {} by {}, names {}, until {}{mutual}", tls.version, tls.subject, tls.issuer, tls.names.join(" "), tls.expires);
     let auth = tls.wants_certificate.then_some(Auth::Mtls);
     let facts = Facts { tls: Some(true), auth, ..Facts::default() };
-    Evidence::new(place, Witness::Probe, "probe.context.certificate", at).detail(&detail).facts(facts)
+    Evidence::new(place, Source::Probe, "probe.context.certificate", at).detail(&detail).facts(facts)
 }
 
 /// Something beside the point of whether this is a server.
-pub(super) fn note(place: &Place, mark: &str, detail: &str, at: Timestamp) -> Evidence {
-    Evidence::new(place.clone(), Witness::Probe, mark, at).detail(detail)
+pub(super) fn note(place: &Place, signature: &str, detail: &str, at: Timestamp) -> Evidence {
+    Evidence::new(place.clone(), Source::Probe, signature, at).detail(detail)
 }

@@ -141,7 +141,7 @@ impl Plan {
         let room = slots.min(self.canaries.pace.free(now)).min(BATCH) as usize;
         let mut batch = Vec::with_capacity(room);
         if room > 0 {
-            self.unanswered.mark(self.next, now);
+            self.unanswered.signature(self.next, now);
             // Only beside fresh ones: canaries alone would keep a round from ending, and their hosts' other ports from their turn.
             if self.next < self.order.len() {
                 batch.extend(self.canaries.next(manners, now));
@@ -229,7 +229,7 @@ impl Plan {
 #[derive(Debug, Default)]
 struct Unanswered {
     /// Where the order was, and when; the first is the last that lies [`LAST_ANSWERS`] back.
-    marks: VecDeque<(Instant, u64)>,
+    signatures: VecDeque<(Instant, u64)>,
     /// Knocked at after a rest, hence not by the order.
     rested: VecDeque<(Instant, u64)>,
 }
@@ -239,13 +239,13 @@ const MARK_EVERY: Duration = Duration::from_millis(50);
 const MAX_RESTED: usize = 16_384;
 
 impl Unanswered {
-    fn mark(&mut self, next: u64, now: Instant) {
-        if self.marks.back().is_some_and(|(at, _)| now.saturating_duration_since(*at) < MARK_EVERY) {
+    fn signature(&mut self, next: u64, now: Instant) {
+        if self.signatures.back().is_some_and(|(at, _)| now.saturating_duration_since(*at) < MARK_EVERY) {
             return;
         }
-        self.marks.push_back((now, next));
-        while self.marks.get(1).is_some_and(|(at, _)| is_over(*at, now)) {
-            self.marks.pop_front();
+        self.signatures.push_back((now, next));
+        while self.signatures.get(1).is_some_and(|(at, _)| is_over(*at, now)) {
+            self.signatures.pop_front();
         }
     }
 
@@ -258,8 +258,8 @@ impl Unanswered {
 
     /// Where the order was [`LAST_ANSWERS`] ago; `next` when nothing has left since.
     fn since(&self, next: u64, now: Instant) -> u64 {
-        let over = self.marks.iter().rev().find(|(at, _)| is_over(*at, now)).or(self.marks.front());
-        let all_over = self.marks.back().is_none_or(|(at, _)| is_over(*at + MARK_EVERY, now));
+        let over = self.signatures.iter().rev().find(|(at, _)| is_over(*at, now)).or(self.signatures.front());
+        let all_over = self.signatures.back().is_none_or(|(at, _)| is_over(*at + MARK_EVERY, now));
         if all_over { next } else { over.map_or(next, |(_, next)| *next) }
     }
 

@@ -10,7 +10,7 @@ fn now() -> Timestamp {
 
 fn seen(change: impl FnOnce(&mut Evidence)) -> Record {
     let place = Place::new("10.0.0.5:3001".parse().unwrap()).with_target("/mcp").with_host("tools.corp.example");
-    let mut evidence = Evidence::new(place, Witness::Wire, "wire.server.initialize-result", now());
+    let mut evidence = Evidence::new(place, Source::Wire, "wire.server.initialize-result", now());
     change(&mut evidence);
     Record { seq: 7, at: now(), said: Said::Evidence(Box::new(evidence)) }
 }
@@ -37,8 +37,8 @@ fn what_a_sensor_of_ours_says_passes_untouched() {
 fn what_names_the_wrong_thing_is_refused() {
     let refused = |record| Observation::admit("s1", 1, record, now()).unwrap_err().to_string();
     let said = [
-        refused(seen(|e| e.mark = "probe.server.initialize-result".into())),
-        refused(seen(|e| e.mark = "wire.server.<b>\u{1b}".into())),
+        refused(seen(|e| e.signature = "probe.server.initialize-result".into())),
+        refused(seen(|e| e.signature = "wire.server.<b>\u{1b}".into())),
         refused(seen(|e| e.place.endpoint.port = 0)),
         refused(seen(|e| e.place.endpoint.address = "::ffff:10.0.0.5".parse().unwrap())),
         refused(seen(|e| e.place.path = Some("mcp".into()))),

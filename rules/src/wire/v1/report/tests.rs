@@ -22,7 +22,7 @@ fn server() -> Server {
         client: Some(Client { address: "10.77.1.21".parse().unwrap(), software: None }),
         ..Facts::default()
     };
-    let evidence = Evidence::new(place, Witness::Wire, "wire.server.initialize-result", at("2026-11-20T12:00:00Z"));
+    let evidence = Evidence::new(place, Source::Wire, "wire.server.initialize-result", at("2026-11-20T12:00:00Z"));
     server.absorb("s1", &evidence.detail("protocolVersion 2025-11-25").facts(facts), &Pack::shipped());
     server
 }

@@ -1,4 +1,4 @@
-//! The probe as a witness of the sensor: sweeps the named targets now and then, and asks at once where another witness points.
+//! The probe as a source of the sensor: sweeps the named targets now and then, and asks at once where another source points.
 
 use super::{
     Config, ScanConfig, ScanReport,
@@ -29,7 +29,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(600);
 /// So often what is known is kept on disk, and what single questions cost is told.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// Passes on what the other witnesses say (`heard` to `tell`), and adds what asking brings, and the account of it. Ends after
+/// Passes on what the other sources say (`heard` to `tell`), and adds what asking brings, and the account of it. Ends after
 /// `shutdown` when `heard` is closed, or when nobody listens any more. `sensor` is this sensor's name.
 pub async fn run(
     sensor: String,
@@ -213,7 +213,7 @@ fn failed() -> (Timestamp, Said) {
 mod tests {
     use super::*;
     use crate::probe::ScanConfig;
-    use rules::{endpoint::Place, evidence::Witness};
+    use rules::{endpoint::Place, evidence::Source};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     /// A server on a path nobody guesses is found because the wire named it; the wire's word is passed on first.
@@ -246,14 +246,14 @@ mod tests {
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(run("s1".into(), Config { scan, ..Config::default() }, heard, tell, shutdown.clone()));
         let place = Place::new(format!("127.0.0.1:{port}").parse().unwrap()).with_target("/finance/tools");
-        wire.send(as_said(Evidence::new(place, Witness::Wire, "wire.client.initialize", Timestamp::UNIX_EPOCH))).await.unwrap();
-        let mut marks = Vec::new();
-        while marks.len() < 3 {
+        wire.send(as_said(Evidence::new(place, Source::Wire, "wire.client.initialize", Timestamp::UNIX_EPOCH))).await.unwrap();
+        let mut signatures = Vec::new();
+        while signatures.len() < 3 {
             if let (_, Said::Evidence(e)) = said.recv().await.unwrap() {
-                marks.push(e.mark);
+                signatures.push(e.signature);
             }
         }
-        assert_eq!(marks, ["wire.client.initialize", "probe.server.discover-result", "probe.control.refused"]);
+        assert_eq!(signatures, ["wire.client.initialize", "probe.server.discover-result", "probe.control.refused"]);
         drop(wire);
         shutdown.cancel();
         running.await.unwrap();

@@ -4,10 +4,10 @@ use crate::{Timestamp, decision::Action, endpoint::Endpoint, finding::FindingId,
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::IpAddr};
 
-/// Goes with every word of a point, and is said again at least every [`Standing::EVERY`]: silence is no enforcement.
+/// Goes with every word of a point, and is said again at least every [`PointStatus::EVERY`]: silence is no enforcement.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Standing {
+pub struct PointStatus {
     /// The generation in force; 0 for none.
     pub in_force: u64,
     /// It may change the kernel. False: a dry run, that counts as nothing.
@@ -37,7 +37,7 @@ pub struct Standing {
     pub attempts_lost: u64,
 }
 
-impl Standing {
+impl PointStatus {
     /// The longest between two words of a point that runs.
     pub const EVERY: Period = Period::seconds(60);
     /// Most of each list in one word.
