@@ -1,0 +1,48 @@
+//! What stands where: the top level, a README in every folder, and which executable a unit starts.
+
+use super::root;
+use std::{collections::BTreeSet, fs, process::Command};
+
+/// The folders of the top level; beside them stand pages and dot folders alone.
+const FOLDERS: [&str; 7] = ["sensor", "collector", "enforcer", "gateway", "rules", "tests", "packaging"];
+/// A screen.
+const LINES_OF_A_README: usize = 120;
+
+/// Folders of the top level that do not belong there, of these paths.
+pub(super) fn strangers<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let folders: BTreeSet<&str> = paths.filter_map(|p| p.split_once('/')).map(|(folder, _)| folder).collect();
+    folders.into_iter().filter(|f| !f.starts_with('.') && !FOLDERS.contains(f)).map(str::to_owned).collect()
+}
+
+/// The executable that a systemd unit starts.
+pub(super) fn started(unit: &str) -> Option<&str> {
+    unit.lines().find_map(|l| l.strip_prefix("ExecStart="))?.split_whitespace().next()
+}
+
+/// What belongs to the project: tracked files, or, in a copy without its history, all but what is built.
+fn files() -> Vec<String> {
+    let listed = Command::new("git").args(["ls-files"]).current_dir(root()).output();
+    if let Ok(done) = listed
+        && done.status.success()
+    {
+        return String::from_utf8(done.stdout).unwrap().lines().map(str::to_owned).collect();
+    }
+    let folders = fs::read_dir(root()).unwrap().map(|e| e.unwrap()).filter(|e| e.path().is_dir() && e.file_name() != "target");
+    folders.map(|e| format!("{}/", e.file_name().to_string_lossy())).collect()
+}
+
+#[test]
+fn the_top_level_is_settled() {
+    assert_eq!(strangers(files().iter().map(String::as_str)), Vec::<String>::new(), "belongs into one of {FOLDERS:?}");
+}
+
+#[test]
+fn every_readme_is_a_screen_and_every_folder_has_one() {
+    for folder in FOLDERS {
+        assert!(root().join(folder).join("README.md").exists(), "{folder} has no README.md");
+    }
+    for path in files().iter().filter(|p| p.rsplit('/').next() == Some("README.md")) {
+        let lines = fs::read_to_string(root().join(path)).unwrap().lines().count();
+        assert!((5..=LINES_OF_A_README).contains(&lines), "{path} has {lines} lines; what is looked up belongs into docs/ beside it");
+    }
+}
