@@ -1,10 +1,10 @@
 //! Settings and results of a scan.
 
 use super::{
-    dial::Patience,
-    identify::{Hint, Manner, USUAL_PATHS},
-    schedule::{Bounds, Progress},
+    identify::{Hint, Options, USUAL_PATHS},
+    schedule::Bounds,
     targets::{FRAGILE_VENDORS, TargetError, USUAL_PORTS},
+    timeouts::Timeouts,
     windows::Window,
 };
 use ipnet::IpNet;
@@ -117,7 +117,7 @@ impl TargetHint {
 
 impl Default for ScanConfig {
     fn default() -> Self {
-        let patience = Patience::default();
+        let timeouts = Timeouts::default();
         let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         ScanConfig {
             targets: Vec::new(),
@@ -143,9 +143,9 @@ impl Default for ScanConfig {
             raw: false,
             test_identity: None,
             max_questions: 32,
-            connect_ms: ms(patience.connect),
-            answer_ms: ms(patience.answer),
-            slow_answer_ms: ms(patience.slow_answer),
+            connect_ms: ms(timeouts.connect),
+            answer_ms: ms(timeouts.answer),
+            slow_answer_ms: ms(timeouts.slow_answer),
             dry_run: false,
             contact: String::new(),
             seed: None,
@@ -156,9 +156,9 @@ impl Default for ScanConfig {
 }
 
 impl ScanConfig {
-    pub(super) fn manner(&self) -> Manner {
+    pub(super) fn options(&self) -> Options {
         let paths = self.paths.iter().take(64).cloned().collect();
-        Manner {
+        Options {
             paths,
             legacy_get: self.legacy_get,
             foreign_host: self.foreign_host,
@@ -174,9 +174,9 @@ impl ScanConfig {
         Bounds { concurrency, rate: rate(self.rate), per_host_rate: rate(self.per_host_rate), per_subnet_rate: rate(self.per_subnet_rate) }
     }
 
-    pub(super) fn patience(&self) -> Patience {
+    pub(super) fn timeouts(&self) -> Timeouts {
         let within = |ms: u64| Duration::from_millis(ms.clamp(50, 120_000));
-        Patience { connect: within(self.connect_ms), answer: within(self.answer_ms), slow_answer: within(self.slow_answer_ms) }
+        Timeouts { connect: within(self.connect_ms), answer: within(self.answer_ms), slow_answer: within(self.slow_answer_ms) }
     }
 }
 
@@ -233,18 +233,6 @@ pub struct ScanReport {
 
 impl ScanReport {
     pub const MAX_LISTED: usize = 4096;
-
-    pub(super) fn progress(&mut self, progress: &Progress) {
-        self.finished = progress.finished;
-        self.packets = progress.knocks.sent;
-        self.packets_failed = progress.knocks.failed;
-        self.open = progress.knocks.open;
-        self.canaries = progress.knocks.canaries;
-        self.canaries_lost = progress.knocks.canaries_lost;
-        self.reached = progress.reached;
-        self.sessions_minted = progress.sessions_minted;
-        self.sessions_ended = progress.sessions_ended;
-    }
 }
 
 /// Why a scan did not begin.

@@ -7,8 +7,10 @@ use super::{
     http2,
     question::{Ask, Identity, Question, safe_target},
     sse::{Event, Events},
+    timeouts::Timeouts,
     tls,
     transcript::Exchange,
+    transport::Stream,
 };
 use rules::printable::printable;
 use rustls::{pki_types::ServerName, sign::CertifiedKey};
@@ -19,31 +21,15 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
 
-/// How long a peer may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    pub connect: Duration,
-    /// For the whole answer to a simple question.
-    pub answer: Duration,
-    /// For `initialize` and streams: a bridge may start a process first.
-    pub slow_answer: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Patience { connect: Duration::from_millis(1500), answer: Duration::from_secs(3), slow_answer: Duration::from_secs(10) }
-    }
-}
-
 #[derive(Clone, Debug)]
 pub struct Dialer {
     pub identity: Identity,
-    pub patience: Patience,
+    pub timeouts: Timeouts,
     pub caps: Caps,
     /// Where our questions are noted, so that the wire does not take us for a client.
     pub echoes: Arc<Echoes>,
@@ -66,9 +52,6 @@ pub struct Cost {
     pub exchanges: Vec<Exchange>,
 }
 
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
 type Connection = (Box<dyn Stream>, Option<TlsFacts>);
 
 impl Dialer {
@@ -87,7 +70,7 @@ impl Dialer {
 
     async fn ask_once(&self, question: &Question, cost: &mut Cost) -> Result<Outcome, Outcome> {
         let (mut stream, tls) = self.connect(question, cost).await?;
-        let wait = if matches!(question.ask, Ask::Initialize) { self.patience.slow_answer } else { self.patience.answer };
+        let wait = if matches!(question.ask, Ask::Initialize) { self.timeouts.slow_answer } else { self.timeouts.answer };
         let deadline = Instant::now() + wait;
         write(&mut stream, &question.bytes(&self.identity), deadline, cost).await?;
         let mut conversation = Conversation::new(self.caps, self.keep);
@@ -120,7 +103,7 @@ impl Dialer {
     async fn connect(&self, question: &Question, cost: &mut Cost) -> Result<Connection, Outcome> {
         cost.connections += 1;
         let address = SocketAddr::new(question.endpoint.address, question.endpoint.port);
-        let stream = match timeout(self.patience.connect, TcpStream::connect(address)).await {
+        let stream = match timeout(self.timeouts.connect, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => return Err(Outcome::Refused),
             _ => return Err(Outcome::Unreachable),
@@ -143,7 +126,7 @@ impl Dialer {
             None => ServerName::IpAddress(question.endpoint.address.into()),
         };
         let failed = |why: String, asked: &tls::Asked| Outcome::TlsFailed { why: printable(&why, 120), wants_certificate: asked.was() };
-        match timeout(self.patience.answer, tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream)).await {
+        match timeout(self.timeouts.answer, tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream)).await {
             Ok(Ok(stream)) => {
                 let facts = tls::facts(stream.get_ref().1, &asked);
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -159,14 +142,14 @@ impl Dialer {
     /// stream, then end it politely.
     async fn ask_stream(&self, question: &Question, cost: &mut Cost) -> Result<Outcome, Outcome> {
         let (mut stream, tls) = self.connect(question, cost).await?;
-        let first = Instant::now() + self.patience.answer;
+        let first = Instant::now() + self.timeouts.answer;
         write(&mut stream, &question.bytes(&self.identity), first, cost).await?;
         let mut conversation = Conversation::new(self.caps, self.keep);
         let mut ended = conversation.read(&mut stream, first, cost, |events| !events.is_empty()).await;
         let mut posted = None;
         let announced = conversation.events.iter().find(|e| e.name == "endpoint").map(|e| e.data.clone());
         if let Some(path) = announced.and_then(|uri| announced_path(&uri, question)) {
-            let last = Instant::now() + self.patience.slow_answer;
+            let last = Instant::now() + self.timeouts.slow_answer;
             let nonce = format!("{}-1", question.nonce);
             let message = Question { ask: Ask::Initialize, path, nonce: nonce.clone(), ..question.clone() };
             let status = match Box::pin(self.ask_once(&message, cost)).await {
@@ -192,7 +175,7 @@ impl Dialer {
     /// `initialize` and the negative control, each as a line, on one connection.
     async fn ask_lines(&self, question: &Question, cost: &mut Cost) -> Result<Outcome, Outcome> {
         let (mut stream, _) = self.connect(question, cost).await?;
-        let deadline = Instant::now() + self.patience.slow_answer;
+        let deadline = Instant::now() + self.timeouts.slow_answer;
         let mut lines = Lines { room: self.caps.body, ..Lines::default() };
         write(&mut stream, &question.bytes(&self.identity), deadline, cost).await?;
         lines.read(&mut stream, deadline, cost, &question.nonce).await;

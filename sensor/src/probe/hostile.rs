@@ -3,11 +3,12 @@
 use super::{
     ScanConfig,
     answer::{Answer, Outcome},
-    dial::{Dialer, Patience},
+    dial::Dialer,
     http1::{Caps, Head},
-    identify::{Hint, Interrogation, Manner},
+    identify::{Hint, Interrogation, Options},
     probe_one,
     question::{Ask, Identity, Question},
+    timeouts::Timeouts,
 };
 use rules::{Timestamp, endpoint::Endpoint};
 use std::{future::Future, time::Duration};
@@ -50,7 +51,7 @@ fn dialer() -> Dialer {
     let quick = Duration::from_millis(400);
     Dialer {
         identity: Identity { contact: String::new() },
-        patience: Patience { connect: quick, answer: quick, slow_answer: quick },
+        timeouts: Timeouts { connect: quick, answer: quick, slow_answer: quick },
         caps: CAPS,
         echoes: Default::default(),
         keep: false,
@@ -225,7 +226,7 @@ fn no_mutation_of_an_answer_breaks_an_interrogation() {
                 chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let kept = after.get((chance >> 60) as usize..).unwrap_or(after);
                 let broken = format!("{before}{with}{kept}");
-                let mut interrogation = Interrogation::new("127.0.0.1:9".parse().unwrap(), Hint::default(), Manner::default(), 1);
+                let mut interrogation = Interrogation::new("127.0.0.1:9".parse().unwrap(), Hint::default(), Options::default(), 1);
                 let mut questions = 0;
                 while let Some(question) = interrogation.next_question() {
                     questions += 1;

@@ -3,7 +3,7 @@
 //! What is asked, read, bounded and kept stays one thing (`http1`); here each request becomes one h2 stream, and its response is
 //! told again as HTTP/1.1 that ends with the connection. Windows and header lists are small, so a peer cannot make us hold more.
 
-use super::{dial::Stream, http1::Caps};
+use super::{http1::Caps, transport::Stream};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, client::conn::http2};

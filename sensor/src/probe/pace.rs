@@ -90,14 +90,14 @@ impl Spacing {
 
 /// The spacing of hosts and of their subnets (/24, /64) together.
 #[derive(Debug)]
-pub struct Manners {
+pub struct Courtesy {
     hosts: Spacing,
     subnets: Spacing,
 }
 
-impl Manners {
-    pub fn new(per_host: u32, per_subnet: u32, epoch: Instant) -> Manners {
-        Manners { hosts: Spacing::new(per_host, epoch), subnets: Spacing::new(per_subnet, epoch) }
+impl Courtesy {
+    pub fn new(per_host: u32, per_subnet: u32, epoch: Instant) -> Courtesy {
+        Courtesy { hosts: Spacing::new(per_host, epoch), subnets: Spacing::new(per_subnet, epoch) }
     }
 
     pub fn free_at(&self, endpoint: Endpoint, now: Instant) -> Instant {
@@ -126,14 +126,14 @@ mod tests {
     #[test]
     fn no_second_sees_more_than_the_rate_nor_a_host_or_subnet_more_than_its_own() {
         let start = Instant::now();
-        let (mut now, mut pace, mut manners) = (start, Pace::new(200), Manners::new(5, 90, start));
+        let (mut now, mut pace, mut courtesy) = (start, Pace::new(200), Courtesy::new(5, 90, start));
         let mut sent: Vec<(Instant, Endpoint)> = Vec::new();
         for step in 0..20_000u32 {
             now += Duration::from_micros(u64::from(step % 7) * 100);
             let to = Endpoint::new(IpAddr::from([10, 0, (step % 3) as u8, (step % 230) as u8]), 80);
-            if pace.free(now) > 0 && manners.free_at(to, now) <= now {
+            if pace.free(now) > 0 && courtesy.free_at(to, now) <= now {
                 pace.take(1, now);
-                manners.take(to, now);
+                courtesy.take(to, now);
                 sent.push((now, to));
             }
         }

@@ -13,7 +13,7 @@ use rules::{
 
 /// One signature, with what showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sign {
+pub struct Indicator {
     pub signature: &'static str,
     pub detail: String,
     pub facts: Facts,
@@ -21,7 +21,7 @@ pub struct Sign {
 
 /// What an answer means for the next question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Reaction {
     /// A decisive answer to what was asked.
     Good,
     /// Understood and refused; `initialize` may do better.
@@ -65,33 +65,33 @@ pub enum Kind {
     WantsHttp2,
 }
 
-impl Kind {
+impl Reaction {
     /// The same of what nothing that speaks JSON-RPC, and no guard of its own, says.
     pub fn sounds_like_another_site(&self) -> bool {
-        matches!(self, Kind::NotFound | Kind::Page | Kind::Gate(_) | Kind::Redirect(..) | Kind::Routes(_))
+        matches!(self, Reaction::NotFound | Reaction::Page | Reaction::Gate(_) | Reaction::Redirect(..) | Reaction::Routes(_))
     }
 
     /// Under a `Host` that is not the server's: whether another site may have said so.
     pub fn may_be_another_site(&self) -> bool {
         matches!(
             self,
-            Kind::HostGuard
-                | Kind::NotFound
-                | Kind::Page
-                | Kind::Refused
-                | Kind::TryInitialize
-                | Kind::Legacy
-                | Kind::Gate(_)
-                | Kind::Redirect(..)
-                | Kind::Routes(_)
+            Reaction::HostGuard
+                | Reaction::NotFound
+                | Reaction::Page
+                | Reaction::Refused
+                | Reaction::TryInitialize
+                | Reaction::Legacy
+                | Reaction::Gate(_)
+                | Reaction::Redirect(..)
+                | Reaction::Routes(_)
         )
     }
 }
 
 #[derive(Clone, Debug)]
 pub struct Reading {
-    pub signs: Vec<Sign>,
-    pub kind: Kind,
+    pub indicators: Vec<Indicator>,
+    pub kind: Reaction,
     /// A session the server minted for us, to be ended.
     pub session: Option<String>,
 }
@@ -100,34 +100,34 @@ pub struct Reading {
 pub fn read(question: &Question, outcome: &Outcome, foreign: bool) -> Reading {
     let answer = match outcome {
         Outcome::Answer(answer) => answer,
-        other => return Reading { signs: Vec::new(), kind: silence(other), session: None },
+        other => return Reading { indicators: Vec::new(), kind: silence(other), session: None },
     };
-    let mut reader = Reader { question, answer, foreign, signs: Vec::new() };
+    let mut reader = Reader { question, answer, foreign, indicators: Vec::new() };
     let session = answer.head.get("mcp-session-id").and_then(safe_session);
     if session.is_some() && question.ask != Ask::Control {
-        reader.sign("probe.server.session-header", "Mcp-Session-Id", legacy_facts());
+        reader.indicator("probe.server.session-header", "Mcp-Session-Id", legacy_facts());
     }
     reader.cors();
     let kind = reader.kind();
-    let mut signs = reader.signs;
-    for sign in &mut signs {
-        sign.facts.tls = Some(question.tls);
+    let mut indicators = reader.indicators;
+    for indicator in &mut indicators {
+        indicator.facts.tls = Some(question.tls);
     }
-    Reading { signs, kind, session }
+    Reading { indicators, kind, session }
 }
 
-fn silence(outcome: &Outcome) -> Kind {
+fn silence(outcome: &Outcome) -> Reaction {
     match outcome {
-        Outcome::Refused | Outcome::Unreachable => Kind::Gone,
-        Outcome::Silent => Kind::Silent,
-        Outcome::Closed => Kind::WantsTls,
-        Outcome::NotHttp(bytes) if is_tls(bytes) => Kind::WantsTls,
-        Outcome::NotHttp(bytes) if is_http2(bytes) => Kind::WantsHttp2,
-        Outcome::TlsFailed { why, .. } if why.contains("NoApplicationProtocol") => Kind::WantsHttp2,
-        Outcome::NotHttp(_) => Kind::NotHttp,
-        Outcome::Abusive(_) => Kind::Abusive,
-        Outcome::TlsFailed { .. } => Kind::TlsFailed,
-        Outcome::Answer(_) => Kind::Page,
+        Outcome::Refused | Outcome::Unreachable => Reaction::Gone,
+        Outcome::Silent => Reaction::Silent,
+        Outcome::Closed => Reaction::WantsTls,
+        Outcome::NotHttp(bytes) if is_tls(bytes) => Reaction::WantsTls,
+        Outcome::NotHttp(bytes) if is_http2(bytes) => Reaction::WantsHttp2,
+        Outcome::TlsFailed { why, .. } if why.contains("NoApplicationProtocol") => Reaction::WantsHttp2,
+        Outcome::NotHttp(_) => Reaction::NotHttp,
+        Outcome::Abusive(_) => Reaction::Abusive,
+        Outcome::TlsFailed { .. } => Reaction::TlsFailed,
+        Outcome::Answer(_) => Reaction::Page,
     }
 }
 
@@ -149,13 +149,13 @@ struct Reader<'a> {
     question: &'a Question,
     answer: &'a Answer,
     foreign: bool,
-    signs: Vec<Sign>,
+    indicators: Vec<Indicator>,
 }
 
 impl Reader<'_> {
-    fn sign(&mut self, signature: &'static str, what: &str, facts: Facts) {
+    fn indicator(&mut self, signature: &'static str, what: &str, facts: Facts) {
         let detail = format!("{} -> {} {}", self.question.words(), self.answer.head.status, printable(what, 160));
-        self.signs.push(Sign { signature, detail, facts });
+        self.indicators.push(Indicator { signature, detail, facts });
     }
 
     /// Headers that only an MCP server lets browsers see. What merely reflects our own request does not count: we ask for none.
@@ -163,20 +163,20 @@ impl Reader<'_> {
         for name in ["access-control-expose-headers", "access-control-allow-headers"] {
             let value = self.answer.head.get(name).unwrap_or_default().to_ascii_lowercase();
             if value.contains("mcp-session-id") || value.contains("mcp-protocol-version") {
-                self.sign("probe.server.cors-header", &format!("{name}: {value}"), Facts::default());
+                self.indicator("probe.server.cors-header", &format!("{name}: {value}"), Facts::default());
                 return;
             }
         }
     }
 
-    fn kind(&mut self) -> Kind {
+    fn kind(&mut self) -> Reaction {
         let status = self.answer.head.status;
         if !self.question.tls && asks_for_tls(status, &self.answer.text()) {
-            return Kind::WantsTls;
+            return Reaction::WantsTls;
         }
         let asked = self.answer.tls.as_ref().is_some_and(|t| t.wants_certificate);
         if asked && matches!(status, 400 | 403 | 495 | 496) && self.answer.text().to_ascii_lowercase().contains("certificate") {
-            return Kind::WantsCertificate;
+            return Reaction::WantsCertificate;
         }
         match self.question.ask {
             Ask::Stream => self.stream(),
@@ -184,58 +184,58 @@ impl Reader<'_> {
             Ask::Metadata => self.metadata(),
             Ask::Control => self.control(),
             Ask::Routes => match self.answer.head.get("allow") {
-                Some(allow) => Kind::Routes(allow.to_ascii_uppercase()),
+                Some(allow) => Reaction::Routes(allow.to_ascii_uppercase()),
                 None => self.plain(),
             },
-            Ask::Garbled if status == 400 && self.answer.text().to_ascii_lowercase().contains("json") => Kind::ParsesJson,
+            Ask::Garbled if status == 400 && self.answer.text().to_ascii_lowercase().contains("json") => Reaction::ParsesJson,
             Ask::Garbled | Ask::Page | Ask::Site | Ask::EndSession(_) => self.plain(),
             Ask::Discover | Ask::Initialize => self.message(),
         }
     }
 
-    fn message(&mut self) -> Kind {
+    fn message(&mut self) -> Reaction {
         match self.answer.rpc(&self.question.nonce) {
             Some(rpc) => self.rpc(&rpc),
             // Too long to be read, but of a session.
-            None if self.answer.cut && self.signs.iter().any(|s| s.signature == "probe.server.session-header") => Kind::Good,
+            None if self.answer.cut && self.indicators.iter().any(|s| s.signature == "probe.server.session-header") => Reaction::Good,
             None => self.refusal(),
         }
     }
 
-    fn rpc(&mut self, rpc: &rpc::Answer) -> Kind {
+    fn rpc(&mut self, rpc: &rpc::Answer) -> Reaction {
         let ours = rpc.id.as_deref() == Some(self.question.nonce.as_str());
         if rpc.is_request {
-            self.sign("probe.control.answered", "echoes the request", Facts::default());
-            return Kind::Nonsense;
+            self.indicator("probe.control.answered", "echoes the request", Facts::default());
+            return Reaction::Nonsense;
         }
         match (&rpc.result, &rpc.error) {
             (Some(result), _) if self.question.ask == Ask::Discover => self.discovered(result, ours),
             (Some(result), _) => self.initialized(result, ours),
             (None, Some(fault)) => self.fault(fault, ours),
-            (None, None) => Kind::Refused,
+            (None, None) => Reaction::Refused,
         }
     }
 
-    fn discovered(&mut self, result: &serde_json::Value, ours: bool) -> Kind {
+    fn discovered(&mut self, result: &serde_json::Value, ours: bool) -> Reaction {
         match rpc::discovered(result) {
             Some((revisions, info)) if ours => {
                 let what = format!("supportedVersions {}", revisions.iter().cloned().collect::<Vec<_>>().join(" "));
                 let facts = Facts { transport: Some(Transport::StatelessHttp), revisions, server_info: info, ..open(self.question) };
-                self.sign("probe.server.discover-result", &what, facts);
-                Kind::Good
+                self.indicator("probe.server.discover-result", &what, facts);
+                Reaction::Good
             }
             None if rpc::initialized(result).is_none() => {
-                self.sign("probe.server.against-jsonrpc", "a result to server/discover without supportedVersions", Facts::default());
-                Kind::OtherRpc
+                self.indicator("probe.server.against-jsonrpc", "a result to server/discover without supportedVersions", Facts::default());
+                Reaction::OtherRpc
             }
             _ => {
-                self.sign("probe.control.answered", "a canned result: not to what was asked, or not with its id", Facts::default());
-                Kind::Nonsense
+                self.indicator("probe.control.answered", "a canned result: not to what was asked, or not with its id", Facts::default());
+                Reaction::Nonsense
             }
         }
     }
 
-    fn initialized(&mut self, result: &serde_json::Value, ours: bool) -> Kind {
+    fn initialized(&mut self, result: &serde_json::Value, ours: bool) -> Reaction {
         match rpc::initialized(result) {
             Some((revision, info)) if ours => {
                 let what = format!("protocolVersion {revision}, serverInfo {}", info.name);
@@ -246,33 +246,37 @@ impl Reader<'_> {
                     ..open(self.question)
                 };
                 let (what, facts) = self.under_any_name(what, facts);
-                self.sign("probe.server.initialize-result", &what, facts);
-                Kind::Good
+                self.indicator("probe.server.initialize-result", &what, facts);
+                Reaction::Good
             }
             Some(_) => {
-                self.sign("probe.control.answered", "a canned result with an id that is not ours", Facts::default());
-                Kind::Nonsense
+                self.indicator("probe.control.answered", "a canned result with an id that is not ours", Facts::default());
+                Reaction::Nonsense
             }
             None => {
-                self.sign("probe.server.against-jsonrpc", "a result to initialize without protocolVersion or serverInfo", Facts::default());
-                Kind::OtherRpc
+                self.indicator(
+                    "probe.server.against-jsonrpc",
+                    "a result to initialize without protocolVersion or serverInfo",
+                    Facts::default(),
+                );
+                Reaction::OtherRpc
             }
         }
     }
 
-    fn fault(&mut self, fault: &rpc::Fault, ours: bool) -> Kind {
+    fn fault(&mut self, fault: &rpc::Fault, ours: bool) -> Reaction {
         let listed = rpc::revisions(fault.data.get("supported").unwrap_or(&serde_json::Value::Null));
         let said = format!("{} {}", fault.code, printable(&fault.message, 140));
         if matches!(fault.code, -32022..=-32020) && (ours || !listed.is_empty()) {
             let legacy = listed.iter().any(|r| r.as_str() < super::question::MODERN);
             let facts = Facts { transport: Some(Transport::StatelessHttp), revisions: listed, ..Facts::default() };
-            self.sign("probe.server.modern-error", &said, facts);
-            return if legacy && self.question.ask == Ask::Discover { Kind::TryInitialize } else { Kind::Good };
+            self.indicator("probe.server.modern-error", &said, facts);
+            return if legacy && self.question.ask == Ask::Discover { Reaction::TryInitialize } else { Reaction::Good };
         }
         let named = rpc::revisions_in(&fault.message.replace(super::question::MODERN, ""));
         if named.len() >= 2 && fault.message.to_ascii_lowercase().contains("version") {
-            self.sign("probe.server.version-list", &said, Facts { revisions: named, ..legacy_facts() });
-            return Kind::TryInitialize;
+            self.indicator("probe.server.version-list", &said, Facts { revisions: named, ..legacy_facts() });
+            return Reaction::TryInitialize;
         }
         let body = self.answer.text();
         if let Some((_, about, whose)) = words::find(self.answer.head.status.max(400), &body) {
@@ -280,38 +284,38 @@ impl Reader<'_> {
         }
         match (self.question.ask == Ask::Initialize, fault.code) {
             (true, -32601) => {
-                self.sign("probe.server.against-jsonrpc", &format!("initialize is unknown: {said}"), Facts::default());
-                Kind::OtherRpc
+                self.indicator("probe.server.against-jsonrpc", &format!("initialize is unknown: {said}"), Facts::default());
+                Reaction::OtherRpc
             }
-            (true, _) => Kind::Refused,
-            (false, _) => Kind::TryInitialize,
+            (true, _) => Reaction::Refused,
+            (false, _) => Reaction::TryInitialize,
         }
     }
 
-    fn spoken(&mut self, about: About, what: &str) -> Kind {
+    fn spoken(&mut self, about: About, what: &str) -> Reaction {
         match about {
             About::Message => {
-                self.sign("probe.server.sdk-error", what, Facts::default());
-                if self.question.ask == Ask::Discover { Kind::TryInitialize } else { Kind::Refused }
+                self.indicator("probe.server.sdk-error", what, Facts::default());
+                if self.question.ask == Ask::Discover { Reaction::TryInitialize } else { Reaction::Refused }
             }
             About::Legacy => {
                 let facts = Facts { transport: Some(Transport::HttpSse), ..Facts::default() };
-                self.sign("probe.server.message-refusal", what, facts);
-                Kind::Legacy
+                self.indicator("probe.server.message-refusal", what, facts);
+                Reaction::Legacy
             }
             About::Host => {
-                self.sign("probe.server.host-guard", what, Facts::default());
-                Kind::HostGuard
+                self.indicator("probe.server.host-guard", what, Facts::default());
+                Reaction::HostGuard
             }
             About::Auth => {
-                self.sign("probe.server.sdk-error", what, Facts { auth: Some(Auth::Bearer), ..Facts::default() });
+                self.indicator("probe.server.sdk-error", what, Facts { auth: Some(Auth::Bearer), ..Facts::default() });
                 self.gate()
             }
         }
     }
 
     /// No JSON-RPC in it.
-    fn refusal(&mut self) -> Kind {
+    fn refusal(&mut self) -> Reaction {
         let status = self.answer.head.status;
         let body = self.answer.text();
         if status >= 400
@@ -323,26 +327,26 @@ impl Reader<'_> {
         // Some SDKs answer 404 to a message without a session.
         let session = body.len() < 500 && body.to_ascii_lowercase().contains("session");
         match (status, &self.question.ask) {
-            (400 | 406 | 415 | 422 | 500, Ask::Discover) if !html => Kind::TryInitialize,
-            (404, Ask::Discover) if session && !html => Kind::TryInitialize,
+            (400 | 406 | 415 | 422 | 500, Ask::Discover) if !html => Reaction::TryInitialize,
+            (404, Ask::Discover) if session && !html => Reaction::TryInitialize,
             _ => self.plain(),
         }
     }
 
-    fn plain(&mut self) -> Kind {
+    fn plain(&mut self) -> Reaction {
         let head = &self.answer.head;
         match head.status {
             401 => self.gate(),
             403 if head.get("www-authenticate").is_some() => self.gate(),
-            405 => Kind::Routes(head.get("allow").unwrap_or_default().to_ascii_uppercase()),
-            301 | 302 | 307 | 308 => head.get("location").map_or(Kind::Page, |l| Kind::Redirect(l.to_owned(), head.status >= 307)),
-            429 | 503 => Kind::Busy,
-            404 | 410 | 501 | 502 | 504 => Kind::NotFound,
-            _ => Kind::Page,
+            405 => Reaction::Routes(head.get("allow").unwrap_or_default().to_ascii_uppercase()),
+            301 | 302 | 307 | 308 => head.get("location").map_or(Reaction::Page, |l| Reaction::Redirect(l.to_owned(), head.status >= 307)),
+            429 | 503 => Reaction::Busy,
+            404 | 410 | 501 | 502 | 504 => Reaction::NotFound,
+            _ => Reaction::Page,
         }
     }
 
-    fn gate(&mut self) -> Kind {
+    fn gate(&mut self) -> Reaction {
         let challenge = self.answer.head.get("www-authenticate").unwrap_or_default().to_owned();
         let lower = challenge.to_ascii_lowercase();
         let auth = match lower.split(' ').next() {
@@ -350,14 +354,18 @@ impl Reader<'_> {
             Some("basic") => Auth::Basic,
             _ => Auth::Unknown,
         };
-        self.sign("probe.server.auth-gate", &format!("asks for {auth:?}").to_lowercase(), Facts { auth: Some(auth), ..Facts::default() });
-        Kind::Gate(metadata_url(&challenge))
+        self.indicator(
+            "probe.server.auth-gate",
+            &format!("asks for {auth:?}").to_lowercase(),
+            Facts { auth: Some(auth), ..Facts::default() },
+        );
+        Reaction::Gate(metadata_url(&challenge))
     }
 
-    fn metadata(&mut self) -> Kind {
-        let Ok(value) = serde_json::from_slice::<serde_json::Value>(&self.answer.body) else { return Kind::Page };
+    fn metadata(&mut self) -> Reaction {
+        let Ok(value) = serde_json::from_slice::<serde_json::Value>(&self.answer.body) else { return Reaction::Page };
         if self.answer.head.status != 200 {
-            return Kind::NotFound;
+            return Reaction::NotFound;
         }
         let resource = value.get("resource").and_then(|r| r.as_str()).unwrap_or_default();
         let scopes: Vec<&str> =
@@ -368,67 +376,67 @@ impl Reader<'_> {
         if named || scoped {
             let what = format!("resource {resource}, scopes {}", scopes.join(" "));
             let facts = Facts { auth: Some(Auth::Bearer), ..Facts::default() };
-            self.sign("probe.server.auth-challenge", &what, facts.clone());
+            self.indicator("probe.server.auth-challenge", &what, facts.clone());
             // RFC 9728 §3.1: the path of the resource stands behind the well-known one.
             let about = self.question.path.strip_prefix("/.well-known/oauth-protected-resource").unwrap_or_default();
             if named && about.trim_end_matches('/') == path {
-                self.sign("probe.server.resource-match", &what, facts);
+                self.indicator("probe.server.resource-match", &what, facts);
             }
-            return Kind::Good;
+            return Reaction::Good;
         }
-        Kind::Page
+        Reaction::Page
     }
 
     /// Lines over bare TCP: the answer to `initialize`, and to nonsense after it.
-    fn lines(&mut self) -> Kind {
+    fn lines(&mut self) -> Reaction {
         let answered = |nonce: &str| pick(self.answer.stream.iter(), nonce).filter(|a| a.id.as_deref() == Some(nonce));
-        let Some(first) = answered(&self.question.nonce) else { return Kind::NotHttp };
+        let Some(first) = answered(&self.question.nonce) else { return Reaction::NotHttp };
         let second = self.answer.posted.as_ref().and_then(|(nonce, _)| answered(nonce));
         if first.is_request {
-            return Kind::Nonsense;
+            return Reaction::Nonsense;
         }
-        let Some((revision, info)) = first.result.as_ref().and_then(rpc::initialized) else { return Kind::OtherRpc };
+        let Some((revision, info)) = first.result.as_ref().and_then(rpc::initialized) else { return Reaction::OtherRpc };
         let what = format!("protocolVersion {revision}, serverInfo {}", info.name);
         let facts =
             Facts { transport: Some(Transport::RawTcp), revisions: [revision].into(), server_info: Some(info), ..open(self.question) };
-        self.sign("probe.server.initialize-result", &what, facts);
+        self.indicator("probe.server.initialize-result", &what, facts);
         match second {
             Some(rpc::Answer { error: Some(fault), is_request: false, .. }) => {
-                self.sign("probe.control.refused", &format!("{} {}", fault.code, fault.message), Facts::default());
-                Kind::Good
+                self.indicator("probe.control.refused", &format!("{} {}", fault.code, fault.message), Facts::default());
+                Reaction::Good
             }
             Some(_) => {
-                self.sign("probe.control.answered", "a method nobody has was answered", Facts::default());
-                Kind::Nonsense
+                self.indicator("probe.control.answered", "a method nobody has was answered", Facts::default());
+                Reaction::Nonsense
             }
-            None => Kind::Good,
+            None => Reaction::Good,
         }
     }
 
-    fn control(&mut self) -> Kind {
+    fn control(&mut self) -> Reaction {
         let foreign = self.foreign;
         let status = self.answer.head.status;
         let rpc = self.answer.rpc(&self.question.nonce);
         if let Some((_, About::Host, _)) = words::find(status, &self.answer.text()) {
-            return Kind::HostGuard;
+            return Reaction::HostGuard;
         }
         match rpc {
             Some(rpc) if rpc.is_request || rpc.result.is_some() => {
-                self.sign("probe.control.answered", "a method nobody has was answered", Facts::default());
-                Kind::Nonsense
+                self.indicator("probe.control.answered", "a method nobody has was answered", Facts::default());
+                Reaction::Nonsense
             }
             Some(rpc::Answer { error: Some(fault), .. }) => {
                 let (said, facts) = self.under_any_name(format!("{} {}", fault.code, fault.message), Facts::default());
-                self.sign("probe.control.refused", &said, facts);
-                Kind::Refused
+                self.indicator("probe.control.refused", &said, facts);
+                Reaction::Refused
             }
             // Under a foreign Host another site may have answered: that refuses nothing.
-            _ if foreign => Kind::HostGuard,
+            _ if foreign => Reaction::HostGuard,
             _ if status >= 400 => {
-                self.sign("probe.control.refused", "", Facts::default());
-                Kind::Refused
+                self.indicator("probe.control.refused", "", Facts::default());
+                Reaction::Refused
             }
-            _ => Kind::Page,
+            _ => Reaction::Page,
         }
     }
 
@@ -441,15 +449,15 @@ impl Reader<'_> {
         (format!("{said} (a foreign Host was accepted)"), facts)
     }
 
-    fn stream(&mut self) -> Kind {
+    fn stream(&mut self) -> Reaction {
         if !self.answer.is_event_stream() || self.answer.head.status != 200 {
             return self.refusal();
         }
         let Some(endpoint) = self.answer.stream.iter().find(|e| e.name == "endpoint") else {
             if self.answer.stream.is_empty() {
-                self.sign("probe.context.silent-sse", "", Facts::default());
+                self.indicator("probe.context.silent-sse", "", Facts::default());
             }
-            return Kind::Page;
+            return Reaction::Page;
         };
         let facts = Facts { transport: Some(Transport::HttpSse), ..open(self.question) };
         // The message URI holds a session: its path is kept, its query is not.
@@ -457,20 +465,20 @@ impl Reader<'_> {
         let said = |nonce: &str| pick(self.answer.stream.iter(), nonce).filter(|a| a.id.as_deref() == Some(nonce));
         let first = self.answer.posted.as_ref().and_then(|(nonce, _)| said(nonce));
         let Some((revision, info)) = first.and_then(|a| a.result).and_then(|r| rpc::initialized(&r)) else {
-            self.sign(
+            self.indicator(
                 "probe.server.endpoint-unanswered",
                 &format!("event endpoint {uri}"),
                 Facts { exposures: Default::default(), ..facts },
             );
-            return Kind::Refused;
+            return Reaction::Refused;
         };
-        self.sign("probe.server.endpoint-event", &format!("event endpoint {uri}"), facts.clone());
+        self.indicator("probe.server.endpoint-event", &format!("event endpoint {uri}"), facts.clone());
         let what = format!("protocolVersion {revision}, serverInfo {}", info.name);
-        self.sign("probe.server.initialize-result", &what, Facts { revisions: [revision].into(), server_info: Some(info), ..facts });
+        self.indicator("probe.server.initialize-result", &what, Facts { revisions: [revision].into(), server_info: Some(info), ..facts });
         if self.answer.posted.as_ref().is_some_and(|(_, status)| (200..300).contains(status)) {
-            self.sign("probe.control.two-channels", &format!("posted to {uri}, answered on the stream"), Facts::default());
+            self.indicator("probe.control.two-channels", &format!("posted to {uri}, answered on the stream"), Facts::default());
         }
-        Kind::Good
+        Reaction::Good
     }
 }
 

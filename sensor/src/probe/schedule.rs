@@ -2,24 +2,26 @@
 
 use super::{
     answer::Outcome,
-    identify::{Hint, Interrogation, Manner},
+    identify::{Hint, Interrogation, Options},
     knock::{
         packet::Heard,
         plan::{Counts, Plan},
     },
-    order::Permutation,
-    pace::{Manners, Pace},
     question::{Ask, Question},
     targets::Space,
 };
 use rules::{Timestamp, endpoint::Endpoint, evidence::Evidence};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
+
+mod state;
+
+use state::{Briefing, Frontier, Halt, Pacing};
 
 #[derive(Debug)]
 pub enum Event {
@@ -94,130 +96,102 @@ const MAX_OPEN: usize = 4096;
 
 #[derive(Debug)]
 pub struct Sweep {
-    space: Arc<Space>,
-    order: Permutation,
-    next_index: u64,
-    /// The port stage; without one every endpoint is asked.
-    stage: Option<Plan>,
-    /// To be asked before others.
-    open: VecDeque<Endpoint>,
-    seed: u64,
-    manner: Manner,
-    hints: HashMap<IpAddr, Vec<(Option<u16>, Hint)>>,
-    pace: Pace,
-    manners: Manners,
-    bounds: Bounds,
+    frontier: Frontier,
+    briefing: Briefing,
+    pacing: Pacing,
+    halt: Halt,
     active: HashMap<Endpoint, (Interrogation, Option<Question>)>,
     /// Active endpoints with a question to send, and from when.
     ready: BTreeSet<(Instant, Endpoint)>,
-    under_way: usize,
-    /// To be tried once more, and from when, in that order.
-    again: VecDeque<(Instant, Endpoint)>,
-    tried_again: HashSet<Endpoint>,
-    resting: bool,
-    stopping: bool,
-    /// Where it was when it was stopped: what was begun then was not finished.
-    stopped_at: Option<Position>,
     progress: Progress,
 }
 
 impl Sweep {
-    pub fn new(space: Arc<Space>, seed: u64, manner: Manner, bounds: Bounds, now: Instant) -> Sweep {
+    pub fn new(space: Arc<Space>, seed: u64, options: Options, bounds: Bounds, now: Instant) -> Sweep {
         Sweep {
-            order: Permutation::new(space.len(), seed),
-            space,
-            next_index: 0,
-            stage: None,
-            open: VecDeque::new(),
-            seed,
-            manner,
-            hints: HashMap::new(),
-            pace: Pace::new(bounds.rate),
-            manners: Manners::new(bounds.per_host_rate, bounds.per_subnet_rate, now),
-            bounds,
+            frontier: Frontier::new(space, seed),
+            briefing: Briefing { seed, options, hints: HashMap::new() },
+            pacing: Pacing::new(bounds, now),
+            halt: Halt::default(),
             active: HashMap::new(),
             ready: BTreeSet::new(),
-            under_way: 0,
-            again: VecDeque::new(),
-            tried_again: HashSet::new(),
-            resting: false,
-            stopping: false,
-            stopped_at: None,
             progress: Progress::default(),
         }
     }
 
     /// Asks only where the port stage finds somebody; and, before others, where a hint says that there is a server.
     pub fn knocking(mut self, now: Instant) -> Sweep {
-        let mut plan = Plan::new(self.space.clone(), self.seed, self.bounds.rate, now);
-        for (address, hints) in &self.hints {
+        let mut plan = Plan::new(self.frontier.space.clone(), self.briefing.seed, self.pacing.bounds.rate, now);
+        for (address, hints) in &self.briefing.hints {
             for endpoint in hints.iter().filter_map(|(port, _)| Some(Endpoint::new(*address, (*port)?))) {
-                if self.space.index_of(endpoint).is_some() {
+                if self.frontier.space.index_of(endpoint).is_some() {
                     plan.spare(endpoint);
-                    self.open.push_back(endpoint);
+                    self.frontier.open.push_back(endpoint);
                 }
             }
         }
-        self.stage = Some(plan);
+        self.frontier.stage = Some(plan);
         self
     }
 
     /// Goes on where another sweep of the same space and seed stopped.
     pub fn resume(&mut self, position: &Position, now: Instant) {
-        let known: HashSet<Endpoint> = self.open.iter().copied().collect();
-        let pending = position.pending.iter().copied().filter(|e| self.space.index_of(*e).is_some() && !known.contains(e));
-        match &mut self.stage {
+        let known: HashSet<Endpoint> = self.frontier.open.iter().copied().collect();
+        let pending = position.pending.iter().copied().filter(|e| self.frontier.space.index_of(*e).is_some() && !known.contains(e));
+        match &mut self.frontier.stage {
             Some(plan) => plan.resume(position.round, position.next, pending, now),
             None => {
-                self.next_index = position.next.min(self.order.len());
-                self.open.extend(pending);
+                self.frontier.next_index = position.next.min(self.frontier.order.len());
+                self.frontier.open.extend(pending);
             }
         }
     }
 
     pub fn position(&self, now: Instant) -> Position {
-        if let Some(position) = &self.stopped_at {
+        if let Some(position) = &self.halt.stopped_at {
             return position.clone();
         }
-        let (round, next) = self.stage.as_ref().map_or((0, self.next_index), |plan| plan.position(now));
-        let unanswered = self.stage.iter().flat_map(|plan| plan.begun(now));
-        let begun = self.active.keys().chain(&self.open).copied().chain(self.again.iter().map(|(_, e)| *e));
+        let (round, next) = self.frontier.stage.as_ref().map_or((0, self.frontier.next_index), |plan| plan.position(now));
+        let unanswered = self.frontier.stage.iter().flat_map(|plan| plan.begun(now));
+        let begun = self.active.keys().chain(&self.frontier.open).copied().chain(self.frontier.again.iter().map(|(_, e)| *e));
         Position { round, next, pending: begun.chain(unanswered).collect() }
     }
 
     /// What is known about an address, on one port or all.
     pub fn hint(&mut self, address: IpAddr, port: Option<u16>, hint: Hint) {
-        self.hints.entry(address).or_default().push((port, hint));
+        self.briefing.hints.entry(address).or_default().push((port, hint));
     }
 
     pub fn progress(&self) -> Progress {
-        let Some(plan) = &self.stage else { return self.progress.clone() };
-        let unfinished = (self.open.len() + self.active.len()) as u64;
+        let Some(plan) = &self.frontier.stage else { return self.progress.clone() };
+        let unfinished = (self.frontier.open.len() + self.active.len()) as u64;
         Progress { finished: plan.visited().saturating_sub(unfinished), knocks: plan.counts(), ..self.progress.clone() }
     }
 
     pub fn is_done(&self) -> bool {
-        let all_begun = self.open.is_empty() && self.stage.as_ref().map_or(self.next_index >= self.order.len(), Plan::is_done);
-        self.active.is_empty() && (self.stopping || all_begun && self.again.is_empty())
+        let all_begun = self.frontier.open.is_empty()
+            && self.frontier.stage.as_ref().map_or(self.frontier.next_index >= self.frontier.order.len(), Plan::is_done);
+        self.active.is_empty() && (self.halt.stopping || all_begun && self.frontier.again.is_empty())
     }
 
     /// When to tick, if nothing else happens before.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
-        let stage = self.stage.as_ref().filter(|_| !self.idle() && self.open.len() < MAX_OPEN).and_then(|p| p.wake_at(now));
+        let stage =
+            self.frontier.stage.as_ref().filter(|_| !self.idle() && self.frontier.open.len() < MAX_OPEN).and_then(|p| p.wake_at(now));
         let first = [stage, self.question_at(now)].into_iter().flatten().min()?;
-        Some(first.max(self.pace.free_at(now)))
+        Some(first.max(self.pacing.pace.free_at(now)))
     }
 
     fn question_at(&self, now: Instant) -> Option<Instant> {
-        if self.under_way >= self.bounds.concurrency {
+        if self.pacing.under_way >= self.pacing.bounds.concurrency {
             return None;
         }
-        let more = !self.open.is_empty() || self.stage.is_none() && self.next_index < self.order.len();
+        let more = !self.frontier.open.is_empty() || self.frontier.stage.is_none() && self.frontier.next_index < self.frontier.order.len();
         if more && !self.idle() && self.active.len() < self.max_active() {
             return Some(now);
         }
         let ready = self.ready.first().map(|(at, _)| *at);
-        let again = self.again.front().map(|(at, _)| *at).filter(|_| !self.idle());
+        let again = self.frontier.again.front().map(|(at, _)| *at).filter(|_| !self.idle());
         [ready, again].into_iter().flatten().min()
     }
 
@@ -231,15 +205,15 @@ impl Sweep {
             }
             Event::Heard(heard) => {
                 // After a stop nobody is asked any more.
-                let opened = self.stage.as_mut().and_then(|plan| plan.hear(heard));
-                self.open.extend(opened.filter(|_| !self.stopping));
+                let opened = self.frontier.stage.as_mut().and_then(|plan| plan.hear(heard));
+                self.frontier.open.extend(opened.filter(|_| !self.halt.stopping));
             }
             Event::Knocked { sent, failed } => {
-                if let Some(plan) = &mut self.stage {
+                if let Some(plan) = &mut self.frontier.stage {
                     plan.sent(sent, failed, now);
                 }
             }
-            Event::Rest(resting) => self.resting = resting,
+            Event::Rest(resting) => self.halt.resting = resting,
             Event::Stop => self.stop(now, at, &mut effects),
         }
         self.fill(now, &mut effects);
@@ -248,18 +222,18 @@ impl Sweep {
 
     /// Nobody new is begun.
     fn idle(&self) -> bool {
-        self.stopping || self.resting
+        self.halt.stopping || self.halt.resting
     }
 
     fn max_active(&self) -> usize {
-        self.bounds.concurrency.saturating_mul(ACTIVE_PER_SLOT)
+        self.pacing.bounds.concurrency.saturating_mul(ACTIVE_PER_SLOT)
     }
 
     fn answered(&mut self, question: &Question, outcome: &Outcome, now: Instant, at: Timestamp, effects: &mut Vec<Effect>) {
-        self.under_way = self.under_way.saturating_sub(1);
+        self.pacing.under_way = self.pacing.under_way.saturating_sub(1);
         let Some((interrogation, _)) = self.active.get_mut(&question.endpoint) else { return };
         interrogation.absorb(question, outcome);
-        if self.stopping {
+        if self.halt.stopping {
             interrogation.only_end_sessions();
         }
         self.advance(question.endpoint, now, at, effects);
@@ -271,12 +245,16 @@ impl Sweep {
         if let Some(question) = interrogation.next_question() {
             *slot = Some(question);
             let from = if interrogation.take_pause() { now + SECOND_LOOK_AFTER } else { now };
-            self.ready.insert((self.manners.free_at(endpoint, now).max(from), endpoint));
+            self.ready.insert((self.pacing.courtesy.free_at(endpoint, now).max(from), endpoint));
             return;
         }
-        if interrogation.absent() && !self.stopping && self.space.len() <= SECOND_LOOK && self.tried_again.insert(endpoint) {
+        if interrogation.absent()
+            && !self.halt.stopping
+            && self.frontier.space.len() <= SECOND_LOOK
+            && self.frontier.tried_again.insert(endpoint)
+        {
             self.active.remove(&endpoint);
-            self.again.push_back((now + SECOND_LOOK_AFTER, endpoint));
+            self.frontier.again.push_back((now + SECOND_LOOK_AFTER, endpoint));
             return;
         }
         let found = interrogation.evidence(at);
@@ -292,10 +270,10 @@ impl Sweep {
     }
 
     fn stop(&mut self, now: Instant, at: Timestamp, effects: &mut Vec<Effect>) {
-        self.stopped_at.get_or_insert(self.position(now));
-        self.stopping = true;
-        self.again.clear();
-        self.open.clear();
+        self.halt.stopped_at.get_or_insert(self.position(now));
+        self.halt.stopping = true;
+        self.frontier.again.clear();
+        self.frontier.open.clear();
         let waiting: Vec<Endpoint> = self.ready.iter().map(|(_, e)| *e).collect();
         self.ready.clear();
         for endpoint in waiting {
@@ -315,9 +293,9 @@ impl Sweep {
 
     /// Questions go before the port stage: what was found is looked at before more is looked for.
     fn ask(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        while self.under_way < self.bounds.concurrency && self.pace.free(now) > 0 {
+        while self.pacing.under_way < self.pacing.bounds.concurrency && self.pacing.pace.free(now) > 0 {
             let Some((from, endpoint)) = self.ready.pop_first() else { return };
-            let free = self.manners.free_at(endpoint, now).max(from);
+            let free = self.pacing.courtesy.free_at(endpoint, now).max(from);
             if free > now {
                 self.ready.insert((free, endpoint));
                 // The earliest of all is not free yet, unless another's host was asked meanwhile: look at each once.
@@ -327,23 +305,23 @@ impl Sweep {
                 continue;
             }
             let Some(question) = self.active.get_mut(&endpoint).and_then(|(_, slot)| slot.take()) else { continue };
-            self.pace.take(connections(&question), now);
-            self.manners.take(endpoint, now);
-            self.under_way += 1;
+            self.pacing.pace.take(connections(&question), now);
+            self.pacing.courtesy.take(endpoint, now);
+            self.pacing.under_way += 1;
             self.progress.questions += 1;
             effects.push(Effect::Ask(question));
         }
     }
 
     fn knock(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let slots = self.pace.free(now);
-        if slots == 0 || self.idle() || self.open.len() >= MAX_OPEN {
+        let slots = self.pacing.pace.free(now);
+        if slots == 0 || self.idle() || self.frontier.open.len() >= MAX_OPEN {
             return;
         }
-        let Some(plan) = self.stage.as_mut() else { return };
-        let batch = plan.fill(slots, &mut self.manners, now);
+        let Some(plan) = self.frontier.stage.as_mut() else { return };
+        let batch = plan.fill(slots, &mut self.pacing.courtesy, now);
         if !batch.is_empty() {
-            self.pace.take(batch.len() as u32, now);
+            self.pacing.pace.take(batch.len() as u32, now);
             effects.push(Effect::Knock(batch));
         }
     }
@@ -351,36 +329,29 @@ impl Sweep {
     /// Takes new endpoints while there is room: those that are open, those in permuted order, those to be tried once more.
     fn begin(&mut self, now: Instant) {
         while !self.idle() && self.active.len() < self.max_active() {
-            if let Some(endpoint) = self.open.pop_front() {
+            if let Some(endpoint) = self.frontier.open.pop_front() {
                 if !self.active.contains_key(&endpoint) {
-                    self.begin_at(endpoint, self.space.index_of(endpoint).unwrap_or_default(), now);
+                    self.begin_at(endpoint, self.frontier.space.index_of(endpoint).unwrap_or_default(), now);
                 }
                 continue;
             }
-            let Some(position) = self.order.at(self.next_index).filter(|_| self.stage.is_none()) else { break };
-            self.next_index += 1;
-            if let Some(endpoint) = self.space.at(position) {
+            let Some(position) = self.frontier.order.at(self.frontier.next_index).filter(|_| self.frontier.stage.is_none()) else { break };
+            self.frontier.next_index += 1;
+            if let Some(endpoint) = self.frontier.space.at(position) {
                 self.begin_at(endpoint, position, now);
             }
         }
-        while !self.idle() && self.active.len() < self.max_active() && self.again.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, endpoint)) = self.again.pop_front() else { break };
+        while !self.idle() && self.active.len() < self.max_active() && self.frontier.again.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, endpoint)) = self.frontier.again.pop_front() else { break };
             self.begin_at(endpoint, u64::from(endpoint.port), now);
         }
     }
 
     fn begin_at(&mut self, endpoint: Endpoint, position: u64, now: Instant) {
-        let seed = self.seed ^ position.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut interrogation = Interrogation::new(endpoint, self.hint_for(endpoint), self.manner.clone(), seed);
+        let mut interrogation = self.briefing.interrogation(endpoint, position);
         let question = interrogation.next_question();
         self.active.insert(endpoint, (interrogation, question));
-        self.ready.insert((self.manners.free_at(endpoint, now), endpoint));
-    }
-
-    fn hint_for(&self, endpoint: Endpoint) -> Hint {
-        let hints = self.hints.get(&endpoint.address).map(Vec::as_slice).unwrap_or_default();
-        let exact = hints.iter().find(|(port, _)| *port == Some(endpoint.port));
-        exact.or_else(|| hints.iter().find(|(port, _)| port.is_none())).map(|(_, h)| h.clone()).unwrap_or_default()
+        self.ready.insert((self.pacing.courtesy.free_at(endpoint, now), endpoint));
     }
 }
 

@@ -14,12 +14,12 @@ impl Interrogation {
     /// RFC 8446 §4.3.2: a server that wants a client's certificate asks in the handshake. Whether it insists shows only when
     /// one goes on without: in TLS 1.3 the refusal comes after the handshake, as an alert where the answer should be.
     pub(super) fn client_certificate(&self) -> Option<(&'static str, String)> {
-        if let Some(why) = &self.refused_without {
+        if let Some(why) = &self.certificates.refused_without {
             return Some(("probe.context.certificate-required", format!("asked for a certificate, and refused without one: {why}")));
         }
         let good = |signature: &str| matches!(signature, "probe.server.discover-result" | "probe.server.initialize-result");
-        let (_, answered) = self.signs.iter().find(|(_, s)| good(s.signature))?;
-        Some(match &self.certificate {
+        let (_, answered) = self.indicators.iter().find(|(_, s)| good(s.signature))?;
+        Some(match &self.certificates.theirs {
             Some(tls) if tls.wants_certificate => (
                 "probe.context.certificate-optional",
                 format!("{} asks for a certificate, and without one: {}", tls.version, answered.detail),
@@ -30,7 +30,7 @@ impl Interrogation {
     }
 
     fn weak_tls(&self, at: Timestamp) -> Option<(&'static str, String)> {
-        let tls = self.certificate.as_ref()?;
+        let tls = self.certificates.theirs.as_ref()?;
         let expired = tls.expires.parse::<Timestamp>().is_ok_and(|until| until <= at);
         let own = !tls.subject.is_empty() && tls.subject == tls.issuer && tls.chain_length == 1;
         let why = match (expired, own) {
@@ -43,8 +43,8 @@ impl Interrogation {
 
     /// It was offered the newest revision that has `initialize`, and chose an older one.
     fn outdated(&self) -> Option<(&'static str, String)> {
-        let (_, sign) = self.signs.iter().find(|(_, s)| s.signature == "probe.server.initialize-result")?;
-        let newest = sign.facts.revisions.last().filter(|r| r.as_str() < LEGACY)?;
-        Some(("probe.context.revision-outdated", format!("offered {LEGACY}, chose {newest}: {}", sign.detail)))
+        let (_, indicator) = self.indicators.iter().find(|(_, s)| s.signature == "probe.server.initialize-result")?;
+        let newest = indicator.facts.revisions.last().filter(|r| r.as_str() < LEGACY)?;
+        Some(("probe.context.revision-outdated", format!("offered {LEGACY}, chose {newest}: {}", indicator.detail)))
     }
 }

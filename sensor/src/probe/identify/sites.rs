@@ -4,7 +4,7 @@
 //! name that is nobody's, a certificate for several names. What counts is a page under such a name that the server's own does not have; a
 //! refusal shows no site.
 
-use super::{Ask, FOREIGN, Interrogation, Sign, Todo};
+use super::{Ask, FOREIGN, Indicator, Interrogation, Todo};
 use crate::probe::{
     answer::{Answer, Outcome},
     question::safe_host,
@@ -30,7 +30,7 @@ pub(super) struct Sites {
 
 impl Interrogation {
     pub(super) fn other_site(&mut self) -> Option<Todo> {
-        if self.sites.over || !self.manner.foreign_host || self.server_path().is_none() {
+        if self.sites.over || !self.options.foreign_host || self.server_path().is_none() {
             return None;
         }
         if self.sites.names.is_none() {
@@ -59,17 +59,17 @@ impl Interrogation {
         let Some((name, page)) = self.sites.found.take().filter(|(_, page)| own.as_ref() != Some(page)) else { return };
         self.sites.over = true;
         let detail = format!("GET / as {name}: {page}; as itself: {}", own.as_deref().unwrap_or("no page"));
-        self.signs.push((path, Sign { signature: "probe.context.other-site", detail, facts: Facts::default() }));
+        self.indicators.push((path, Indicator { signature: "probe.context.other-site", detail, facts: Facts::default() }));
     }
 
     /// Where an MCP server was found for sure.
     fn server_path(&self) -> Option<String> {
         let good = |signature: &str| matches!(signature, "probe.server.discover-result" | "probe.server.initialize-result");
-        self.signs.iter().find(|(_, s)| good(s.signature)).map(|(path, _)| path.clone())
+        self.indicators.iter().find(|(_, s)| good(s.signature)).map(|(path, _)| path.clone())
     }
 
     fn other_names(&self) -> Vec<String> {
-        let shown = self.certificate.as_ref().map(|c| c.names.as_slice()).unwrap_or_default();
+        let shown = self.certificates.theirs.as_ref().map(|c| c.names.as_slice()).unwrap_or_default();
         let own = self.name();
         let mut names: Vec<String> = shown
             .iter()

@@ -1,6 +1,6 @@
 //! Streams of 2024-11-05: where one may be, whether asking for it can hurt, and what its routes show without asking.
 
-use super::{Ask, Interrogation, Sign, Todo};
+use super::{Ask, Indicator, Interrogation, Todo};
 use rules::evidence::{Facts, Transport};
 
 impl Interrogation {
@@ -8,9 +8,10 @@ impl Interrogation {
     pub(super) fn by_the_stream(&mut self, todo: Todo) -> Todo {
         // To ask for the routes opens no stream.
         let by_routes = self.traits.express && !self.traits.cors;
-        let asked = by_routes || self.manner.legacy_get;
-        let fits = todo.ask == Ask::Discover && is_stream_path(&todo.path) && self.spoke_http && self.other_rpc == 0 && asked;
-        if !fits || !self.streamed.insert(todo.path.clone()) {
+        let asked = by_routes || self.options.legacy_get;
+        let fits =
+            todo.ask == Ask::Discover && is_stream_path(&todo.path) && self.channel.spoke_http && self.refusals.other_rpc == 0 && asked;
+        if !fits || !self.streams.asked.insert(todo.path.clone()) {
             return todo;
         }
         Todo { ask: if by_routes { Ask::Routes } else { Ask::Stream }, ..todo }
@@ -18,12 +19,15 @@ impl Interrogation {
 
     /// A path that may hold an event stream: ask for it, or look first where asking can hurt.
     pub(super) fn maybe_stream(&mut self, path: &str) {
-        if !is_stream_path(path) || (self.traits.absent_is_absent && self.get_only.is_none()) || !self.streamed.insert(path.to_owned()) {
+        if !is_stream_path(path)
+            || (self.traits.absent_is_absent && self.streams.get_only.is_none())
+            || !self.streams.asked.insert(path.to_owned())
+        {
             return;
         }
         if self.traits.express && !self.traits.cors {
             self.first(Ask::Routes, path, None);
-        } else if self.manner.legacy_get {
+        } else if self.options.legacy_get {
             self.first(Ask::Stream, path, None);
         }
     }
@@ -32,25 +36,25 @@ impl Interrogation {
         let takes = |method: &str| allow.split(',').any(|m| m.trim() == method);
         let get_only = takes("GET") && !takes("POST");
         match (&todo.ask, todo.path.as_str()) {
-            (Ask::Routes, path) if self.gates.contains(path) => self.gate_takes(path, allow),
+            (Ask::Routes, path) if self.gates.paths.contains(path) => self.gate_takes(path, allow),
             (Ask::Routes, "/message") if takes("POST") && !takes("GET") => {
                 self.shape("probe.server.sse-routes", "OPTIONS: the stream takes GET only, /message takes POST only");
                 // Only a server with a JSON parser in front is surely not the one that dies of a stream that hangs up.
                 self.drop_rest();
-                self.first(Ask::Garbled, &self.get_only.clone().unwrap_or_default(), None);
+                self.first(Ask::Garbled, &self.streams.get_only.clone().unwrap_or_default(), None);
             }
             (Ask::Routes, "/message") => self.stream_after_routes(),
             (Ask::Routes, path) if get_only => {
-                self.get_only = Some(path.to_owned());
+                self.streams.get_only = Some(path.to_owned());
                 self.first(Ask::Routes, "/message", None);
             }
             (Ask::Stream, path) if takes("POST") => self.first(Ask::Discover, path, None),
             // Older fastapi-mcp opens its stream at /mcp itself.
             (Ask::Discover, path) if is_stream_path(path) && !takes("POST") || path.ends_with("/mcp") && get_only => {
-                self.get_only = Some(path.to_owned());
-                if self.manner.legacy_get && self.streamed.insert(path.to_owned()) {
+                self.streams.get_only = Some(path.to_owned());
+                if self.options.legacy_get && self.streams.asked.insert(path.to_owned()) {
                     self.first(Ask::Stream, path, None);
-                } else if !self.manner.legacy_get {
+                } else if !self.options.legacy_get {
                     self.first(Ask::Discover, "/messages/", None);
                 }
             }
@@ -59,32 +63,32 @@ impl Interrogation {
     }
 
     pub(super) fn stream_after_routes(&mut self) {
-        if let Some(path) = self.get_only.clone().filter(|_| self.manner.legacy_get) {
+        if let Some(path) = self.streams.get_only.clone().filter(|_| self.options.legacy_get) {
             self.first(Ask::Stream, &path, None);
         }
     }
 
     /// A message endpoint refused: its stream is beside it.
     pub(super) fn legacy(&mut self, path: &str) {
-        let stream = match (&self.get_only, path) {
+        let stream = match (&self.streams.get_only, path) {
             (Some(found), _) => found.clone(),
             (None, p) if is_stream_path(p) => p.to_owned(),
             _ => "/sse".to_owned(),
         };
-        if self.get_only.is_some() {
+        if self.streams.get_only.is_some() {
             self.shape("probe.server.sse-routes", "the stream takes GET only, and a message endpoint beside it wants a session");
         }
-        let asked = self.signs.iter().any(|(_, s)| s.signature.starts_with("probe.server.endpoint"));
-        if self.manner.legacy_get && !asked && !std::mem::replace(&mut self.legacy_asked, true) {
-            self.todo.retain(|t| t.path != stream);
+        let asked = self.indicators.iter().any(|(_, s)| s.signature.starts_with("probe.server.endpoint"));
+        if self.options.legacy_get && !asked && !std::mem::replace(&mut self.streams.legacy_asked, true) {
+            self.queue.todo.retain(|t| t.path != stream);
             self.first(Ask::Stream, &stream, None);
         }
     }
 
     pub(super) fn shape(&mut self, signature: &'static str, what: &str) {
-        let path = self.get_only.clone().unwrap_or_else(|| "/sse".to_owned());
-        let facts = Facts { transport: Some(Transport::HttpSse), tls: Some(self.tls), ..Facts::default() };
-        self.signs.push((path, Sign { signature, detail: what.to_owned(), facts }));
+        let path = self.streams.get_only.clone().unwrap_or_else(|| "/sse".to_owned());
+        let facts = Facts { transport: Some(Transport::HttpSse), tls: Some(self.channel.tls), ..Facts::default() };
+        self.indicators.push((path, Indicator { signature, detail: what.to_owned(), facts }));
     }
 }
 

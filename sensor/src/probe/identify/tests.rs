@@ -3,12 +3,13 @@
 use super::*;
 use crate::probe::{answer::Answer, http1::Head};
 use rules::{Timestamp, confidence::Confidence, endpoint::Place, pack::Pack, server::Server};
+use std::collections::BTreeSet;
 
 type Reply = (u16, Vec<(&'static str, &'static str)>, String);
 
 /// Plays a server; gives the questions in words and the judgement by path.
-fn play(hint: Hint, manner: Manner, mut server: impl FnMut(&Question) -> Reply) -> (Vec<String>, Vec<(String, Confidence, bool)>) {
-    let mut interrogation = Interrogation::new("10.0.0.5:3001".parse().unwrap(), hint, manner, 7);
+fn play(hint: Hint, options: Options, mut server: impl FnMut(&Question) -> Reply) -> (Vec<String>, Vec<(String, Confidence, bool)>) {
+    let mut interrogation = Interrogation::new("10.0.0.5:3001".parse().unwrap(), hint, options, 7);
     let mut asked = Vec::new();
     while let Some(question) = interrogation.next_question() {
         asked.push(question.words());
@@ -52,7 +53,7 @@ const INITIALIZED: &str =
 
 #[test]
 fn a_modern_server_on_a_usual_path_takes_two_requests() {
-    let (asked, found) = play(Hint::default(), Manner::default(), |q| match q.ask {
+    let (asked, found) = play(Hint::default(), Options::default(), |q| match q.ask {
         Ask::Discover => json(200, DISCOVERED),
         _ => json(404, r#"{"jsonrpc":"2.0","id":"NONCE","error":{"code":-32601,"message":"Method not found"}}"#),
     });
@@ -64,7 +65,7 @@ fn a_modern_server_on_a_usual_path_takes_two_requests() {
 fn a_server_of_before_takes_two_requests_and_shows_that_it_takes_any_host() {
     let missing = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Bad Request: Unsupported protocol version"}}"#;
     let mut hosts = Vec::new();
-    let (asked, found) = play(Hint::default(), Manner::default(), |q| {
+    let (asked, found) = play(Hint::default(), Options::default(), |q| {
         hosts.push(q.host.clone());
         if q.ask == Ask::Initialize { json(200, INITIALIZED) } else { json(400, missing) }
     });
@@ -77,7 +78,7 @@ fn a_server_of_before_takes_two_requests_and_shows_that_it_takes_any_host() {
 #[test]
 fn the_session_of_a_refusal_costs_no_question_but_its_end() {
     let missing = r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Bad Request: Missing session ID"}}"#;
-    let (asked, found) = play(Hint::default(), Manner::default(), |q| match q.ask {
+    let (asked, found) = play(Hint::default(), Options::default(), |q| match q.ask {
         Ask::EndSession(_) => json(200, "null"),
         Ask::Initialize => (200, vec![("mcp-session-id", "s2")], INITIALIZED.to_owned()),
         _ => (400, vec![("mcp-session-id", "s1")], missing.to_owned()),
@@ -97,10 +98,10 @@ fn a_server_that_dies_of_a_delete_keeps_its_session() {
             _ => (400, vec![("mcp-session-id", "s1")], missing.to_owned()),
         }
     };
-    let (asked, found) = play(Hint::default(), Manner::default(), serve("2025-03-26"));
+    let (asked, found) = play(Hint::default(), Options::default(), serve("2025-03-26"));
     assert_eq!(asked, ["POST /mcp server/discover", "POST /mcp initialize"]);
     assert_eq!(found, [("/mcp".to_owned(), Confidence::Confirmed, true)]);
-    let (asked, _) = play(Hint::default(), Manner::default(), serve("2025-06-18"));
+    let (asked, _) = play(Hint::default(), Options::default(), serve("2025-06-18"));
     assert_eq!(asked.len(), 4);
 }
 
@@ -108,7 +109,7 @@ fn a_server_that_dies_of_a_delete_keeps_its_session() {
 #[test]
 fn what_is_below_a_gate_is_the_same_gate() {
     let missing = r#"{"error":"invalid_token","error_description":"Missing Authorization header"}"#;
-    let (asked, found) = play(Hint::default(), Manner::default(), |q| {
+    let (asked, found) = play(Hint::default(), Options::default(), |q| {
         if q.path == "/mcp" || q.path.starts_with("/mcp/") {
             (401, vec![("x-powered-by", "Express")], missing.to_owned())
         } else {
@@ -121,13 +122,13 @@ fn what_is_below_a_gate_is_the_same_gate() {
 /// A honeypot that knows of `server/discover` refused it as anybody refuses, and said yes to all else.
 #[test]
 fn a_refusal_that_anybody_may_give_is_no_control() {
-    let (asked, found) = play(Hint::default(), Manner::default(), |q| match q.ask {
+    let (asked, found) = play(Hint::default(), Options::default(), |q| match q.ask {
         Ask::Discover => json(200, r#"{"jsonrpc":"2.0","id":"NONCE","error":{"code":-32601,"message":"Method not found"}}"#),
         _ => json(200, INITIALIZED),
     });
     assert_eq!(asked, ["POST /mcp server/discover", "POST /mcp initialize", "POST /mcp negative control"]);
     assert_eq!(found, [("/mcp".to_owned(), Confidence::Candidate, false)]);
-    let (asked, found) = play(Hint::default(), Manner::default(), |q| match q.ask {
+    let (asked, found) = play(Hint::default(), Options::default(), |q| match q.ask {
         Ask::Initialize => json(200, INITIALIZED),
         _ => json(200, r#"{"jsonrpc":"2.0","id":"NONCE","error":{"code":-32601,"message":"Method not found"}}"#),
     });
@@ -145,9 +146,9 @@ fn a_gate_that_says_nothing_is_known_by_its_methods_and_by_standing_alone() {
             _ => not_found(),
         }
     };
-    let (_, found) = play(Hint::default(), Manner::default(), serve("DELETE, HEAD, POST, GET"));
+    let (_, found) = play(Hint::default(), Options::default(), serve("DELETE, HEAD, POST, GET"));
     assert_eq!(found, [("/mcp".to_owned(), Confidence::Probable, false)]);
-    let (_, api) = play(Hint::default(), Manner::default(), serve("GET, POST, PUT, DELETE"));
+    let (_, api) = play(Hint::default(), Options::default(), serve("GET, POST, PUT, DELETE"));
     assert_eq!(api, [("/mcp".to_owned(), Confidence::Candidate, false)]);
 }
 
@@ -161,17 +162,17 @@ fn metadata_about_the_very_path_tells_a_server_from_an_api() {
             _ => not_found(),
         }
     };
-    let (asked, found) = play(Hint::default(), Manner::default(), serve(r#"{"resource":"https://tools.corp.example/mcp"}"#));
+    let (asked, found) = play(Hint::default(), Options::default(), serve(r#"{"resource":"https://tools.corp.example/mcp"}"#));
     assert_eq!(asked.len(), 2);
     assert_eq!(found, [("/mcp".to_owned(), Confidence::Probable, false)]);
-    let (_, api) = play(Hint::default(), Manner::default(), serve(r#"{"resource":"https://api.corp.example/"}"#));
+    let (_, api) = play(Hint::default(), Options::default(), serve(r#"{"resource":"https://api.corp.example/"}"#));
     assert_eq!(api, [("/mcp".to_owned(), Confidence::Candidate, false)]);
 }
 
 /// An API that refuses every path in the same words is not asked twice at each.
 #[test]
 fn after_the_same_refusal_initialize_is_tried_twice_in_vain() {
-    let (asked, _) = play(Hint::default(), Manner { foreign_host: false, ..Manner::default() }, |_| {
+    let (asked, _) = play(Hint::default(), Options { foreign_host: false, ..Options::default() }, |_| {
         json(400, r#"{"error":"Bad Request: Unsupported protocol version"}"#)
     });
     assert_eq!(asked.iter().filter(|q| q.ends_with("initialize")).count(), 2, "{asked:?}");
@@ -179,13 +180,13 @@ fn after_the_same_refusal_initialize_is_tried_twice_in_vain() {
 
 #[test]
 fn words_of_a_message_endpoint_lead_to_its_stream_once() {
-    let (asked, _) = play(Hint::default(), Manner::default(), |_| json(400, r#"{"error":"Missing sessionId parameter"}"#));
+    let (asked, _) = play(Hint::default(), Options::default(), |_| json(400, r#"{"error":"Missing sessionId parameter"}"#));
     assert_eq!(asked.iter().filter(|q| q.starts_with("GET /sse")).count(), 1, "{asked:?}");
 }
 
 /// A table of outcomes instead of answers: what is said below HTTP.
-fn outcomes(manner: Manner, mut server: impl FnMut(&Question) -> Outcome) -> (Vec<Question>, Vec<String>) {
-    let mut interrogation = Interrogation::new("10.0.0.5:7001".parse().unwrap(), Hint::default(), manner, 7);
+fn outcomes(options: Options, mut server: impl FnMut(&Question) -> Outcome) -> (Vec<Question>, Vec<String>) {
+    let mut interrogation = Interrogation::new("10.0.0.5:7001".parse().unwrap(), Hint::default(), options, 7);
     let mut asked = Vec::new();
     while let Some(question) = interrogation.next_question() {
         let outcome = server(&question);
@@ -198,7 +199,7 @@ fn outcomes(manner: Manner, mut server: impl FnMut(&Question) -> Outcome) -> (Ve
 
 #[test]
 fn who_speaks_http2_alone_is_asked_in_it() {
-    let (asked, _) = outcomes(Manner::default(), |q| match q.http2 {
+    let (asked, _) = outcomes(Options::default(), |q| match q.http2 {
         // node 22, http2.createServer: SETTINGS, and then GOAWAY.
         false => Outcome::NotHttp(b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07".to_vec()),
         true => Outcome::Answer(Box::new(Answer {
@@ -209,16 +210,16 @@ fn who_speaks_http2_alone_is_asked_in_it() {
     });
     assert_eq!(asked.iter().map(|q| q.http2).collect::<Vec<_>>(), [false, true, true]);
     let refused = |why: &str| Outcome::TlsFailed { why: why.to_owned(), wants_certificate: false };
-    let (asked, _) = outcomes(Manner::default(), |_| refused("received fatal alert: NoApplicationProtocol"));
+    let (asked, _) = outcomes(Options::default(), |_| refused("received fatal alert: NoApplicationProtocol"));
     assert!(asked.len() <= 3, "one that wants HTTP/2 and does not speak it either is left: {asked:?}");
 }
 
 #[test]
 fn lines_are_tried_where_that_is_asked_for_and_nobody_spoke_first() {
-    let raw = Manner { raw: true, ..Manner::default() };
+    let raw = Options { raw: true, ..Options::default() };
     let lines = |(asked, _): (Vec<Question>, Vec<String>)| asked.iter().filter(|q| q.ask == Ask::Lines).count();
     assert_eq!(lines(outcomes(raw.clone(), |_| Outcome::NotHttp(b"SSH-2.0-OpenSSH_9\r\n".to_vec()))), 0);
-    assert_eq!(lines(outcomes(Manner::default(), |_| Outcome::Silent)), 0);
+    assert_eq!(lines(outcomes(Options::default(), |_| Outcome::Silent)), 0);
     assert_eq!(lines(outcomes(raw.clone(), |_| Outcome::Silent)), 1);
     let parse_error = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}"#;
     assert_eq!(lines(outcomes(raw, |_| Outcome::NotHttp(parse_error.to_vec()))), 1);
@@ -228,8 +229,8 @@ fn lines_are_tried_where_that_is_asked_for_and_nobody_spoke_first() {
 fn the_test_identity_is_shown_once_and_only_to_who_serves_nobody_without() {
     let refuses = || Outcome::TlsFailed { why: "received fatal alert: CertificateRequired".to_owned(), wants_certificate: true };
     let shown = |(asked, _): (Vec<Question>, Vec<String>)| asked.iter().map(|q| q.certified).collect::<Vec<_>>();
-    assert_eq!(shown(outcomes(Manner::default(), |_| refuses())), [false]);
-    let with = Manner { test_identity: true, ..Manner::default() };
+    assert_eq!(shown(outcomes(Options::default(), |_| refuses())), [false]);
+    let with = Options { test_identity: true, ..Options::default() };
     assert_eq!(shown(outcomes(with.clone(), |_| refuses())), [false, true]);
     let (asked, signatures) = outcomes(with, |q| match q.certified {
         false => refuses(),
@@ -249,7 +250,7 @@ fn the_test_identity_is_shown_once_and_only_to_who_serves_nobody_without() {
 fn a_foreign_host_that_leads_elsewhere_costs_one_more_question_and_no_session() {
     let missing = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Bad Request: Server not initialized"}}"#;
     for elsewhere in [(421, "Invalid Host header"), (404, "no such site"), (200, "<html>another site</html>")] {
-        let (asked, found) = play(Hint::default(), Manner::default(), |q| match (&q.ask, q.host.as_str()) {
+        let (asked, found) = play(Hint::default(), Options::default(), |q| match (&q.ask, q.host.as_str()) {
             (_, "gnomon-control.invalid:3001") => (elsewhere.0, vec![], elsewhere.1.to_owned()),
             (Ask::EndSession(_), _) => json(200, ""),
             (Ask::Initialize, _) => (200, vec![("mcp-session-id", "s1")], INITIALIZED.to_owned()),
@@ -266,7 +267,7 @@ fn a_foreign_host_that_leads_elsewhere_costs_one_more_question_and_no_session() 
         assert_eq!(asked, [&all[..], &sites[..compared]].concat());
         assert_eq!(found, [("/mcp".to_owned(), Confidence::Confirmed, true)]);
     }
-    let (asked, _) = play(Hint::default(), Manner::default(), |q| match (&q.ask, q.host.as_str()) {
+    let (asked, _) = play(Hint::default(), Options::default(), |q| match (&q.ask, q.host.as_str()) {
         (Ask::Site, "gnomon-control.invalid:3001") => (404, vec![("server", "nginx/1.24.0")], "no such site".to_owned()),
         (_, "gnomon-control.invalid:3001") => panic!("what stands in front keeps sites apart by name"),
         (Ask::Initialize, _) => json(200, INITIALIZED),
@@ -280,7 +281,7 @@ fn sites(own: &str, certificate: &[&str], page: impl Fn(Option<&str>, &str) -> R
     let tls = (!certificate.is_empty())
         .then(|| super::super::answer::TlsFacts { names: certificate.iter().map(|n| (*n).to_owned()).collect(), ..Default::default() });
     let hint = Hint { host: Some(own.to_owned()), tls: Some(tls.is_some()), ..Hint::default() };
-    let mut interrogation = Interrogation::new("10.0.0.5:3001".parse().unwrap(), hint, Manner::default(), 7);
+    let mut interrogation = Interrogation::new("10.0.0.5:3001".parse().unwrap(), hint, Options::default(), 7);
     let mut asked = 0;
     while let Some(question) = interrogation.next_question() {
         let (status, headers, body) = match question.ask {
@@ -328,7 +329,7 @@ fn a_front_for_several_sites_is_told_by_a_page_that_the_server_does_not_have() {
 #[test]
 fn every_session_is_ended_however_many() {
     let mut minted = 0;
-    let (asked, _) = play(Hint::default(), Manner { max_questions: 5, ..Manner::default() }, |q| {
+    let (asked, _) = play(Hint::default(), Options { max_questions: 5, ..Options::default() }, |q| {
         minted += 1;
         let id: &'static str = format!("s{minted}").leak();
         if matches!(q.ask, Ask::EndSession(_)) { json(200, "") } else { (404, vec![("mcp-session-id", id)], String::new()) }
@@ -339,7 +340,7 @@ fn every_session_is_ended_however_many() {
 
 #[test]
 fn one_server_that_answers_everywhere_too_long_to_be_read_is_one() {
-    let mut interrogation = Interrogation::new("10.0.0.5:3001".parse().unwrap(), Hint::default(), Manner::default(), 7);
+    let mut interrogation = Interrogation::new("10.0.0.5:3001".parse().unwrap(), Hint::default(), Options::default(), 7);
     while let Some(question) = interrogation.next_question() {
         let headers = [("mcp-session-id", "s1"), ("content-type", "application/json")];
         let headers = headers.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
@@ -353,7 +354,7 @@ fn one_server_that_answers_everywhere_too_long_to_be_read_is_one() {
 
 #[test]
 fn what_is_known_to_be_no_express_is_asked_for_its_stream_at_once() {
-    let (asked, _) = play(Hint::default(), Manner::default(), |q| match (&q.ask, q.path.as_str()) {
+    let (asked, _) = play(Hint::default(), Options::default(), |q| match (&q.ask, q.path.as_str()) {
         (Ask::Stream, "/sse") => (405, vec![("allow", "POST")], String::new()),
         (Ask::Discover, "/sse") => json(200, DISCOVERED),
         (Ask::Control, "/sse") => json(404, r#"{"jsonrpc":"2.0","id":"NONCE","error":{"code":-32601,"message":"no"}}"#),
@@ -364,7 +365,7 @@ fn what_is_known_to_be_no_express_is_asked_for_its_stream_at_once() {
 
 #[test]
 fn an_echo_and_a_server_that_answers_everything_are_no_servers() {
-    let canned = |body: &'static str| play(Hint::default(), Manner::default(), move |_| json(200, body)).1;
+    let canned = |body: &'static str| play(Hint::default(), Options::default(), move |_| json(200, body)).1;
     let echo = r#"{"jsonrpc":"2.0","id":"NONCE","method":"server/discover","params":{}}"#;
     for body in [echo, INITIALIZED, DISCOVERED] {
         assert!(canned(body).iter().all(|(_, c, active)| *c == Confidence::Candidate && !active), "{body}");
@@ -373,7 +374,7 @@ fn an_echo_and_a_server_that_answers_everything_are_no_servers() {
 
 #[test]
 fn other_json_rpc_is_left_alone_after_two_paths() {
-    let (asked, found) = play(Hint::default(), Manner::default(), |q| match q.ask {
+    let (asked, found) = play(Hint::default(), Options::default(), |q| match q.ask {
         Ask::Initialize => json(200, r#"{"jsonrpc":"2.0","id":"NONCE","result":{"capabilities":{},"serverInfo":{"name":"lsp"}}}"#),
         _ => json(200, r#"{"jsonrpc":"2.0","id":"NONCE","error":{"code":-32601,"message":"Method not found"}}"#),
     });
@@ -384,16 +385,16 @@ fn other_json_rpc_is_left_alone_after_two_paths() {
 #[test]
 fn a_gate_before_one_path_is_worth_a_look_and_one_before_all_is_not() {
     let gate = || (401, vec![("www-authenticate", "Bearer")], String::new());
-    let (_, one) = play(Hint::default(), Manner::default(), |q| if q.path == "/mcp" { gate() } else { not_found() });
+    let (_, one) = play(Hint::default(), Options::default(), |q| if q.path == "/mcp" { gate() } else { not_found() });
     assert_eq!(one, [("/mcp".to_owned(), Confidence::Candidate, false)]);
-    let (asked, all) = play(Hint::default(), Manner::default(), |_| gate());
+    let (asked, all) = play(Hint::default(), Options::default(), |_| gate());
     assert_eq!((asked.len(), all.len()), (3, 0), "{asked:?}");
 }
 
 #[test]
 fn a_gated_sdk_server_is_probable() {
     let challenge = r#"Bearer error="invalid_token", resource_metadata="http://10.0.0.5:3001/.well-known/oauth-protected-resource/mcp""#;
-    let (_, found) = play(Hint::default(), Manner::default(), |q| match (&q.ask, q.path.as_str()) {
+    let (_, found) = play(Hint::default(), Options::default(), |q| match (&q.ask, q.path.as_str()) {
         (Ask::Metadata, _) => json(200, r#"{"resource":"http://10.0.0.5:3001/mcp","scopes_supported":["user"]}"#),
         (_, "/mcp") => (
             401,
@@ -408,7 +409,7 @@ fn a_gated_sdk_server_is_probable() {
 #[test]
 fn the_server_that_dies_of_streams_is_not_asked_for_one() {
     let express = |status: u16, text: &str| (status, vec![("x-powered-by", "Express")], text.to_owned());
-    let (asked, found) = play(Hint::default(), Manner::default(), |q| match (&q.ask, q.path.as_str()) {
+    let (asked, found) = play(Hint::default(), Options::default(), |q| match (&q.ask, q.path.as_str()) {
         (Ask::Routes, "/sse") => (200, vec![("x-powered-by", "Express"), ("allow", "GET,HEAD")], String::new()),
         (Ask::Routes, "/message") => (200, vec![("x-powered-by", "Express"), ("allow", "POST")], String::new()),
         (Ask::Stream, _) | (Ask::Discover, "/message" | "/messages/") => panic!("killed by {}", q.words()),
@@ -420,7 +421,7 @@ fn the_server_that_dies_of_streams_is_not_asked_for_one() {
 
 #[test]
 fn redirects_stay_at_home_and_end() {
-    let (asked, _) = play(Hint::default(), Manner::default(), |q| match q.path.as_str() {
+    let (asked, _) = play(Hint::default(), Options::default(), |q| match q.path.as_str() {
         "/mcp" => (307, vec![("location", "http://10.0.0.5:3001/loop/a")], String::new()),
         "/loop/a" => (308, vec![("location", "/loop/b")], String::new()),
         "/loop/b" => (307, vec![("location", "/loop/a")], String::new()),
@@ -434,8 +435,8 @@ fn redirects_stay_at_home_and_end() {
 
 #[test]
 fn without_legacy_get_refusals_must_do() {
-    let manner = Manner { legacy_get: false, ..Manner::default() };
-    let (asked, found) = play(Hint::default(), manner, |q| match q.path.as_str() {
+    let options = Options { legacy_get: false, ..Options::default() };
+    let (asked, found) = play(Hint::default(), options, |q| match q.path.as_str() {
         "/sse" => (405, vec![("allow", "GET, HEAD")], String::new()),
         "/messages/" => (400, vec![], "session_id is required".to_owned()),
         _ => not_found(),
@@ -444,12 +445,12 @@ fn without_legacy_get_refusals_must_do() {
     let sse: Vec<_> = found.iter().map(|(p, c, _)| (p.as_str(), *c)).collect();
     assert_eq!(sse, [("/sse", Confidence::Probable)]);
     // The routes of Express tell as well, and asking for them opens no stream.
-    let manner = Manner { legacy_get: false, ..Manner::default() };
+    let options = Options { legacy_get: false, ..Options::default() };
     let express = |status: u16, mut more: Vec<(&'static str, &'static str)>, text: &str| {
         more.push(("x-powered-by", "Express"));
         (status, more, text.to_owned())
     };
-    let (asked, found) = play(Hint::default(), manner, |q| match (&q.ask, q.path.as_str()) {
+    let (asked, found) = play(Hint::default(), options, |q| match (&q.ask, q.path.as_str()) {
         (Ask::Routes, "/sse") => express(200, vec![("allow", "GET,HEAD")], ""),
         (Ask::Routes, "/message") => express(200, vec![("allow", "POST")], ""),
         (_, path) => express(404, vec![], &format!("<pre>Cannot POST {path}</pre>")),
@@ -460,13 +461,13 @@ fn without_legacy_get_refusals_must_do() {
 
 #[test]
 fn silence_costs_two_questions_and_a_busy_server_one() {
-    assert_eq!(play(Hint::default(), Manner::default(), |_| (0, vec![], String::new())).0.len(), 2);
-    assert_eq!(play(Hint::default(), Manner::default(), |_| (429, vec![], String::new())).0.len(), 1);
+    assert_eq!(play(Hint::default(), Options::default(), |_| (0, vec![], String::new())).0.len(), 2);
+    assert_eq!(play(Hint::default(), Options::default(), |_| (429, vec![], String::new())).0.len(), 1);
 }
 
 #[test]
 fn a_foreign_host_is_retried_as_localhost_when_an_sdk_refuses_it() {
-    let (asked, found) = play(Hint::default(), Manner::default(), |q| match (q.host.as_str(), &q.ask) {
+    let (asked, found) = play(Hint::default(), Options::default(), |q| match (q.host.as_str(), &q.ask) {
         ("localhost:3001", Ask::Discover) => json(200, DISCOVERED),
         ("localhost:3001", _) => json(400, r#"{"jsonrpc":"2.0","id":"NONCE","error":{"code":-32022,"message":"no"}}"#),
         _ => (421, vec![], "Invalid Host header".to_owned()),
@@ -478,7 +479,7 @@ fn a_foreign_host_is_retried_as_localhost_when_an_sdk_refuses_it() {
 #[test]
 fn a_nominated_endpoint_that_is_gone_is_said_to_be() {
     let hint = Hint { nominated: true, paths: vec!["/tools".into()], ..Hint::default() };
-    let mut interrogation = Interrogation::new("10.0.0.5:3001".parse().unwrap(), hint, Manner::default(), 7);
+    let mut interrogation = Interrogation::new("10.0.0.5:3001".parse().unwrap(), hint, Options::default(), 7);
     let question = interrogation.next_question().unwrap();
     assert_eq!(question.path, "/tools");
     interrogation.absorb(&question, &Outcome::Refused);

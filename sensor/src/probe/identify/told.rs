@@ -1,6 +1,6 @@
 //! What an interrogation learned, as evidence.
 
-use super::{Interrogation, Sign, stream::is_stream_path};
+use super::{Indicator, Interrogation, stream::is_stream_path};
 use crate::probe::answer::TlsFacts;
 use rules::{
     Timestamp,
@@ -15,20 +15,22 @@ impl Interrogation {
         let mut out: Vec<Evidence> = Vec::new();
         let mut told = BTreeSet::new();
         let alone = self.gate_alone();
-        for (path, sign) in self.signs.iter().chain(alone.as_ref()).filter(|(path, _)| !self.is_repetition(path)) {
+        for (path, indicator) in self.indicators.iter().chain(alone.as_ref()).filter(|(path, _)| !self.is_repetition(path)) {
             let place = self.place(path);
-            if self.worth_telling(path, sign) && told.insert((place.clone(), sign.signature)) {
-                out.push(Evidence::new(place, Source::Probe, sign.signature, at).detail(&sign.detail).facts(sign.facts.clone()));
+            if self.worth_telling(path, indicator) && told.insert((place.clone(), indicator.signature)) {
+                out.push(
+                    Evidence::new(place, Source::Probe, indicator.signature, at).detail(&indicator.detail).facts(indicator.facts.clone()),
+                );
             }
         }
         let first = out.first().map(|e| e.place.clone());
         if let Some(place) = first.or_else(|| self.hint.nominated.then(|| self.place(self.known_path()))) {
-            out.extend(self.certificate.as_ref().map(|tls| certificate(tls, place.clone(), at)));
+            out.extend(self.certificates.theirs.as_ref().map(|tls| certificate(tls, place.clone(), at)));
             out.extend(self.posture(&place, at));
         }
-        let silent_here = self.absent || (self.reached && out.is_empty());
+        let silent_here = self.presence.absent || (self.presence.reached && out.is_empty());
         if self.hint.nominated && silent_here {
-            let what = if self.absent { "connection refused or no answer" } else { "answers, but not as an MCP server" };
+            let what = if self.presence.absent { "connection refused or no answer" } else { "answers, but not as an MCP server" };
             out.push(Evidence::new(self.place(self.known_path()), Source::Probe, "probe.context.gone", at).detail(what));
         }
         out
@@ -36,21 +38,21 @@ impl Interrogation {
 
     /// One server that answers everywhere alike is one server, told where it was first asked.
     fn is_repetition(&self, path: &str) -> bool {
-        let signatures = |path: &str| self.signs.iter().filter(|(p, _)| p == path).map(|(_, s)| s.signature).collect::<BTreeSet<_>>();
+        let signatures = |path: &str| self.indicators.iter().filter(|(p, _)| p == path).map(|(_, s)| s.signature).collect::<BTreeSet<_>>();
         let mine = signatures(path);
-        let before = self.signs.iter().map(|(p, _)| p.as_str()).take_while(|p| *p != path).collect::<BTreeSet<_>>();
+        let before = self.indicators.iter().map(|(p, _)| p.as_str()).take_while(|p| *p != path).collect::<BTreeSet<_>>();
         !self.hint.paths.iter().any(|p| p == path) && before.into_iter().any(|p| signatures(p) == mine)
     }
 
-    fn worth_telling(&self, path: &str, sign: &Sign) -> bool {
+    fn worth_telling(&self, path: &str, indicator: &Indicator) -> bool {
         let positive = |signature: &str| {
             signature.starts_with("probe.server.") && !signature.contains("against") && signature != "probe.server.auth-gate"
         };
-        match sign.signature {
+        match indicator.signature {
             "probe.server.auth-gate" => path.contains("mcp") || is_stream_path(path) || self.hint.paths.iter().any(|p| p == path),
             signature if positive(signature) => true,
             "probe.context.silent-sse" => true,
-            _ => self.hint.nominated || self.signs.iter().any(|(p, s)| p == path && positive(s.signature)),
+            _ => self.hint.nominated || self.indicators.iter().any(|(p, s)| p == path && positive(s.signature)),
         }
     }
 
@@ -61,7 +63,7 @@ impl Interrogation {
     /// Metadata is about the path it was asked for.
     fn place(&self, path: &str) -> Place {
         let path = match path.strip_prefix("/.well-known/oauth-protected-resource") {
-            Some(_) => self.gates.first().map_or(path, String::as_str),
+            Some(_) => self.gates.paths.first().map_or(path, String::as_str),
             None => path,
         };
         let place = Place::new(self.endpoint).with_target(path);

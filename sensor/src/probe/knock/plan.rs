@@ -3,7 +3,7 @@
 use super::packet::Heard;
 use crate::probe::{
     order::Permutation,
-    pace::{Manners, Pace},
+    pace::{Courtesy, Pace},
     targets::Space,
 };
 use rules::endpoint::Endpoint;
@@ -133,7 +133,7 @@ impl Plan {
     }
 
     /// At most `slots` endpoints to send a SYN to, now.
-    pub fn fill(&mut self, slots: u32, manners: &mut Manners, now: Instant) -> Vec<Endpoint> {
+    pub fn fill(&mut self, slots: u32, courtesy: &mut Courtesy, now: Instant) -> Vec<Endpoint> {
         self.canaries.judge(now, &mut self.counts);
         if self.done || self.batches >= MAX_BATCHES {
             return Vec::new();
@@ -144,10 +144,10 @@ impl Plan {
             self.unanswered.signature(self.next, now);
             // Only beside fresh ones: canaries alone would keep a round from ending, and their hosts' other ports from their turn.
             if self.next < self.order.len() {
-                batch.extend(self.canaries.next(manners, now));
+                batch.extend(self.canaries.next(courtesy, now));
             }
-            self.rested(room, &mut batch, manners, now);
-            self.fresh(room, &mut batch, manners, now);
+            self.rested(room, &mut batch, courtesy, now);
+            self.fresh(room, &mut batch, courtesy, now);
         }
         if !batch.is_empty() {
             self.canaries.pace.take(batch.len() as u32, now);
@@ -159,32 +159,32 @@ impl Plan {
         batch
     }
 
-    fn rested(&mut self, room: usize, batch: &mut Vec<Endpoint>, manners: &mut Manners, now: Instant) {
+    fn rested(&mut self, room: usize, batch: &mut Vec<Endpoint>, courtesy: &mut Courtesy, now: Instant) {
         while batch.len() < room && self.deferred.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, index)) = self.deferred.pop_first() else { return };
             let Some(endpoint) = self.space.at(index).filter(|_| !self.open.get(index)) else { continue };
-            let free = manners.free_at(endpoint, now);
+            let free = courtesy.free_at(endpoint, now);
             if free > now {
                 self.deferred.insert((free, index));
                 continue;
             }
-            manners.take(endpoint, now);
+            courtesy.take(endpoint, now);
             self.unanswered.after_rest(index, now);
             batch.push(endpoint);
         }
     }
 
-    fn fresh(&mut self, room: usize, batch: &mut Vec<Endpoint>, manners: &mut Manners, now: Instant) {
+    fn fresh(&mut self, room: usize, batch: &mut Vec<Endpoint>, courtesy: &mut Courtesy, now: Instant) {
         while batch.len() < room && self.deferred.len() < MAX_DEFERRED {
             let Some(index) = self.order.at(self.next) else { return };
             self.next += 1;
             let Some(endpoint) = self.space.at(index).filter(|_| !self.open.get(index)) else { continue };
-            let free = manners.free_at(endpoint, now);
+            let free = courtesy.free_at(endpoint, now);
             if free > now {
                 self.deferred.insert((free, index));
                 continue;
             }
-            manners.take(endpoint, now);
+            courtesy.take(endpoint, now);
             batch.push(endpoint);
         }
     }
@@ -328,17 +328,17 @@ impl Canaries {
         }
     }
 
-    fn next(&mut self, manners: &mut Manners, now: Instant) -> Option<Endpoint> {
+    fn next(&mut self, courtesy: &mut Courtesy, now: Instant) -> Option<Endpoint> {
         let endpoint = *self.alive.front()?;
         if self.next > now || self.asked.contains_key(&endpoint) {
             return None;
         }
         self.alive.rotate_left(1);
         self.next = now + CANARY_EVERY;
-        if manners.free_at(endpoint, now) > now {
+        if courtesy.free_at(endpoint, now) > now {
             return None;
         }
-        manners.take(endpoint, now);
+        courtesy.take(endpoint, now);
         self.asked.insert(endpoint, now);
         Some(endpoint)
     }
@@ -391,10 +391,10 @@ mod tests {
         mut network: impl FnMut(Endpoint, Duration) -> Option<Heard>,
     ) -> (Vec<(Duration, Endpoint)>, Plan) {
         let start = Instant::now();
-        let mut manners = Manners::new(per_host, 100_000, start);
+        let mut courtesy = Courtesy::new(per_host, 100_000, start);
         let (mut now, mut sent) = (start, Vec::new());
         for _ in 0..2_000_000 {
-            let batch = plan.fill(u32::MAX, &mut manners, now);
+            let batch = plan.fill(u32::MAX, &mut courtesy, now);
             if !batch.is_empty() {
                 plan.sent(batch.len() as u32, 0, now);
             }
@@ -458,11 +458,11 @@ mod tests {
         let space = space("10.0.0.0/17", &[80, 3000, 3001]);
         let mut plan = Plan::new(space.clone(), 7, 1000, start);
         // Few per host, so that many rest first.
-        let mut manners = Manners::new(1, 20, start);
+        let mut courtesy = Courtesy::new(1, 20, start);
         let (mut sent, mut now) = (Vec::new(), start);
         for step in 0..4000u64 {
             now = start + Duration::from_millis(step);
-            let batch = plan.fill(u32::MAX, &mut manners, now);
+            let batch = plan.fill(u32::MAX, &mut courtesy, now);
             plan.sent(batch.len() as u32, 0, now);
             sent.extend(batch.into_iter().map(|e| (now, e)));
         }

@@ -6,6 +6,7 @@ use crate::probe::{
     http1::Head,
     targets::{Limits, Target, parse},
 };
+use std::collections::VecDeque;
 
 fn space(target: &str, ports: &[u16]) -> Space {
     let limits =
@@ -18,7 +19,7 @@ fn sweep(space: Space, rate: u32) -> Sweep {
     Sweep::new(
         Arc::new(space),
         7,
-        Manner::default(),
+        Options::default(),
         Bounds { concurrency: 16, rate, per_host_rate: 10, per_subnet_rate: 1000 },
         Instant::now(),
     )

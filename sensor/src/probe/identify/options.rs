@@ -16,7 +16,7 @@ pub struct Hint {
 
 /// How far an interrogation may go.
 #[derive(Clone, Debug)]
-pub struct Manner {
+pub struct Options {
     pub paths: Arc<[String]>,
     /// Ask `GET` for an event stream where gentler questions left it open.
     pub legacy_get: bool,
@@ -48,9 +48,9 @@ pub const USUAL_PATHS: [&str; 14] = [
     "/api/sse",
 ];
 
-impl Default for Manner {
+impl Default for Options {
     fn default() -> Self {
         let paths = USUAL_PATHS.iter().map(|p| (*p).to_owned()).collect();
-        Manner { paths, legacy_get: true, foreign_host: true, raw: false, test_identity: false, max_questions: 32 }
+        Options { paths, legacy_get: true, foreign_host: true, raw: false, test_identity: false, max_questions: 32 }
     }
 }
