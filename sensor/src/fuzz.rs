@@ -5,7 +5,7 @@ use crate::{
     capture::file,
     decode::{self, Cut, Link, Packet, Segment, Transport},
     dissect::{
-        Talk, body, dns,
+        Context, Talk, body, dns,
         http::Encoding,
         http1::{self, Body, Piece},
         jsonrpc, lines,
@@ -159,16 +159,17 @@ fn stream(bytes: &[u8]) {
     let mut n = 0;
     while let Some((kind, record)) = take(&mut bytes) {
         let from = if kind & 1 == 0 { End::Low } else { End::High };
+        let cx = &mut Context { now: at(n), peers: &peers, world: &mut world };
         match kind >> 1 & 7 {
-            6 => talk.gap(&peers, from, record.len() + 1, at(n), &mut world),
-            7 => talk.ended(&peers, from, at(n), &mut world),
+            6 => talk.gap(from, record.len() + 1, cx),
+            7 => talk.ended(from, cx),
             // The same in pieces, as networks do it.
-            step @ 1..=3 => record.chunks(usize::from(step) * 7).for_each(|p| talk.bytes(&peers, from, p, at(n), &mut world)),
-            _ => talk.bytes(&peers, from, record, at(n), &mut world),
+            step @ 1..=3 => record.chunks(usize::from(step) * 7).for_each(|p| talk.bytes(from, p, cx)),
+            _ => talk.bytes(from, record, cx),
         }
         n += 1;
     }
-    talk.closed(&peers, at(n), &mut world);
+    talk.closed(&mut Context { now: at(n), peers: &peers, world: &mut world });
     assert!(world.told().count() < 100_000);
     drop(talk);
     assert_eq!(world.budget.used(), 0, "memory of bodies is given back");
@@ -250,7 +251,8 @@ fn quic_datagrams(mut bytes: &[u8]) {
 fn dns_message(bytes: &[u8]) {
     let Some((port, message)) = bytes.split_first() else { return };
     let port = [53, dns::MDNS, 5355].get(usize::from(port % 3)).copied().unwrap_or(53);
-    dns::message(message, port, [10, 0, 0, 1].into(), at(0), &mut World::default());
+    let peers = Peers::of_datagram(Endpoint::new([10, 0, 0, 2].into(), port), Endpoint::new([10, 0, 0, 1].into(), 4000));
+    dns::message(message, port, [10, 0, 0, 1].into(), &mut Context { now: at(0), peers: &peers, world: &mut World::default() });
 }
 
 fn capture_file(bytes: &[u8]) {

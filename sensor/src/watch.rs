@@ -2,8 +2,8 @@
 
 use crate::{
     decode::{self, Datagram, Link, Packet, Transport, fragments::Assembler},
-    dissect::{Talk, dns, hear_hello, mcp::World, quic},
-    flow::{Bounds, Heavy, Table},
+    dissect::{Context, Talk, dns, hear_hello, mcp::World, quic},
+    flow::{Bounds, Heavy, Peers, Table},
     heard::Networks,
     moment::Moment,
 };
@@ -93,13 +93,14 @@ impl Watch {
         if payload.missing > 0 {
             return;
         }
+        let (from, to) = (Endpoint::new(source, port), Endpoint::new(destination, datagram.destination_port));
+        let cx = &mut Context { now: at, peers: &Peers::of_datagram(from, to), world: &mut self.world };
         if matches!(port, dns::DNS | dns::MDNS | dns::LLMNR) {
-            dns::message(payload.bytes, port, destination, at, &mut self.world);
-        } else if quic::begins(payload.bytes) {
-            let (from, to) = (Endpoint::new(source, port), Endpoint::new(destination, datagram.destination_port));
-            if let Some(hello) = self.quic.datagram(from, to, payload.bytes) {
-                hear_hello(from, to, &hello, at, &mut self.world);
-            }
+            dns::message(payload.bytes, port, destination, cx);
+        } else if quic::begins(payload.bytes)
+            && let Some(hello) = self.quic.datagram(from, to, payload.bytes)
+        {
+            hear_hello(from, to, &hello, cx);
         }
     }
 

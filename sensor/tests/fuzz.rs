@@ -6,7 +6,7 @@
 use rules::endpoint::Endpoint;
 use sensor::{
     decode::{Link, Transport, decode},
-    dissect::{Talk, body, dns, http::Encoding, jsonrpc, mcp::World, quic, sse, tls, websocket},
+    dissect::{Context, Talk, body, dns, http::Encoding, jsonrpc, mcp::World, quic, sse, tls, websocket},
     flow::{Both, Bounds, Conversation, End, Peers},
     moment::Moment,
     watch::Watch,
@@ -158,16 +158,18 @@ fn spoiled_streams() {
             let from = if chance.below(2) == 0 { End::Low } else { End::High };
             let at = Moment::new(1_700_000_000, n as i64);
             match chance.below(20) {
-                0 => talk.gap(&peers, from, 1 + chance.below(3000), at, &mut world),
-                1 => talk.ended(&peers, from, at, &mut world),
+                0 => talk.gap(from, 1 + chance.below(3000), &mut Context { now: at, peers: &peers, world: &mut world }),
+                1 => talk.ended(from, &mut Context { now: at, peers: &peers, world: &mut world }),
                 _ => {
                     let step = 1 + chance.below(1500);
-                    bytes.chunks(step).for_each(|piece| talk.bytes(&peers, from, piece, at, &mut world));
+                    bytes
+                        .chunks(step)
+                        .for_each(|piece| talk.bytes(from, piece, &mut Context { now: at, peers: &peers, world: &mut world }));
                 }
             }
             assert!(world.budget.used() <= 24 << 20);
         }
-        talk.closed(&peers, Moment::new(1_700_000_001, 0), &mut world);
+        talk.closed(&mut Context { now: Moment::new(1_700_000_001, 0), peers: &peers, world: &mut world });
         drop(talk);
         assert_eq!(world.budget.used(), 0, "memory of bodies is given back");
     }
@@ -185,8 +187,9 @@ fn spoiled_messages() {
         chance.spoil(&mut bytes);
         let at = Moment::new(1_700_000_000, 0);
         let asker = [10, 0, 0, 1].into();
-        dns::message(&bytes, dns::DNS, asker, at, &mut World::default());
-        dns::message(&bytes, dns::MDNS, asker, at, &mut World::default());
+        let peers = Peers::of_datagram(Endpoint::new(asker, 53), Endpoint::new(asker, 4000));
+        dns::message(&bytes, dns::DNS, asker, &mut Context { now: at, peers: &peers, world: &mut World::default() });
+        dns::message(&bytes, dns::MDNS, asker, &mut Context { now: at, peers: &peers, world: &mut World::default() });
         jsonrpc::parse(&bytes);
         let _ = tls::Handshakes::default().feed(&bytes);
         tls::Hello::parse(&bytes, tls::Carrier::Tcp);

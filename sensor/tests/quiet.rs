@@ -9,7 +9,7 @@ use rules::{
     server::Server,
 };
 use sensor::{
-    dissect::{Talk, mcp::World},
+    dissect::{Context, Talk, mcp::World},
     flow::{Both, Conversation, End, Peers},
     moment::Moment,
 };
@@ -175,13 +175,13 @@ fn nothing_that_only_resembles_mcp_is_more_than_a_candidate() {
             let id = chance.below(4);
             for (end, heard, said) in [(End::Low, asks, request(&mut chance, id)), (End::High, answers, response(&mut chance, id))] {
                 if heard {
-                    talk.bytes(&peers, end, &said, at, &mut world);
+                    talk.bytes(end, &said, &mut Context { now: at, peers: &peers, world: &mut world });
                 }
                 *peers.taken.at_mut(end) += said.len() as u32;
             }
             done += 1;
         }
-        talk.closed(&peers, at, &mut world);
+        talk.closed(&mut Context { now: at, peers: &peers, world: &mut world });
         for e in world.told() {
             servers.entry(e.place.clone()).or_insert_with(|| Server::new("lab", e.place.clone(), e.at)).absorb("tap", &e, &pack);
         }

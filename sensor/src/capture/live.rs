@@ -37,7 +37,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// A quiet interface keeps its thread asleep in the kernel; so often it is woken to look at the clock and the token.
 const NUDGE: Duration = Duration::from_millis(200);
 /// The longest the kernel keeps frames back to hand over several at once, and so the delay of evidence.
-const PATIENCE_MS: i32 = 40;
+const BATCH_DELAY_MS: i32 = 40;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
@@ -101,46 +101,17 @@ pub(crate) async fn watch_with(
     shutdown: CancellationToken,
 ) -> Result<(), LiveError> {
     privileges::may_capture()?;
-    let mut running: HashMap<String, Watched> = HashMap::new();
-    let mut refused: BTreeMap<String, String> = BTreeMap::new();
-    let mut known: BTreeSet<String> = BTreeSet::new();
+    let mut roster = Roster { config, reactive, out, running: HashMap::new(), refused: BTreeMap::new(), known: BTreeSet::new() };
     let mut first = true;
     while !shutdown.is_cancelled() {
-        let (wanted, present) = interfaces(&config).await?;
-        if std::mem::take(&mut first) && !config.interfaces.is_empty() && wanted.is_empty() {
-            return Err(LiveError::NoSuchInterface { wanted: config.interfaces.join(", "), present });
+        let (wanted, present) = interfaces(&roster.config).await?;
+        if std::mem::take(&mut first) && !roster.config.interfaces.is_empty() && wanted.is_empty() {
+            return Err(LiveError::NoSuchInterface { wanted: roster.config.interfaces.join(", "), present });
         }
-        running.retain(|_, watched| !watched.is_over());
-        let missing: BTreeSet<&String> = config.interfaces.iter().filter(|name| !wanted.contains(*name)).collect();
-        refused.retain(|name, _| wanted.contains(name) || missing.contains(name));
-        for name in missing {
-            // Said once; what was there before has said so itself as it went.
-            if refused.insert(name.clone(), NOT_THERE.to_owned()).is_none() && !known.contains(name) {
-                tracing::warn!(interface = %name, why = NOT_THERE, %present, "not watching");
-                say_off(&out, name, "not-there").await;
-            }
-        }
+        roster.running.retain(|_, watched| !watched.is_over());
+        roster.note_missing(&wanted, &present).await;
         for name in wanted {
-            if running.contains_key(&name) {
-                continue;
-            }
-            match begin(&name, &config, reactive.as_ref(), out.clone(), shutdown.child_token()) {
-                Ok(watched) => {
-                    tracing::info!(interface = %name, "watching");
-                    refused.remove(&name);
-                    known.insert(name.clone());
-                    running.insert(name, watched);
-                }
-                Err(why) => {
-                    let why = why.to_string();
-                    // Said once, not every few seconds.
-                    if refused.get(&name) != Some(&why) {
-                        tracing::warn!(interface = %name, %why, "not watching");
-                        say_off(&out, &name, "not-opened").await;
-                        refused.insert(name, why);
-                    }
-                }
-            }
+            roster.begin(name, &shutdown).await;
         }
         let again = Instant::now() + LOOK_AGAIN;
         while !shutdown.is_cancelled() && Instant::now() < again {
@@ -148,14 +119,65 @@ pub(crate) async fn watch_with(
                 () = tokio::time::sleep(NUDGE) => {}
                 () = shutdown.cancelled() => {}
             }
-            running.values().flat_map(Watched::threads).for_each(Running::nudge);
+            roster.running.values().flat_map(Watched::threads).for_each(Running::nudge);
         }
     }
-    let joined = tokio::task::spawn_blocking(move || end(running)).await;
+    let joined = tokio::task::spawn_blocking(move || end(roster.running)).await;
     if joined.is_ok_and(|crashed| crashed > 0) {
         tracing::error!("a capture thread crashed");
     }
     Ok(())
+}
+
+/// The interfaces of this host that are watched, and the reasons why others are not.
+struct Roster {
+    config: Config,
+    reactive: Option<Reactive>,
+    out: Voice,
+    running: HashMap<String, Watched>,
+    refused: BTreeMap<String, String>,
+    /// Interfaces that were watched once.
+    known: BTreeSet<String>,
+}
+
+impl Roster {
+    /// Reports interfaces that the settings name and this host does not have.
+    async fn note_missing(&mut self, wanted: &BTreeSet<String>, present: &str) {
+        let Roster { config, refused, known, out, .. } = self;
+        let missing: BTreeSet<&String> = config.interfaces.iter().filter(|name| !wanted.contains(*name)).collect();
+        refused.retain(|name, _| wanted.contains(name) || missing.contains(name));
+        for name in missing {
+            // Said once; an interface that was there before reported its end as it went.
+            if refused.insert(name.clone(), NOT_THERE.to_owned()).is_none() && !known.contains(name) {
+                tracing::warn!(interface = %name, why = NOT_THERE, %present, "the interface is not watched");
+                say_off(out, name, "not-there").await;
+            }
+        }
+    }
+
+    /// Begins to watch an interface, unless it is watched already.
+    async fn begin(&mut self, name: String, shutdown: &CancellationToken) {
+        if self.running.contains_key(&name) {
+            return;
+        }
+        match begin(&name, &self.config, self.reactive.as_ref(), self.out.clone(), shutdown.child_token()) {
+            Ok(watched) => {
+                tracing::info!(interface = %name, "the interface is watched");
+                self.refused.remove(&name);
+                self.known.insert(name.clone());
+                self.running.insert(name, watched);
+            }
+            Err(why) => {
+                let why = why.to_string();
+                // Said once, not every few seconds.
+                if self.refused.get(&name) != Some(&why) {
+                    tracing::warn!(interface = %name, %why, "the interface is not watched");
+                    say_off(&self.out, &name, "not-opened").await;
+                    self.refused.insert(name, why);
+                }
+            }
+        }
+    }
 }
 
 /// Waits for every thread and counts those that crashed. One nudge is not enough: the shutdown may have come while the interfaces
@@ -236,7 +258,7 @@ fn clamp(n: u32) -> i32 {
 
 fn capture(name: &str, config: &Config) -> Result<Capture<Inactive>, InterfaceError> {
     let capture = Capture::from_device(name).map_err(InterfaceError::Open)?;
-    Ok(capture.promisc(config.promiscuous).timeout(PATIENCE_MS))
+    Ok(capture.promisc(config.promiscuous).timeout(BATCH_DELAY_MS))
 }
 
 fn open(settings: Capture<Inactive>, program: impl Fn(Link) -> String) -> Result<(Capture<Active>, Link), InterfaceError> {

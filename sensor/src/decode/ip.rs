@@ -1,9 +1,6 @@
 //! IPv4, IPv6 with its extension headers, TCP, UDP, and the tunnels that ride on them.
 
-use super::{
-    Cut, Datagram, Fragment, GiveUp, MAX_DEPTH, Packet, Segment, Transport,
-    link::{self, Link},
-};
+use super::{Cut, Datagram, Fragment, GiveUp, MAX_DEPTH, Packet, Segment, Transport};
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice, TcpHeaderSlice, UdpHeaderSlice, err};
 use std::net::IpAddr;
 
@@ -15,7 +12,19 @@ const VXLAN: u16 = 4789;
 const VXLAN_OLD: u16 = 8472;
 const GENEVE: u16 = 6081;
 
-pub(super) fn v4(packet: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
+/// The end of the walk, or a tunnel with a link layer in it, which is walked through next.
+pub(super) enum Step<'a> {
+    Packet(Packet<'a>),
+    Tunnel(Inner, Cut<'a>, u8),
+}
+
+/// How the inside of a tunnel begins.
+pub(super) enum Inner {
+    Ethernet,
+    EtherType(u16),
+}
+
+pub(super) fn v4(packet: Cut<'_>, depth: u8) -> Result<Step<'_>, GiveUp> {
     let header = Ipv4HeaderSlice::from_slice(packet.bytes).map_err(|e| match e {
         err::ipv4::HeaderSliceError::Len(_) => GiveUp::Truncated,
         err::ipv4::HeaderSliceError::Content(_) => GiveUp::Malformed,
@@ -37,12 +46,12 @@ pub(super) fn v4(packet: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
             more: header.more_fragments(),
             payload,
         };
-        return Ok(Packet { source: ends.0, destination: ends.1, transport: Transport::Fragment(fragment) });
+        return Ok(Step::Packet(Packet { source: ends.0, destination: ends.1, transport: Transport::Fragment(fragment) }));
     }
     transport(header.protocol().0, payload, ends, depth)
 }
 
-pub(super) fn v6(packet: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
+pub(super) fn v6(packet: Cut<'_>, depth: u8) -> Result<Step<'_>, GiveUp> {
     let header = Ipv6HeaderSlice::from_slice(packet.bytes).map_err(|e| match e {
         err::ipv6::HeaderSliceError::Len(_) => GiveUp::Truncated,
         err::ipv6::HeaderSliceError::Content(_) => GiveUp::Malformed,
@@ -79,7 +88,7 @@ pub(super) fn v6(packet: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
     Err(GiveUp::Malformed)
 }
 
-fn fragment<'a>(header: &Ipv6HeaderSlice<'a>, place: u16, payload: Cut<'a>) -> Result<Packet<'a>, GiveUp> {
+fn fragment<'a>(header: &Ipv6HeaderSlice<'a>, place: u16, payload: Cut<'a>) -> Result<Step<'a>, GiveUp> {
     let id = payload.bytes.get(4..).and_then(|b| b.first_chunk()).ok_or(GiveUp::Truncated)?;
     let fragment = Fragment {
         id: u32::from_be_bytes(*id),
@@ -89,22 +98,22 @@ fn fragment<'a>(header: &Ipv6HeaderSlice<'a>, place: u16, payload: Cut<'a>) -> R
         payload: payload.skip(8).ok_or(GiveUp::Truncated)?,
     };
     let (source, destination) = (header.source_addr().into(), header.destination_addr().into());
-    Ok(Packet { source, destination, transport: Transport::Fragment(fragment) })
+    Ok(Step::Packet(Packet { source, destination, transport: Transport::Fragment(fragment) }))
 }
 
-pub(super) fn transport(protocol: u8, payload: Cut<'_>, ends: (IpAddr, IpAddr), depth: u8) -> Result<Packet<'_>, GiveUp> {
+pub(super) fn transport(protocol: u8, payload: Cut<'_>, ends: (IpAddr, IpAddr), depth: u8) -> Result<Step<'_>, GiveUp> {
     if depth > MAX_DEPTH {
         return Err(GiveUp::TooDeep);
     }
     let (source, destination) = ends;
     match protocol {
-        6 => Ok(Packet { source, destination, transport: Transport::Tcp(tcp(payload)?) }),
+        6 => Ok(Step::Packet(Packet { source, destination, transport: Transport::Tcp(tcp(payload)?) })),
         17 => {
             let datagram = udp(payload)?;
             match datagram.destination_port {
                 VXLAN | VXLAN_OLD => vxlan(datagram.payload, depth),
                 GENEVE => geneve(datagram.payload, depth),
-                _ => Ok(Packet { source, destination, transport: Transport::Udp(datagram) }),
+                _ => Ok(Step::Packet(Packet { source, destination, transport: Transport::Udp(datagram) })),
             }
         }
         47 => gre(payload, depth),
@@ -144,19 +153,19 @@ fn udp(bytes: Cut<'_>) -> Result<Datagram<'_>, GiveUp> {
 }
 
 /// RFC 7348 §5: eight bytes, then an Ethernet frame.
-fn vxlan(payload: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
-    link::decode(Link::Ethernet, payload.skip(8).ok_or(GiveUp::Truncated)?, depth + 1)
+fn vxlan(payload: Cut<'_>, depth: u8) -> Result<Step<'_>, GiveUp> {
+    Ok(Step::Tunnel(Inner::Ethernet, payload.skip(8).ok_or(GiveUp::Truncated)?, depth + 1))
 }
 
 /// RFC 8926 §3.4: eight bytes and options, then what the protocol type names.
-fn geneve(payload: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
+fn geneve(payload: Cut<'_>, depth: u8) -> Result<Step<'_>, GiveUp> {
     let options = usize::from(payload.bytes.first().ok_or(GiveUp::Truncated)? & 0x3f) * 4;
     let kind = payload.u16_at(2).ok_or(GiveUp::Truncated)?;
-    link::ether(kind, payload.skip(8 + options).ok_or(GiveUp::Truncated)?, depth + 1)
+    Ok(Step::Tunnel(Inner::EtherType(kind), payload.skip(8 + options).ok_or(GiveUp::Truncated)?, depth + 1))
 }
 
 /// RFC 2784 and 2890; ERSPAN type II (an Ethernet mirror) in it.
-fn gre(payload: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
+fn gre(payload: Cut<'_>, depth: u8) -> Result<Step<'_>, GiveUp> {
     let flags = payload.u16_at(0).ok_or(GiveUp::Truncated)?;
     let kind = payload.u16_at(2).ok_or(GiveUp::Truncated)?;
     if flags & 0x4007 != 0 {
@@ -166,8 +175,8 @@ fn gre(payload: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
     let sequenced = flags & 0x1000 != 0;
     let optional = [flags & 0x8000 != 0, flags & 0x2000 != 0, sequenced].iter().filter(|present| **present).count();
     let inner = payload.skip(4 + 4 * optional).ok_or(GiveUp::Truncated)?;
-    match kind {
-        0x88be => link::decode(Link::Ethernet, inner.skip(if sequenced { 8 } else { 0 }).ok_or(GiveUp::Truncated)?, depth + 1),
-        _ => link::ether(kind, inner, depth + 1),
-    }
+    Ok(match kind {
+        0x88be => Step::Tunnel(Inner::Ethernet, inner.skip(if sequenced { 8 } else { 0 }).ok_or(GiveUp::Truncated)?, depth + 1),
+        _ => Step::Tunnel(Inner::EtherType(kind), inner, depth + 1),
+    })
 }

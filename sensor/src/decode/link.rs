@@ -1,6 +1,9 @@
 //! Link layers, tags and labels: everything below IP.
 
-use super::{Cut, GiveUp, MAX_DEPTH, Packet, ip};
+use super::{
+    Cut, GiveUp, MAX_DEPTH, Packet,
+    ip::{self, Inner, Step},
+};
 
 /// How the frames of one capture begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +52,8 @@ pub(super) fn ether(kind: u16, payload: Cut<'_>, depth: u8) -> Result<Packet<'_>
         return Err(GiveUp::TooDeep);
     }
     match kind {
-        0x0800 => ip::v4(payload, depth),
-        0x86dd => ip::v6(payload, depth),
+        0x0800 => through(ip::v4(payload, depth)),
+        0x86dd => through(ip::v6(payload, depth)),
         // 802.1Q, 802.1ad and the older QinQ types
         0x8100 | 0x88a8 | 0x9100 | 0x9200 => {
             let inner = payload.u16_at(2).ok_or(GiveUp::Truncated)?;
@@ -64,10 +67,19 @@ pub(super) fn ether(kind: u16, payload: Cut<'_>, depth: u8) -> Result<Packet<'_>
     }
 }
 
+/// Goes on in a tunnel until there is a packet.
+pub(super) fn through(step: Result<Step<'_>, GiveUp>) -> Result<Packet<'_>, GiveUp> {
+    match step? {
+        Step::Packet(packet) => Ok(packet),
+        Step::Tunnel(Inner::Ethernet, payload, depth) => decode(Link::Ethernet, payload, depth),
+        Step::Tunnel(Inner::EtherType(kind), payload, depth) => ether(kind, payload, depth),
+    }
+}
+
 fn by_version(packet: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
     match packet.bytes.first().map(|b| b >> 4) {
-        Some(4) => ip::v4(packet, depth),
-        Some(6) => ip::v6(packet, depth),
+        Some(4) => through(ip::v4(packet, depth)),
+        Some(6) => through(ip::v6(packet, depth)),
         Some(_) => Err(GiveUp::Foreign),
         None => Err(GiveUp::Truncated),
     }
@@ -89,8 +101,8 @@ fn mpls(mut payload: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
 fn pppoe(payload: Cut<'_>, depth: u8) -> Result<Packet<'_>, GiveUp> {
     let inner = payload.skip(8).ok_or(GiveUp::Truncated)?;
     match payload.u16_at(6) {
-        Some(0x0021) => ip::v4(inner, depth + 1),
-        Some(0x0057) => ip::v6(inner, depth + 1),
+        Some(0x0021) => through(ip::v4(inner, depth + 1)),
+        Some(0x0057) => through(ip::v6(inner, depth + 1)),
         _ => Err(GiveUp::Foreign),
     }
 }

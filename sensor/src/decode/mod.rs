@@ -120,7 +120,7 @@ impl GiveUp {
 /// Decodes what was in a datagram that came in pieces.
 pub fn decode_whole(whole: &fragments::Whole) -> Result<Packet<'_>, GiveUp> {
     let payload = Cut { bytes: &whole.bytes, missing: 0 };
-    ip::transport(whole.protocol, payload, (whole.source, whole.destination), 1)
+    link::through(ip::transport(whole.protocol, payload, (whole.source, whole.destination), 1))
 }
 
 /// Decodes one frame of which `bytes` were captured and `wire_length` were on the wire.

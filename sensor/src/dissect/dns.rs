@@ -1,10 +1,6 @@
 //! Name service as a source: what was answered and announced (RFC 1035, 2782, 4795, 6762, 6763, 7766, 9460).
 
-use super::{
-    mcp::World,
-    names::{announce, announce_instance},
-};
-use crate::moment::Moment;
+use super::Context;
 use hickory_proto::{
     op::{Message, MessageType},
     rr::{
@@ -13,6 +9,8 @@ use hickory_proto::{
     },
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+mod announce;
 
 /// Records looked at in one message.
 const MAX_RECORDS: usize = 64;
@@ -39,10 +37,10 @@ fn has_word(name: &str, words: &[&str]) -> bool {
 }
 
 /// Takes one message off the wire, sent from `port` to `client`, which is nobody's address when the whole link was told.
-pub fn message(bytes: &[u8], port: u16, client: IpAddr, at: Moment, world: &mut World) {
+pub fn message(bytes: &[u8], port: u16, client: IpAddr, cx: &mut Context<'_>) {
     let Ok(message) = Message::from_vec(bytes) else {
-        if !world.names_told_elsewhere {
-            world.lose("undecodable-dns");
+        if !cx.world.names_told_elsewhere {
+            cx.world.lose("undecodable-dns");
         }
         return;
     };
@@ -50,10 +48,10 @@ pub fn message(bytes: &[u8], port: u16, client: IpAddr, at: Moment, world: &mut 
         return;
     }
     let asked = message.queries.first().map(|q| plain(q.name())).filter(|name| port != MDNS && !name.is_empty());
-    let answer = Answer { asked, client: (!client.is_multicast()).then_some(client), at };
+    let answer = Answer { asked, client: (!client.is_multicast()).then_some(client) };
     let records = message.answers.iter().chain(&message.authorities).chain(&message.additionals);
     for record in records.take(MAX_RECORDS) {
-        answer.take(record, world);
+        answer.take(record, cx);
     }
 }
 
@@ -61,79 +59,78 @@ struct Answer {
     /// Through aliases, the name that was asked for is the one people know.
     asked: Option<String>,
     client: Option<IpAddr>,
-    at: Moment,
 }
 
 impl Answer {
-    fn take(&self, record: &Record, world: &mut World) {
+    fn take(&self, record: &Record, cx: &mut Context<'_>) {
         let own = plain(&record.name);
         match &record.data {
-            RData::A(a) => self.address(&own, IpAddr::V4(a.0), record.ttl, world),
-            RData::AAAA(a) => self.address(&own, IpAddr::V6(a.0), record.ttl, world),
+            RData::A(a) => self.address(&own, IpAddr::V4(a.0), record.ttl, cx),
+            RData::AAAA(a) => self.address(&own, IpAddr::V6(a.0), record.ttl, cx),
             RData::SRV(service) => {
                 let (target, port) = (plain(&service.target), service.port);
-                world.names.service(&own, |s| {
+                cx.world.names.service(&own, |s| {
                     s.mcp |= is_mcp_instance(&own);
                     (s.target, s.port) = (Some(target), Some(port));
                 });
-                announce_instance(&own, self.at, world);
+                announce::instance(&own, cx);
             }
-            RData::TXT(text) => self.text(&own, text, world),
-            RData::HTTPS(https) => self.binding(&own, &https.0, record.ttl, world),
-            RData::SVCB(svcb) => self.binding(&own, svcb, record.ttl, world),
+            RData::TXT(text) => self.text(&own, text, cx),
+            RData::HTTPS(https) => self.binding(&own, &https.0, record.ttl, cx),
+            RData::SVCB(svcb) => self.binding(&own, svcb, record.ttl, cx),
             RData::PTR(pointer) => {
                 if let Some(address) = reverse(&own) {
-                    world.names.learn(None, address, &plain(&pointer.0), record.ttl, self.at);
+                    cx.world.names.learn(None, address, &plain(&pointer.0), record.ttl, cx.now);
                 }
             }
             _ => {}
         }
     }
 
-    fn address(&self, own: &str, address: IpAddr, ttl: u32, world: &mut World) {
+    fn address(&self, own: &str, address: IpAddr, ttl: u32, cx: &mut Context<'_>) {
         // The end of an alias chain first, so that the name that was asked for is the latest.
         let asked = self.asked.as_deref().filter(|asked| reverse(asked).is_none() && !asked.starts_with('_'));
         for name in [Some(own), asked].into_iter().flatten() {
-            world.names.learn(self.client, address, name, ttl, self.at);
+            cx.world.names.learn(self.client, address, name, ttl, cx.now);
         }
-        world.names.host(own, address);
-        announce(own, self.at, world);
+        cx.world.names.host(own, address);
+        announce::host(own, cx);
     }
 
     /// `path=` of a web service (RFC 6763 §6, IANA `http`), and `url=` of `_mcp`, as drafts have it.
-    fn text(&self, own: &str, text: &TXT, world: &mut World) {
+    fn text(&self, own: &str, text: &TXT, cx: &mut Context<'_>) {
         for pair in text.txt_data.iter().take(MAX_RECORDS).filter_map(|bytes| std::str::from_utf8(bytes).ok()) {
             let Some((key, value)) = pair.split_once('=') else { continue };
             if key.eq_ignore_ascii_case("path") && (is_mcp_instance(own) || is_mcp_path(value)) {
                 let path = format!("/{}", value.trim_start_matches('/'));
-                world.names.service(own, |s| (s.path, s.mcp) = (Some(path), true));
+                cx.world.names.service(own, |s| (s.path, s.mcp) = (Some(path), true));
             } else if key.eq_ignore_ascii_case("url") && is_mcp_instance(own) {
                 let Ok(url) = url::Url::parse(value) else { continue };
                 let (host, port) = (url.host_str().map(str::to_ascii_lowercase), url.port_or_known_default());
-                world.names.service(own, |s| {
+                cx.world.names.service(own, |s| {
                     (s.target, s.port, s.path, s.mcp) = (host, port, Some(url.path().to_owned()), true);
                 });
             }
         }
-        announce_instance(own, self.at, world);
+        announce::instance(own, cx);
     }
 
     /// Addresses in hints, and a port of its own (RFC 9460 §7).
-    fn binding(&self, own: &str, binding: &SVCB, ttl: u32, world: &mut World) {
+    fn binding(&self, own: &str, binding: &SVCB, ttl: u32, cx: &mut Context<'_>) {
         let target = plain(&binding.target_name);
         let target = if target.is_empty() { own.trim_start_matches('_').to_owned() } else { target };
         for (_, value) in binding.svc_params.iter().take(MAX_RECORDS) {
             match value {
-                SvcParamValue::Ipv4Hint(hint) => hint.0.iter().take(8).for_each(|a| self.address(&target, a.0.into(), ttl, world)),
-                SvcParamValue::Ipv6Hint(hint) => hint.0.iter().take(8).for_each(|a| self.address(&target, a.0.into(), ttl, world)),
+                SvcParamValue::Ipv4Hint(hint) => hint.0.iter().take(8).for_each(|a| self.address(&target, a.0.into(), ttl, cx)),
+                SvcParamValue::Ipv6Hint(hint) => hint.0.iter().take(8).for_each(|a| self.address(&target, a.0.into(), ttl, cx)),
                 SvcParamValue::Port(port) if is_mcp_instance(own) || names_mcp(own) => {
                     let (target, port) = (target.clone(), *port);
-                    world.names.service(own, |s| (s.target, s.port, s.mcp) = (Some(target), Some(port), true));
+                    cx.world.names.service(own, |s| (s.target, s.port, s.mcp) = (Some(target), Some(port), true));
                 }
                 _ => {}
             }
         }
-        announce_instance(own, self.at, world);
+        announce::instance(own, cx);
     }
 }
 

@@ -1,14 +1,15 @@
 //! One HTTP request and its response, whatever version of HTTP carried them.
 
 use super::{
+    Context,
     body::{Decoder, Kept, Undecodable},
     digest,
     http::{Common, Encoding, Media, RequestHead, ResponseHead, Verb},
     jsonrpc::{self, Message},
-    mcp::{Dialogue, Family, Framing, Outcome, Stream, World, family},
+    mcp::{Dialogue, Family, Framing, Outcome, Stream, family},
     sse,
 };
-use crate::{json, moment::Moment};
+use crate::json;
 use rules::{
     endpoint::Endpoint,
     evidence::{Auth, Transport},
@@ -60,7 +61,7 @@ struct Events {
 }
 
 impl Exchange {
-    pub fn new(head: &RequestHead, server: Endpoint, client: IpAddr, at: Moment, world: &mut World) -> Exchange {
+    pub fn new(head: &RequestHead, server: Endpoint, client: IpAddr, cx: &mut Context<'_>) -> Exchange {
         let mut dialogue = Dialogue::new(server, client);
         dialogue.transport = Some(Transport::StreamableHttp);
         dialogue.place = dialogue.place.with_target(&head.target).with_host(head.host.as_deref().unwrap_or_default());
@@ -76,13 +77,13 @@ impl Exchange {
             asked: false,
             status: None,
             stored: false,
-            request: if body { Intake::new(&head.common, world) } else { Intake::default() },
+            request: if body { Intake::new(&head.common, cx) } else { Intake::default() },
             response: Answer::Skipped,
             answer_bytes: 0,
             unreadable: false,
             fetched: false,
         };
-        exchange.client_marks(head, at, world);
+        exchange.client_marks(head, cx);
         exchange
     }
 
@@ -112,94 +113,94 @@ impl Exchange {
     }
 
     /// An exchange whose heads are not in the capture: only its bodies may follow.
-    pub fn headless(server: Endpoint, client: IpAddr, world: &World) -> Exchange {
+    pub fn headless(server: Endpoint, client: IpAddr, cx: &Context<'_>) -> Exchange {
         let mut exchange = Exchange::unasked(server, client);
-        exchange.request = Intake::new(&Common::default(), world);
+        exchange.request = Intake::new(&Common::default(), cx);
         exchange.response = Answer::Unknown;
         exchange
     }
 
     /// An event stream joined in the middle.
-    pub fn joined(server: Endpoint, client: IpAddr, world: &World) -> Exchange {
+    pub fn joined(server: Endpoint, client: IpAddr, cx: &Context<'_>) -> Exchange {
         let mut exchange = Exchange::unasked(server, client);
         exchange.status = Some(200);
-        exchange.response = Answer::Events(Box::new(Events::new(Encoding::Identity, world)));
+        exchange.response = Answer::Events(Box::new(Events::new(Encoding::Identity, cx)));
         exchange
     }
 
-    fn client_marks(&mut self, head: &RequestHead, at: Moment, world: &mut World) {
+    fn client_marks(&mut self, head: &RequestHead, cx: &mut Context<'_>) {
         let d = &mut self.dialogue;
         if let Some(version) = &head.version {
             d.revision = Some(version.clone());
-            d.versioned = true;
-            (d.mcp, d.at_home) = (true, true);
-            d.client_mark("wire.client.version-header", version, at, world);
+            d.client_side.versioned = true;
+            (d.client_side.mcp, d.client_side.at_home) = (true, true);
+            d.client_mark("wire.client.version-header", version, cx);
         }
         if d.session.is_some() {
-            (d.mcp, d.at_home) = (true, true);
-            d.client_mark("wire.client.session-header", "a session given before", at, world);
+            (d.client_side.mcp, d.client_side.at_home) = (true, true);
+            d.client_mark("wire.client.session-header", "a session given before", cx);
         }
         if let Some(method) = &head.rpc_method {
-            (d.mcp, d.at_home) = (true, true);
+            (d.client_side.mcp, d.client_side.at_home) = (true, true);
             let named = head.rpc_name.as_deref().filter(|n| method == "tools/call" && !n.starts_with("=?")).unwrap_or_default();
-            d.client_mark("wire.client.method-header", format!("{method} {named}").trim_end(), at, world);
-            d.headed = Some(method.clone());
+            d.client_mark("wire.client.method-header", format!("{method} {named}").trim_end(), cx);
+            d.client_side.headed = Some(method.clone());
             if family(method) != Family::Other {
-                d.progress(method, at, world);
+                d.progress(method, cx);
             }
         }
         if head.verb == Verb::Post && head.accepts_json && head.accepts_events {
-            d.at_home = true;
-            d.client_mark("wire.client.accept-pair", "application/json and text/event-stream", at, world);
+            d.client_side.at_home = true;
+            d.client_mark("wire.client.accept-pair", "application/json and text/event-stream", cx);
         }
         let in_query = head.target.split_once('?').and_then(|(_, query)| session_in(query));
         // Where the session is in the path, or nowhere, the address that a stream gave is what both have in common.
         let door = Some(door(&head.target)).filter(|door| {
-            head.verb == Verb::Post && in_query.is_none() && d.session.is_none() && world.stream(d.place.endpoint, *door).is_some()
+            head.verb == Verb::Post && in_query.is_none() && d.session.is_none() && cx.world.stream(d.place.endpoint, *door).is_some()
         });
         if let Some(session) = in_query.filter(|_| head.verb == Verb::Post).or(door) {
             // The server is where its stream is; the message path is only a door of it.
-            let stream = world.stream(d.place.endpoint, session).cloned();
+            let stream = cx.world.stream(d.place.endpoint, session).cloned();
             d.session = Some(session);
             d.transport = Some(Transport::HttpSse);
             match stream {
                 Some(Stream { place, .. }) => {
                     d.place = place;
-                    (d.mcp, d.at_home) = (true, true);
+                    (d.client_side.mcp, d.client_side.at_home) = (true, true);
                 }
                 None => d.place.path = None,
             }
             let what = if door.is_some() { "a POST to the address that a stream gave" } else { "a session in the query of a POST" };
-            d.client_mark("wire.client.message-path", what, at, world);
+            d.client_mark("wire.client.message-path", what, cx);
         }
     }
 
-    pub fn request_body(&mut self, bytes: &[u8], world: &mut World) {
-        self.request.push(bytes, world);
+    pub fn request_body(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+        self.request.push(bytes, cx);
     }
 
     pub fn request_hole(&mut self) {
         self.request.spoil();
     }
 
-    pub fn request_end(&mut self, at: Moment, world: &mut World) {
+    pub fn request_end(&mut self, cx: &mut Context<'_>) {
         self.asked = true;
         let mut intake = std::mem::take(&mut self.request);
         match intake.finish() {
-            Ok(body) => jsonrpc::parse(body).iter().for_each(|message| self.dialogue.asks(message, at, world)),
+            Ok(body) => jsonrpc::parse(body).iter().for_each(|message| self.dialogue.asks(message, cx)),
             Err(Undecodable) => {
                 self.dialogue.unheard = true;
-                jsonrpc::prefix(intake.prefix()).iter().for_each(|message| self.dialogue.asks(message, at, world));
+                jsonrpc::prefix(intake.prefix()).iter().for_each(|message| self.dialogue.asks(message, cx));
             }
         }
     }
 
     /// A question whose head was cut: of its body there is what a segment begins with.
-    pub fn request_begins(&mut self, bytes: &[u8], at: Moment, world: &mut World) {
-        jsonrpc::prefix(bytes).iter().for_each(|message| self.dialogue.asks(message, at, world));
+    pub fn request_begins(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+        jsonrpc::prefix(bytes).iter().for_each(|message| self.dialogue.asks(message, cx));
     }
 
-    pub fn response_head(&mut self, head: &ResponseHead, at: Moment, world: &mut World) {
+    pub fn response_head(&mut self, head: &ResponseHead, cx: &mut Context<'_>) {
         self.status = Some(head.status);
         self.stored = head.stored;
         if !self.asked {
@@ -210,19 +211,19 @@ impl Exchange {
         if head.status >= 300 {
             self.dialogue.turn_away();
         }
-        self.server_marks(head, at, world);
+        self.server_marks(head, cx);
         let d = &self.dialogue;
-        let interesting = d.mcp || d.unheard || d.has_questions();
+        let interesting = d.client_side.mcp || d.unheard || d.has_questions();
         if self.dialogue.unheard && head.status == 200 && head.common.media == Media::Other {
-            self.dialogue.shows(world);
+            self.dialogue.shows(cx);
         }
         self.response = match head.common.media {
             Media::EventStream if interesting || self.verb == Some(Verb::Get) => {
-                Answer::Events(Box::new(Events::new(head.common.encoding, world)))
+                Answer::Events(Box::new(Events::new(head.common.encoding, cx)))
             }
-            Media::Json | Media::Unsaid if interesting => Answer::Whole(Intake::new(&head.common, world)),
+            Media::Json | Media::Unsaid if interesting => Answer::Whole(Intake::new(&head.common, cx)),
             // A client that asks in MCP may read whatever it is called.
-            Media::Other if self.dialogue.mcp => Answer::Whole(Intake::new(&head.common, world)),
+            Media::Other if self.dialogue.client_side.mcp => Answer::Whole(Intake::new(&head.common, cx)),
             _ => Answer::Skipped,
         };
         if let Some(session) = head.common.session {
@@ -230,7 +231,7 @@ impl Exchange {
         }
     }
 
-    fn server_marks(&mut self, head: &ResponseHead, at: Moment, world: &mut World) {
+    fn server_marks(&mut self, head: &ResponseHead, cx: &mut Context<'_>) {
         let d = &mut self.dialogue;
         if head.status == 401 {
             d.auth = head.challenge.or(d.auth).or(Some(Auth::Unknown));
@@ -241,57 +242,57 @@ impl Exchange {
         }
         // One that only comes back may be an echo.
         let given = head.common.session.is_some() && head.common.session != d.session;
-        if given && (d.mcp || d.unheard || d.at_home) {
-            d.server_mark("wire.server.session-header", "gives a session", at, world);
+        if given && (d.client_side.mcp || d.unheard || d.client_side.at_home) {
+            d.server_mark("wire.server.session-header", "gives a session", cx);
         }
-        if head.exposes_mcp && (d.mcp || d.unheard) {
-            d.server_mark("wire.server.cors-header", "exposes MCP's headers to browsers", at, world);
+        if head.exposes_mcp && (d.client_side.mcp || d.unheard) {
+            d.server_mark("wire.server.cors-header", "exposes MCP's headers to browsers", cx);
         }
-        if head.status == 401 && head.resource_metadata && d.mcp {
-            d.server_mark("wire.server.auth-challenge", "401 with resource_metadata", at, world);
+        if head.status == 401 && head.resource_metadata && d.client_side.mcp {
+            d.server_mark("wire.server.auth-challenge", "401 with resource_metadata", cx);
         }
         if head.status == 101 && head.mcp_subprotocol {
-            d.server_mark("wire.server.websocket", "switches to the subprotocol mcp", at, world);
+            d.server_mark("wire.server.websocket", "switches to the subprotocol mcp", cx);
         }
     }
 
-    pub fn response_body(&mut self, bytes: &[u8], at: Moment, world: &mut World) {
+    pub fn response_body(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         self.answer_bytes += bytes.len() as u64;
         if matches!(self.response, Answer::Unknown) {
             self.status.get_or_insert(200);
             self.response = match bytes.first() {
-                Some(b'{' | b'[') => Answer::Whole(Intake::new(&Common::default(), world)),
-                Some(b'e' | b'd' | b'i' | b':') => Answer::Events(Box::new(Events::new(Encoding::Identity, world))),
+                Some(b'{' | b'[') => Answer::Whole(Intake::new(&Common::default(), cx)),
+                Some(b'e' | b'd' | b'i' | b':') => Answer::Events(Box::new(Events::new(Encoding::Identity, cx))),
                 _ => Answer::Skipped,
             };
         }
         match &mut self.response {
             Answer::Skipped | Answer::Unknown => {}
-            Answer::Whole(intake) => intake.push(bytes, world),
+            Answer::Whole(intake) => intake.push(bytes, cx),
             Answer::Events(events) => {
                 let stored = self.stored;
-                if events.feed(bytes, self.verb, &mut self.dialogue, stored, at, world) {
+                if events.feed(bytes, self.verb, &mut self.dialogue, stored, cx) {
                     self.response = Answer::Skipped;
                 }
             }
         }
     }
 
-    pub fn response_hole(&mut self, at: Moment, world: &mut World) {
+    pub fn response_hole(&mut self, cx: &mut Context<'_>) {
         match &mut self.response {
             // Of a page, nothing was to be read.
             Answer::Skipped | Answer::Unknown => return,
             Answer::Whole(intake) => intake.spoil(),
             Answer::Events(events) => {
                 let begun = events.sse.gap();
-                jsonrpc::prefix(&begun).iter().for_each(|m| self.dialogue.begins(m, Framing::Stream, self.stored, at, world));
+                jsonrpc::prefix(&begun).iter().for_each(|m| self.dialogue.begins(m, Framing::Stream, self.stored, cx));
             }
         }
         self.unreadable = true;
     }
 
     /// The response is over, or nothing more is seen of it.
-    pub fn response_end(&mut self, at: Moment, world: &mut World) {
+    pub fn response_end(&mut self, cx: &mut Context<'_>) {
         // Only what was posted is answered by a body: what GET fetches is a text.
         let stored = self.stored || self.fetched || self.verb.is_some_and(|verb| verb != Verb::Post);
         match std::mem::replace(&mut self.response, Answer::Skipped) {
@@ -302,33 +303,33 @@ impl Exchange {
                     for message in jsonrpc::parse(body) {
                         // All is well, and the body is an error: it may be an example of one.
                         let stored = stored || (well && self.dialogue.unheard && matches!(message, Message::Error { .. }));
-                        self.dialogue.answers(&message, Framing::Body, stored, at, world);
+                        self.dialogue.answers(&message, Framing::Body, stored, cx);
                     }
                 }
                 Err(Undecodable) => {
                     self.unreadable = true;
-                    jsonrpc::prefix(intake.prefix()).iter().for_each(|m| self.dialogue.begins(m, Framing::Body, stored, at, world));
+                    jsonrpc::prefix(intake.prefix()).iter().for_each(|m| self.dialogue.begins(m, Framing::Body, stored, cx));
                 }
             },
-            Answer::Events(mut events) => events.finish(self.verb, &mut self.dialogue, self.stored, at, world),
+            Answer::Events(mut events) => events.finish(self.verb, &mut self.dialogue, self.stored, cx),
         }
         let empty = self.status == Some(202) && self.answer_bytes == 0;
         let server = self.dialogue.place.endpoint;
         if empty && self.dialogue.has_questions() {
             // The first revision does that, too; there the stream tells.
-            world.takes_anything(server);
+            cx.world.takes_anything(server);
         }
-        if empty && self.dialogue.only_notices() && self.dialogue.at_home && !world.is_sink(server) {
-            self.dialogue.server_mark("wire.server.accepted", "202 to a notification", at, world);
+        if empty && self.dialogue.only_notices() && self.dialogue.client_side.at_home && !cx.world.is_sink(server) {
+            self.dialogue.server_mark("wire.server.accepted", "202 to a notification", cx);
         }
         if empty && self.dialogue.unheard {
-            self.dialogue.accepts(world);
+            self.dialogue.accepts(cx);
         }
-        self.close(at, world);
+        self.close(cx);
     }
 
     /// Draws the conclusion; for an exchange that was never answered as well.
-    pub fn close(&mut self, at: Moment, world: &mut World) {
+    pub fn close(&mut self, cx: &mut Context<'_>) {
         let outcome = match self.status {
             None => Outcome::Unseen,
             Some(401 | 403) => Outcome::Challenged,
@@ -336,17 +337,17 @@ impl Exchange {
             Some(_) if self.unreadable => Outcome::Unreadable,
             Some(_) => Outcome::Answered,
         };
-        self.dialogue.conclude(outcome, at, world);
+        self.dialogue.conclude(outcome, cx);
     }
 }
 
 impl Intake {
-    fn new(common: &Common, world: &World) -> Intake {
-        let decoder = Decoder::new(common.encoding, &world.budget);
-        Intake(Some((decoder, Kept::new(&world.budget))))
+    fn new(common: &Common, cx: &Context<'_>) -> Intake {
+        let decoder = Decoder::new(common.encoding, &cx.world.budget);
+        Intake(Some((decoder, Kept::new(&cx.world.budget))))
     }
 
-    fn push(&mut self, bytes: &[u8], world: &mut World) {
+    fn push(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         let Some((decoder, kept)) = &mut self.0 else { return };
         let mut full = false;
         let fed = decoder.feed(bytes, |decoded| {
@@ -355,11 +356,11 @@ impl Intake {
             full |= !kept.push(decoded);
         });
         if full {
-            world.lose("body-too-large");
+            cx.world.lose("body-too-large");
         }
         if fed.is_err() {
             if !kept.incomplete {
-                world.lose("undecodable-body");
+                cx.world.lose("undecodable-body");
             }
             kept.cut();
         }
@@ -396,24 +397,24 @@ impl Intake {
 }
 
 impl Events {
-    fn new(encoding: Encoding, world: &World) -> Events {
-        Events { decoder: Decoder::new(encoding, &world.budget), sse: sse::Decoder::default(), seen: 0, ours: false }
+    fn new(encoding: Encoding, cx: &Context<'_>) -> Events {
+        Events { decoder: Decoder::new(encoding, &cx.world.budget), sse: sse::Decoder::default(), seen: 0, ours: false }
     }
 
     /// True when the stream has nothing for us.
-    fn feed(&mut self, bytes: &[u8], verb: Option<Verb>, dialogue: &mut Dialogue, stored: bool, at: Moment, world: &mut World) -> bool {
+    fn feed(&mut self, bytes: &[u8], verb: Option<Verb>, dialogue: &mut Dialogue, stored: bool, cx: &mut Context<'_>) -> bool {
         let Events { decoder, sse, seen, ours } = self;
         let mut take = |event: sse::Event<'_>| {
             *seen = seen.saturating_add(1);
-            *ours |= take_event(&event, *seen == 1, verb, dialogue, stored, at, world);
+            *ours |= take_event(&event, *seen == 1, verb, dialogue, stored, cx);
         };
         let fed = decoder.feed(bytes, |decoded| sse.feed(decoded, &mut take));
-        fed.is_err() || (*seen > PATIENCE && !*ours && !dialogue.mcp)
+        fed.is_err() || (*seen > PATIENCE && !*ours && !dialogue.client_side.mcp)
     }
 
-    fn finish(&mut self, verb: Option<Verb>, dialogue: &mut Dialogue, stored: bool, at: Moment, world: &mut World) {
+    fn finish(&mut self, verb: Option<Verb>, dialogue: &mut Dialogue, stored: bool, cx: &mut Context<'_>) {
         let Events { decoder, sse, seen, .. } = self;
-        let mut take = |event: sse::Event<'_>| _ = take_event(&event, *seen == 0, verb, dialogue, stored, at, world);
+        let mut take = |event: sse::Event<'_>| _ = take_event(&event, *seen == 0, verb, dialogue, stored, cx);
         // Undecodable is what it is: the stream is over.
         let _ = decoder.finish(|decoded| sse.feed(decoded, &mut take));
         // A stream may end without the empty line that completes its last event.
@@ -428,8 +429,7 @@ fn take_event(
     verb: Option<Verb>,
     dialogue: &mut Dialogue,
     stored: bool,
-    at: Moment,
-    world: &mut World,
+    cx: &mut Context<'_>,
 ) -> bool {
     if event.name == "endpoint" {
         let opened = first && matches!(verb, Some(Verb::Get) | None);
@@ -439,23 +439,23 @@ fn take_event(
         let session = named.unwrap_or_else(|| door(uri));
         dialogue.transport = Some(Transport::HttpSse);
         dialogue.session = Some(session);
-        dialogue.offered = true;
+        dialogue.server_side.offered = true;
         let stream = Stream { place: dialogue.place.clone(), waiting: Vec::new(), software: None };
-        world.stream_opened(dialogue.place.endpoint, session, stream);
+        cx.world.stream_opened(dialogue.place.endpoint, session, stream);
         // Other streams may begin with an address, too; MCP's names a session.
         if named.is_some() {
-            dialogue.server_mark("wire.server.endpoint-offer", "an event stream that begins with the address for messages", at, world);
+            dialogue.server_mark("wire.server.endpoint-offer", "an event stream that begins with the address for messages", cx);
         }
         return true;
     }
     if !event.whole {
         let begun = jsonrpc::prefix(event.data);
-        begun.iter().for_each(|message| dialogue.begins(message, Framing::Stream, stored, at, world));
+        begun.iter().for_each(|message| dialogue.begins(message, Framing::Stream, stored, cx));
         return begun.is_some();
     }
     let messages = jsonrpc::parse(event.data);
     for message in &messages {
-        dialogue.answers(message, Framing::Stream, stored, at, world);
+        dialogue.answers(message, Framing::Stream, stored, cx);
     }
     !messages.is_empty()
 }

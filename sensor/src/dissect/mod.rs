@@ -25,15 +25,19 @@ mod talk;
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests;
 pub mod tls;
+mod upgrade;
 mod web;
 pub mod websocket;
 
 pub use talk::Talk;
 
-use crate::moment::Moment;
+use crate::flow;
 use rules::endpoint::Endpoint;
 
 use std::hash::{DefaultHasher, Hasher};
+
+/// Everything a dissector needs beside the bytes: the time, the two ends, and the memory of the capture point, into which evidence goes.
+pub type Context<'a> = flow::Context<'a, mcp::World>;
 
 /// A short stand-in for a value that must not be kept. Equal values have equal digests within one process.
 pub fn digest(bytes: &[u8]) -> u64 {
@@ -43,6 +47,6 @@ pub fn digest(bytes: &[u8]) -> u64 {
 }
 
 /// What a client's first words over QUIC say.
-pub fn hear_hello(client: Endpoint, server: Endpoint, hello: &tls::Hello, at: Moment, world: &mut mcp::World) {
-    nominate::by_hello(nominate::Call { client: client.address, server }, hello, "QUIC", at, world);
+pub fn hear_hello(client: Endpoint, server: Endpoint, hello: &tls::Hello, cx: &mut Context<'_>) {
+    nominate::by_hello(nominate::Call { client: client.address, server }, hello, "QUIC", cx);
 }

@@ -1,11 +1,8 @@
 //! Who looked up which name and was given which address, and who announces what: bounded, and counted when it forgets.
 
-use super::{digest, mcp::World, recent::Recent};
+use super::{digest, recent::Recent};
 use crate::moment::Moment;
-use rules::{
-    endpoint::{Endpoint, Place},
-    evidence::Facts,
-};
+use rules::endpoint::{Endpoint, Place};
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 /// Lookups, addresses and services remembered, each.
@@ -112,8 +109,13 @@ impl Names {
         self.forgotten += gone.map_or(0, |gone| gone.len() as u64);
     }
 
+    /// The host that a service is on.
+    pub(super) fn host_of(&self, instance: &str) -> Option<&str> {
+        self.services.get(text(instance))?.target.as_deref()
+    }
+
     /// Services that say they are MCP, on a host whose address is known: where.
-    fn offered(&self, host: &str) -> Vec<(Place, Service)> {
+    pub(super) fn offered(&self, host: &str) -> Vec<(Place, Service)> {
         let Some(address) = self.hosts.get(text(host)) else { return Vec::new() };
         let services = self.instances.get(text(host)).into_iter().flatten().filter_map(|key| self.services.get(*key));
         let place = |service: &Service| {
@@ -122,26 +124,6 @@ impl Names {
             Some((place, service.clone()))
         };
         services.filter(|s| s.mcp).filter_map(place).collect()
-    }
-}
-
-/// Says what a host offers, once its address, its port and that it is MCP are all known.
-pub(super) fn announce(host: &str, at: Moment, world: &mut World) {
-    if world.names_told_elsewhere {
-        return;
-    }
-    for (place, service) in world.names.offered(host) {
-        let path = service.path.as_deref().unwrap_or_default();
-        let detail = format!("{host} announces an MCP service on port {}{path}", place.endpoint.port);
-        world.ledger.say(&place, "wire.context.mdns-service", &detail, at, Facts::default());
-    }
-}
-
-/// The host a service is on, to announce it.
-pub(super) fn announce_instance(instance: &str, at: Moment, world: &mut World) {
-    let target = world.names.services.get(text(instance)).and_then(|s| s.target.clone());
-    if let Some(host) = target {
-        announce(&host, at, world);
     }
 }
 

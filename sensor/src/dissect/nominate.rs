@@ -1,11 +1,11 @@
 //! What points at a server without a word of MCP being heard: names, TLS. Weak, all of it: a probe or the host must settle it.
 
 use super::{
+    Context,
     dns::{self, names_mcp, names_tools},
-    mcp::World,
     tls::{Certificate, Hello, programs},
 };
-use crate::{flow::Peers, moment::Moment};
+use crate::flow::Peers;
 use rules::{
     endpoint::{Endpoint, Place},
     evidence::{Client, Facts, Implementation},
@@ -31,24 +31,24 @@ impl Call {
     }
 
     /// Names the server was looked up by: the client's own first, then anybody's.
-    fn names(self, at: Moment, world: &World) -> Vec<String> {
-        let own = world.names.asked(self.client, self.server.address, at);
-        own.chain(world.names.known(self.server.address, at)).map(str::to_owned).collect()
+    fn names(self, cx: &Context<'_>) -> Vec<String> {
+        let own = cx.world.names.asked(self.client, self.server.address, cx.now);
+        own.chain(cx.world.names.known(self.server.address, cx.now)).map(str::to_owned).collect()
     }
 }
 
 /// A connection was made to an address that was looked up by name.
-pub(super) fn by_name(call: Call, at: Moment, world: &mut World) {
+pub(super) fn by_name(call: Call, cx: &mut Context<'_>) {
     if NEVER.contains(&call.server.port) {
         return;
     }
-    if let Some(name) = call.names(at, world).into_iter().find(|n| names_mcp(n)) {
+    if let Some(name) = call.names(cx).into_iter().find(|n| names_mcp(n)) {
         let place = Place::new(call.server).with_host(&name);
         let detail = format!("{name} was looked up, then a connection made");
-        world.ledger.say(&place, "wire.context.dns-name", &detail, at, Facts::default());
+        cx.world.ledger.say(&place, "wire.context.dns-name", &detail, cx.now, Facts::default());
     } else if call.server.is_usual_port() {
         // What a name says is the site's convention to judge, not ours.
-        let names: Vec<String> = world.names.asked(call.client, call.server.address, at).map(str::to_owned).collect();
+        let names: Vec<String> = cx.world.names.asked(call.client, call.server.address, cx.now).map(str::to_owned).collect();
         let Some(name) = names.first() else { return };
         let detail = format!("looked up {name}, then made a connection to port {}", call.server.port);
         let facts = Facts {
@@ -56,17 +56,17 @@ pub(super) fn by_name(call: Call, at: Moment, world: &mut World) {
             names: names.iter().cloned().collect(),
             ..Facts::default()
         };
-        world.ledger.say(&Place::new(call.server), "wire.client.named-connection", &detail, at, facts);
+        cx.world.ledger.say(&Place::new(call.server), "wire.client.named-connection", &detail, cx.now, facts);
     }
 }
 
 /// A client said, in the clear, whom it wants to speak to in secret.
-pub(crate) fn by_hello(call: Call, hello: &Hello, over: &str, at: Moment, world: &mut World) {
+pub(crate) fn by_hello(call: Call, hello: &Hello, over: &str, cx: &mut Context<'_>) {
     if let Some(reason) = secret_names(call.server, hello.name.as_deref(), over) {
-        world.lose(reason);
+        cx.world.lose(reason);
         return;
     }
-    let name = hello.name.clone().or_else(|| call.names(at, world).into_iter().next()).unwrap_or_default();
+    let name = hello.name.clone().or_else(|| call.names(cx).into_iter().next()).unwrap_or_default();
     let program = programs::program(&hello.ja4);
     let place = Place::new(call.server).with_host(&name);
     let by = program.map_or_else(|| format!("JA4 {}", hello.ja4), |p| format!("{p}, JA4 {}", hello.ja4));
@@ -75,23 +75,23 @@ pub(crate) fn by_hello(call: Call, hello: &Hello, over: &str, at: Moment, world:
     if names_mcp(&name) {
         let offers = hello.protocols.join(" ");
         let detail = format!("{over} to {name}, offering {}, by {by}", if offers.is_empty() { "nothing" } else { &offers });
-        world.ledger.say(&place, "wire.context.tls-name", &detail, at, facts);
-    } else if let Some(sign) = second_sign(call, &name, at, world).filter(|_| program.is_some() && is_internal(call.server)) {
+        cx.world.ledger.say(&place, "wire.context.tls-name", &detail, cx.now, facts);
+    } else if let Some(sign) = second_sign(call, &name, cx).filter(|_| program.is_some() && is_internal(call.server)) {
         let detail = format!("{over} {name} by {by}; {sign}");
-        world.ledger.say(&place, "wire.context.tls-program", &detail, at, facts);
+        cx.world.ledger.say(&place, "wire.context.tls-program", &detail, cx.now, facts);
     }
 }
 
 /// A stack that MCP clients use says something of the client. Of the server only what agrees with it does.
-fn second_sign(call: Call, name: &str, at: Moment, world: &World) -> Option<&'static str> {
+fn second_sign(call: Call, name: &str, cx: &Context<'_>) -> Option<&'static str> {
     if call.server.is_usual_port() {
         Some("a port MCP servers often use")
     } else if name.is_empty() {
         // What is run for good has a name; what somebody started is called by its number.
         Some("called by its address, without a name")
-    } else if names_tools(name) || call.names(at, world).iter().any(|n| names_mcp(n) || names_tools(n)) {
+    } else if names_tools(name) || call.names(cx).iter().any(|n| names_mcp(n) || names_tools(n)) {
         Some("a name as agents' tools have it")
-    } else if world.ledger.proven_address(call.server.address) {
+    } else if cx.world.ledger.proven_address(call.server.address) {
         Some("an address where MCP was heard in the clear")
     } else {
         None
@@ -99,7 +99,7 @@ fn second_sign(call: Call, name: &str, at: Moment, world: &World) -> Option<&'st
 }
 
 /// A server showed its certificate in the clear.
-pub(super) fn by_certificate(call: Call, certificate: &Certificate, at: Moment, world: &mut World) {
+pub(super) fn by_certificate(call: Call, certificate: &Certificate, cx: &mut Context<'_>) {
     let named = certificate.names.iter().find(|n| names_mcp(n));
     if named.is_none() && !names_mcp(&certificate.subject.replace(['=', ' ', ','], ".")) {
         return;
@@ -107,14 +107,14 @@ pub(super) fn by_certificate(call: Call, certificate: &Certificate, at: Moment, 
     let place = Place::new(call.server).with_host(named.map_or("", String::as_str));
     let detail = format!("{} for {}, expires {}", certificate.subject, certificate.names.join(" "), certificate.expires);
     let facts = Facts { tls: Some(true), ..Facts::default() };
-    world.ledger.say(&place, "wire.context.certificate", &detail, at, facts);
+    cx.world.ledger.say(&place, "wire.context.certificate", &detail, cx.now, facts);
 }
 
 /// Segments said two things of the same bytes: what the server made of them, only asking it can tell.
-pub(super) fn by_ambiguity(call: Call, at: Moment, world: &mut World) {
+pub(super) fn by_ambiguity(call: Call, cx: &mut Context<'_>) {
     if is_internal(call.server) && !NEVER.contains(&call.server.port) {
         let detail = "copies of the same bytes differ: what the server was told cannot be known from here";
-        world.ledger.say(&Place::new(call.server), "wire.context.ambiguous", detail, at, Facts::default());
+        cx.world.ledger.say(&Place::new(call.server), "wire.context.ambiguous", detail, cx.now, Facts::default());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Conversations in text, and what is heard in them. Each is told whole, and again cut at every byte: what is heard must be the same.
 
 use super::{
+    Context,
     mcp::World,
     talk::Talk,
     tls::tests::{NODE, certificate_for, hello_to, records},
@@ -45,14 +46,14 @@ fn hear<'a>(openers: &[Option<End>], turns: impl Iterator<Item = (usize, &'a Tur
     let mut talks: Vec<_> = openers.iter().enumerate().map(talk).collect();
     for (n, Turn(from, bytes)) in turns {
         let (talk, peers) = &mut talks[n];
-        bytes.chunks(step).for_each(|piece| talk.bytes(peers, *from, piece, at, &mut world));
+        bytes.chunks(step).for_each(|piece| talk.bytes(*from, piece, &mut Context { now: at, peers, world: &mut world }));
         *peers.taken.at_mut(*from) += u32::try_from(bytes.len()).unwrap();
     }
     for (mut talk, peers) in talks {
         for end in [End::Low, End::High] {
-            talk.ended(&peers, end, at, &mut world);
+            talk.ended(end, &mut Context { now: at, peers: &peers, world: &mut world });
         }
-        talk.closed(&peers, at, &mut world);
+        talk.closed(&mut Context { now: at, peers: &peers, world: &mut world });
     }
     let line = |e: rules::evidence::Evidence| format!("{} {} {}\n", e.place.path.unwrap_or_else(|| "-".to_owned()), e.signature, e.detail);
     let lines: BTreeSet<String> = world.told().map(line).collect();
@@ -540,12 +541,24 @@ fn what_only_comes_back_is_no_answer() {
 fn a_head_that_the_capture_cuts_says_what_is_left_of_it() {
     let (mut world, at) = (World::default(), Moment::new(1_700_000_000, 0));
     let (mut talk, peers) = (Talk::default(), peers(4000, Some(End::Low)));
-    talk.bytes(&peers, End::Low, b"POST /x HTTP/1.1\r\nHost: tools\r\nmcp-method: tools/list\r\nmcp-pro", at, &mut world);
-    talk.gap(&peers, End::Low, 300, at, &mut world);
-    talk.bytes(&peers, End::High, b"HTTP/1.1 200 OK\r\nMcp-Session-Id: 0123\r\nDate: Th", at, &mut world);
-    talk.gap(&peers, End::High, 900, at, &mut world);
-    talk.bytes(&peers, End::Low, b"DELETE /x HTTP/1.1\r\nHost: tools\r\nmcp-session-id: 0123\r\n\r\n", at, &mut world);
-    talk.closed(&peers, at, &mut world);
+    talk.bytes(
+        End::Low,
+        b"POST /x HTTP/1.1\r\nHost: tools\r\nmcp-method: tools/list\r\nmcp-pro",
+        &mut Context { now: at, peers: &peers, world: &mut world },
+    );
+    talk.gap(End::Low, 300, &mut Context { now: at, peers: &peers, world: &mut world });
+    talk.bytes(
+        End::High,
+        b"HTTP/1.1 200 OK\r\nMcp-Session-Id: 0123\r\nDate: Th",
+        &mut Context { now: at, peers: &peers, world: &mut world },
+    );
+    talk.gap(End::High, 900, &mut Context { now: at, peers: &peers, world: &mut world });
+    talk.bytes(
+        End::Low,
+        b"DELETE /x HTTP/1.1\r\nHost: tools\r\nmcp-session-id: 0123\r\n\r\n",
+        &mut Context { now: at, peers: &peers, world: &mut world },
+    );
+    talk.closed(&mut Context { now: at, peers: &peers, world: &mut world });
     let signatures: Vec<String> = world.told().map(|e| e.signature).collect();
     assert_eq!(signatures, ["wire.server.session-header", "wire.client.method-header", "wire.client.session-header"]);
 }
@@ -628,12 +641,12 @@ fn after_a_loss_it_finds_its_way_back() {
     let at = Moment::new(1_700_000_000, 0);
     let peers = peers(4000, Some(End::Low));
     let mut talk = Talk::default();
-    talk.bytes(&peers, End::Low, b"POST /mcp HTTP/1.1\r\nHost: too", at, &mut world);
-    talk.gap(&peers, End::Low, 700, at, &mut world);
-    talk.bytes(&peers, End::High, &json(r#"{"a":1}"#).1[..60], at, &mut world);
-    talk.gap(&peers, End::High, 90, at, &mut world);
-    talk.bytes(&peers, End::Low, &post(INITIALIZE).1, at, &mut world);
-    talk.bytes(&peers, End::High, &json(INITIALIZED).1, at, &mut world);
+    talk.bytes(End::Low, b"POST /mcp HTTP/1.1\r\nHost: too", &mut Context { now: at, peers: &peers, world: &mut world });
+    talk.gap(End::Low, 700, &mut Context { now: at, peers: &peers, world: &mut world });
+    talk.bytes(End::High, &json(r#"{"a":1}"#).1[..60], &mut Context { now: at, peers: &peers, world: &mut world });
+    talk.gap(End::High, 90, &mut Context { now: at, peers: &peers, world: &mut world });
+    talk.bytes(End::Low, &post(INITIALIZE).1, &mut Context { now: at, peers: &peers, world: &mut world });
+    talk.bytes(End::High, &json(INITIALIZED).1, &mut Context { now: at, peers: &peers, world: &mut world });
     assert!(world.told().any(|e| e.signature == "wire.server.initialize-result"));
 }
 
@@ -653,8 +666,8 @@ fn hear_one_side(turns: &[Turn]) -> String {
     let (mut world, at, mut talk) = (World::default(), Moment::new(1_700_000_000, 0), Talk::default());
     let mut peers = peers(4000, Some(End::Low));
     peers.seen = Both { low: turns[0].0 == End::Low, high: turns[0].0 == End::High };
-    turns.iter().for_each(|Turn(from, bytes)| talk.bytes(&peers, *from, bytes, at, &mut world));
-    talk.closed(&peers, at, &mut world);
+    turns.iter().for_each(|Turn(from, bytes)| talk.bytes(*from, bytes, &mut Context { now: at, peers: &peers, world: &mut world }));
+    talk.closed(&mut Context { now: at, peers: &peers, world: &mut world });
     world.told().map(|e| format!("{} {} {}\n", e.place.path.unwrap_or_default(), e.signature, e.detail)).collect()
 }
 
@@ -685,9 +698,9 @@ fn what_a_short_snap_length_leaves_of_a_body_counts_as_far_as_it_goes() {
     let (mut talk, peers) = (Talk::default(), peers(4000, Some(End::Low)));
     let mut cut = |from: End, bytes: &[u8]| {
         let kept = bytes.len().min(190);
-        talk.bytes(&peers, from, &bytes[..kept], at, &mut world);
+        talk.bytes(from, &bytes[..kept], &mut Context { now: at, peers: &peers, world: &mut world });
         if kept < bytes.len() {
-            talk.gap(&peers, from, bytes.len() - kept, at, &mut world);
+            talk.gap(from, bytes.len() - kept, &mut Context { now: at, peers: &peers, world: &mut world });
         }
     };
     let padding = "x".repeat(300);
@@ -696,7 +709,7 @@ fn what_a_short_snap_length_leaves_of_a_body_counts_as_far_as_it_goes() {
     let answer = INITIALIZED.replace("\"jsonrpc\"", &format!("\"x\":\"{padding}\",\"jsonrpc\""));
     cut(End::High, format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", answer.len()).as_bytes());
     cut(End::High, answer.as_bytes());
-    talk.closed(&peers, at, &mut world);
+    talk.closed(&mut Context { now: at, peers: &peers, world: &mut world });
     let signatures: BTreeSet<String> = world.told().map(|e| e.signature).collect();
     for signature in ["wire.client.initialize", "wire.server.initialize-result"] {
         assert!(signatures.contains(signature), "{signatures:?}");
@@ -748,7 +761,7 @@ fn hellos_only_nominate_and_a_program_alone_not_even_that() {
         let mut peers = peers(4000, Some(End::Low));
         peers.ends.high.port = 443;
         let at = Moment::new(1_700_000_000, 0);
-        talk.bytes(&peers, End::Low, &records(&hello_to(name, &NODE), 4096), at, world);
+        talk.bytes(End::Low, &records(&hello_to(name, &NODE), 4096), &mut Context { now: at, peers: &peers, world });
         world.told().map(|e| e.signature).collect::<Vec<_>>()
     };
     let mut world = World::default();
@@ -772,7 +785,11 @@ fn name_service_in_secret_is_counted() {
     for (name, port) in [("", 853), ("dns.google", 443), ("x.dns.nextdns.io", 443), ("notdns.google", 443)] {
         let mut peers = peers(4000, Some(End::Low));
         peers.ends.high.port = port;
-        Talk::default().bytes(&peers, End::Low, &records(&hello_to(name, &NODE), 4096), Moment::new(1, 0), &mut world);
+        Talk::default().bytes(
+            End::Low,
+            &records(&hello_to(name, &NODE), 4096),
+            &mut Context { now: Moment::new(1, 0), peers: &peers, world: &mut world },
+        );
     }
     assert_eq!(world.lost().iter().map(|(k, v)| (*k, *v)).collect::<Vec<_>>(), [("dns-over-https", 2), ("dns-over-tls", 1)]);
 }
@@ -805,8 +822,8 @@ fn mcp_at_the_port_of_dns_and_after_empty_lines() {
             peers.ends.high.port = server_port;
             let (mut talk, at) = (Talk::default(), Moment::new(1_700_000_000, 0));
             // Joined in the middle of something.
-            talk.bytes(&peers, End::High, b"the rest of an answer", at, &mut world);
-            turns.iter().for_each(|Turn(from, bytes)| talk.bytes(&peers, *from, bytes, at, &mut world));
+            talk.bytes(End::High, b"the rest of an answer", &mut Context { now: at, peers: &peers, world: &mut world });
+            turns.iter().for_each(|Turn(from, bytes)| talk.bytes(*from, bytes, &mut Context { now: at, peers: &peers, world: &mut world }));
             let signatures: Vec<String> = world.told().map(|e| e.signature).collect();
             assert!(signatures.iter().any(|m| m == "wire.server.initialize-result"), "{client_port} {server_port} {signatures:?}");
         }

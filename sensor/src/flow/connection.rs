@@ -1,7 +1,7 @@
 //! One connection: both its halves put together in causal order, and what it lacks.
 
 use super::{
-    Both, Conversation, End, Peers,
+    Both, Context, Conversation, End, Peers,
     half::{Half, Held, Place, distance},
     keys::Key,
 };
@@ -151,7 +151,7 @@ impl<C: Conversation> Flow<C> {
         let length = segment.payload.bytes.len() + segment.payload.missing;
         if length > 0 && segment.urgent {
             lost.urgent += 1;
-            self.conversation.get_or_insert_default().ambiguous(&self.peers, at, world);
+            self.conversation.get_or_insert_default().ambiguous(&mut Context { now: at, peers: &self.peers, world });
         }
         if length > 0 {
             self.payload(from, &Segment { sequence, ..*segment }, at, world, lost);
@@ -184,7 +184,7 @@ impl<C: Conversation> Flow<C> {
         // Both ends had spoken, if only to begin.
         self.doubtful = self.peers.seen.low && self.peers.seen.high && !(self.halves.low.ended || self.halves.high.ended);
         if let Some(mut old) = self.conversation.take() {
-            old.closed(&self.peers, at, world);
+            old.closed(&mut Context { now: at, peers: &self.peers, world });
             self.conversation = Some(Box::default());
         }
         self.halves = Both::default();
@@ -257,7 +257,7 @@ impl<C: Conversation> Flow<C> {
     /// Two copies of the same bytes differ.
     fn contradicted(&mut self, at: Moment, world: &mut C::World, lost: &mut Lost) {
         lost.ambiguous += 1;
-        self.conversation.get_or_insert_default().ambiguous(&self.peers, at, world);
+        self.conversation.get_or_insert_default().ambiguous(&mut Context { now: at, peers: &self.peers, world });
     }
 
     /// Whether everything that `from` had received when it sent this was handed on.
@@ -272,12 +272,12 @@ impl<C: Conversation> Flow<C> {
     fn hand_on(&mut self, from: End, bytes: &[u8], missing: usize, at: Moment, world: &mut C::World, lost: &mut Lost) {
         let conversation = self.conversation.get_or_insert_default();
         if !bytes.is_empty() {
-            conversation.bytes(&self.peers, from, bytes, at, world);
+            conversation.bytes(from, bytes, &mut Context { now: at, peers: &self.peers, world });
         }
         if missing > 0 {
             lost.gaps += 1;
             lost.gap_bytes += missing as u64;
-            conversation.gap(&self.peers, from, missing, at, world);
+            conversation.gap(from, missing, &mut Context { now: at, peers: &self.peers, world });
         }
     }
 
@@ -322,7 +322,7 @@ impl<C: Conversation> Flow<C> {
         if done {
             half.ended = true;
             if let Some(conversation) = self.conversation.as_mut() {
-                conversation.ended(&self.peers, from, at, world);
+                conversation.ended(from, &mut Context { now: at, peers: &self.peers, world });
             }
         }
     }
@@ -334,7 +334,7 @@ impl<C: Conversation> Flow<C> {
             lost.gap_bytes += u64::from(hole);
             self.halves.at_mut(from).advance(hole as usize);
             let conversation = self.conversation.get_or_insert_default();
-            conversation.gap(&self.peers, from, hole as usize, at, world);
+            conversation.gap(from, hole as usize, &mut Context { now: at, peers: &self.peers, world });
             self.pump(at, world, lost);
         }
     }

@@ -102,9 +102,24 @@ pub struct Peers {
 }
 
 impl Peers {
+    /// The ends of one datagram; nobody opened anything, and only its sender is known to be there.
+    pub fn of_datagram(source: Endpoint, destination: Endpoint) -> Peers {
+        Peers { ends: Both { low: source, high: destination }, opener: None, seen: Both { low: true, high: false }, taken: Both::default() }
+    }
+
     pub fn endpoint(&self, end: End) -> Endpoint {
         *self.ends.at(end)
     }
+}
+
+/// Everything a reader of bytes needs beside the bytes.
+#[derive(Debug)]
+pub struct Context<'a, W> {
+    /// When the packet in hand passed.
+    pub now: Moment,
+    pub peers: &'a Peers,
+    /// What all conversations of one capture point share.
+    pub world: &'a mut W,
 }
 
 /// What is made of one connection's bytes.
@@ -113,19 +128,19 @@ pub trait Conversation: Default {
     type World;
 
     /// The next bytes of `from`, in order.
-    fn bytes(&mut self, peers: &Peers, from: End, bytes: &[u8], at: Moment, world: &mut Self::World);
+    fn bytes(&mut self, from: End, bytes: &[u8], cx: &mut Context<'_, Self::World>);
 
     /// `missing` bytes of `from` were on the wire and are not in the capture. At its turn.
-    fn gap(&mut self, peers: &Peers, from: End, missing: usize, at: Moment, world: &mut Self::World);
+    fn gap(&mut self, from: End, missing: usize, cx: &mut Context<'_, Self::World>);
 
     /// Two copies of the same bytes differ; the first counts. Which of them the receiver believed depends on the receiver.
-    fn ambiguous(&mut self, _peers: &Peers, _at: Moment, _world: &mut Self::World) {}
+    fn ambiguous(&mut self, _cx: &mut Context<'_, Self::World>) {}
 
     /// `from` has said all it will.
-    fn ended(&mut self, peers: &Peers, from: End, at: Moment, world: &mut Self::World);
+    fn ended(&mut self, from: End, cx: &mut Context<'_, Self::World>);
 
     /// The connection is over or forgotten.
-    fn closed(&mut self, peers: &Peers, at: Moment, world: &mut Self::World);
+    fn closed(&mut self, cx: &mut Context<'_, Self::World>);
 
     /// Bytes it keeps until more come, bodies aside.
     fn buffered(&self) -> usize {

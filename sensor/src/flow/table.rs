@@ -1,7 +1,7 @@
 //! The table of connections: bounded, oldest out first, half-open ones before those that spoke.
 
 use super::{
-    Bounds, Conversation,
+    Bounds, Context, Conversation,
     connection::{Flow, Heavy, Lost, NONE},
     keys::{Key, Seeded},
 };
@@ -239,7 +239,7 @@ impl<C: Conversation> Table<C> {
         let before = flow.cost();
         flow.settle(at, world, &mut self.lost, true);
         if let Some(conversation) = flow.conversation.as_mut() {
-            conversation.closed(&flow.peers, at, world);
+            conversation.closed(&mut Context { now: at, peers: &flow.peers, world });
         }
         self.held = self.held.saturating_sub(before);
         self.waiting.remove(&slot);

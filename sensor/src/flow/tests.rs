@@ -10,7 +10,8 @@ struct Scribe {
 impl Conversation for Scribe {
     type World = String;
 
-    fn bytes(&mut self, _: &Peers, from: End, bytes: &[u8], _: Moment, out: &mut String) {
+    fn bytes(&mut self, from: End, bytes: &[u8], cx: &mut Context<'_, String>) {
+        let out = &mut *cx.world;
         out.push(if from == End::Low { '>' } else { '<' });
         self.indifferent |= bytes == b"~";
         if self.indifferent && bytes.len() > 9 {
@@ -18,17 +19,17 @@ impl Conversation for Scribe {
         }
         out.push_str(&String::from_utf8_lossy(bytes));
     }
-    fn gap(&mut self, _: &Peers, from: End, missing: usize, _: Moment, out: &mut String) {
-        out.push_str(&format!("{}[{missing}]", if from == End::Low { '>' } else { '<' }));
+    fn gap(&mut self, from: End, missing: usize, cx: &mut Context<'_, String>) {
+        cx.world.push_str(&format!("{}[{missing}]", if from == End::Low { '>' } else { '<' }));
     }
-    fn ended(&mut self, _: &Peers, _: End, _: Moment, out: &mut String) {
-        out.push('.');
+    fn ended(&mut self, _: End, cx: &mut Context<'_, String>) {
+        cx.world.push('.');
     }
-    fn closed(&mut self, _: &Peers, _: Moment, out: &mut String) {
-        out.push('#');
+    fn closed(&mut self, cx: &mut Context<'_, String>) {
+        cx.world.push('#');
     }
-    fn ambiguous(&mut self, _: &Peers, _: Moment, out: &mut String) {
-        out.push('?');
+    fn ambiguous(&mut self, cx: &mut Context<'_, String>) {
+        cx.world.push('?');
     }
     fn indifferent(&self) -> bool {
         self.indifferent

@@ -10,7 +10,7 @@ use sensor::{
         http::{Encoding, Verb},
         http1::{Body, Piece, Reader, Role, begins_message},
     },
-    flow::{Both, Bounds, Conversation, End, Peers, Table},
+    flow::{Both, Bounds, Context, Conversation, End, Peers, Table},
     moment::Moment,
 };
 use std::{
@@ -169,7 +169,8 @@ fn way(peers: &Peers, from: End) -> Way {
 impl Conversation for Ear {
     type World = Heard;
 
-    fn bytes(&mut self, peers: &Peers, from: End, bytes: &[u8], _at: Moment, heard: &mut Heard) {
+    fn bytes(&mut self, from: End, bytes: &[u8], cx: &mut Context<'_, Heard>) {
+        let (peers, heard) = (cx.peers, &mut *cx.world);
         heard.streams.entry(way(peers, from)).or_default().extend(bytes.iter().copied().map(Some));
         if self.talk.is_none() {
             let by_words = || match (begins_message(bytes, Role::Client), begins_message(bytes, Role::Server)) {
@@ -188,7 +189,8 @@ impl Conversation for Ear {
         }
     }
 
-    fn gap(&mut self, peers: &Peers, from: End, missing: usize, _at: Moment, heard: &mut Heard) {
+    fn gap(&mut self, from: End, missing: usize, cx: &mut Context<'_, Heard>) {
+        let (peers, heard) = (cx.peers, &mut *cx.world);
         heard.streams.entry(way(peers, from)).or_default().extend(std::iter::repeat_n(None, missing));
         let Some(talk) = self.talk.as_mut() else { return };
         let reader = if from == talk.client { &mut talk.requests } else { &mut talk.responses };
@@ -197,14 +199,16 @@ impl Conversation for Ear {
         }
     }
 
-    fn ended(&mut self, peers: &Peers, from: End, _at: Moment, heard: &mut Heard) {
+    fn ended(&mut self, from: End, cx: &mut Context<'_, Heard>) {
+        let (peers, heard) = (cx.peers, &mut *cx.world);
         let Some(talk) = self.talk.as_mut().filter(|talk| from != talk.client) else { return };
         if let Some(piece) = talk.responses.ended() {
             talk.piece(peers, from, &piece, heard);
         }
     }
 
-    fn closed(&mut self, peers: &Peers, _at: Moment, heard: &mut Heard) {
+    fn closed(&mut self, cx: &mut Context<'_, Heard>) {
+        let (peers, heard) = (cx.peers, &mut *cx.world);
         if let Some(talk) = self.talk.as_mut() {
             [End::Low, End::High].into_iter().for_each(|from| talk.body_ends(peers, from, false, heard));
         }

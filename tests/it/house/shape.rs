@@ -15,8 +15,8 @@ const MEDIAN_FILE: usize = 140;
 const NINE_IN_TEN_FILES: usize = 300;
 
 /// Findings that are known and still stand; whoever mends one lowers the number.
-const KNOWN_CIRCLES: usize = 12;
-const KNOWN_SIZES: usize = 15;
+const KNOWN_CIRCLES: usize = 8;
+const KNOWN_SIZES: usize = 8;
 const KNOWN_SQL: usize = 24;
 const KNOWN_DEBUG: usize = 55;
 

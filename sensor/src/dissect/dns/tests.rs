@@ -1,4 +1,5 @@
 use super::*;
+use crate::{dissect::mcp::World, flow::Peers, moment::Moment};
 use hickory_proto::{
     op::{OpCode, Query},
     rr::{
@@ -9,6 +10,7 @@ use hickory_proto::{
         },
     },
 };
+use rules::endpoint::Endpoint;
 
 fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
@@ -37,7 +39,8 @@ fn told(world: &World) -> Vec<String> {
 }
 
 fn hear(bytes: &[u8], port: u16, to: IpAddr, world: &mut World) -> Vec<String> {
-    message(bytes, port, to, Moment::new(1, 0), world);
+    let peers = Peers::of_datagram(Endpoint::new(BOX.into(), port), Endpoint::new(to, 4000));
+    message(bytes, port, to, &mut Context { now: Moment::new(1, 0), peers: &peers, world });
     world.told().map(|e| format!("{} {} {}", e.place, e.signature, e.detail)).collect()
 }
 

@@ -9,14 +9,11 @@ mod huffman;
 mod tests;
 
 use super::{
+    Context,
     exchange::Exchange,
     http::{RequestHead, ResponseHead, Verb},
-    mcp::World,
 };
-use crate::{
-    flow::{Both, End, Peers},
-    moment::Moment,
-};
+use crate::flow::{Both, End};
 use frames::{PREFACE, Piece, Reader};
 use std::collections::BTreeMap;
 
@@ -77,70 +74,70 @@ impl Connection {
         frames::joins(bytes)
     }
 
-    pub(super) fn bytes(&mut self, peers: &Peers, from: End, mut input: &[u8], at: Moment, world: &mut World) {
+    pub(super) fn bytes(&mut self, from: End, mut input: &[u8], cx: &mut Context<'_>) {
         if input.starts_with(PREFACE) {
             // The server may have spoken first, or the connection changed into this one.
             *self.readers.at_mut(from) = Reader::new(true);
             self.client = Some(from);
         }
         while let Some(piece) = self.readers.at_mut(from).next(&mut input) {
-            self.piece(piece, peers, from, at, world);
+            self.piece(piece, from, cx);
         }
     }
 
-    pub(super) fn gap(&mut self, peers: &Peers, from: End, missing: usize, at: Moment, world: &mut World) {
+    pub(super) fn gap(&mut self, from: End, missing: usize, cx: &mut Context<'_>) {
         if let Some(piece) = self.readers.at_mut(from).gap(missing) {
-            self.piece(piece, peers, from, at, world);
+            self.piece(piece, from, cx);
         }
     }
 
-    pub(super) fn closed(&mut self, at: Moment, world: &mut World) {
+    pub(super) fn closed(&mut self, cx: &mut Context<'_>) {
         for (_, mut exchange) in std::mem::take(&mut self.streams) {
-            exchange.response_end(at, world);
+            exchange.response_end(cx);
         }
     }
 
-    fn piece(&mut self, piece: Piece<'_>, peers: &Peers, from: End, at: Moment, world: &mut World) {
+    fn piece(&mut self, piece: Piece<'_>, from: End, cx: &mut Context<'_>) {
         match piece {
             Piece::Headers { stream, block, end } => {
-                let block = self.block(from, &block, world);
-                self.headers(stream, block, peers, from, at, world);
+                let block = self.block(from, &block, cx);
+                self.headers(stream, block, from, cx);
                 if end {
-                    self.end(stream, from, at, world);
+                    self.end(stream, from, cx);
                 }
             }
             Piece::Data { stream, bytes } => {
                 let by_client = self.client == Some(from);
-                let Some(exchange) = self.stream(stream, peers, from, at, world) else { return };
+                let Some(exchange) = self.stream(stream, from, cx) else { return };
                 if by_client {
-                    exchange.request_body(bytes, world);
+                    exchange.request_body(bytes, cx);
                 } else {
-                    exchange.response_body(bytes, at, world);
+                    exchange.response_body(bytes, cx);
                 }
             }
             Piece::Hole { stream } => {
                 let by_client = self.client == Some(from);
                 match self.streams.get_mut(&stream) {
                     Some(exchange) if by_client => exchange.request_hole(),
-                    Some(exchange) => exchange.response_hole(at, world),
+                    Some(exchange) => exchange.response_hole(cx),
                     None => {}
                 }
             }
-            Piece::End { stream } => self.end(stream, from, at, world),
+            Piece::End { stream } => self.end(stream, from, cx),
             Piece::Reset { stream } => {
                 if let Some(mut exchange) = self.streams.remove(&stream) {
-                    exchange.response_end(at, world);
+                    exchange.response_end(cx);
                 }
             }
             Piece::LostBlock => {
                 self.joined = true;
                 *self.headers.at_mut(from) = hpack::Decoder::default();
-                world.lose("headers-lost");
+                cx.world.lose("headers-lost");
             }
         }
     }
 
-    fn block(&mut self, from: End, block: &[u8], world: &mut World) -> Block {
+    fn block(&mut self, from: End, block: &[u8], cx: &mut Context<'_>) -> Block {
         let mut request = RequestHead::new(Verb::Other, b"");
         let mut response = ResponseHead::default();
         let (mut verb, mut status) = (None, None);
@@ -154,7 +151,7 @@ impl Connection {
             }
         });
         if decoded.is_err() {
-            world.lose("headers-lost");
+            cx.world.lose("headers-lost");
             *self.headers.at_mut(from) = hpack::Decoder::default();
             self.joined = true;
         }
@@ -171,16 +168,16 @@ impl Connection {
         Block::Other
     }
 
-    fn headers(&mut self, stream: u32, block: Block, peers: &Peers, from: End, at: Moment, world: &mut World) {
+    fn headers(&mut self, stream: u32, block: Block, from: End, cx: &mut Context<'_>) {
         match block {
             Block::Request(head) => {
-                let exchange = Exchange::new(&head, peers.endpoint(from.other()), peers.endpoint(from).address, at, world);
-                self.keep(stream, exchange, at, world);
+                let exchange = Exchange::new(&head, cx.peers.endpoint(from.other()), cx.peers.endpoint(from).address, cx);
+                self.keep(stream, exchange, cx);
             }
             Block::Response(head) if (100..200).contains(&head.status) => {}
             Block::Response(head) => {
-                if let Some(exchange) = self.stream(stream, peers, from, at, world) {
-                    exchange.response_head(&head, at, world);
+                if let Some(exchange) = self.stream(stream, from, cx) {
+                    exchange.response_head(&head, cx);
                 }
             }
             Block::Other => {}
@@ -188,38 +185,38 @@ impl Connection {
     }
 
     /// The exchange of a stream; one whose beginning is unknown, if it was not seen.
-    fn stream(&mut self, stream: u32, peers: &Peers, from: End, at: Moment, world: &mut World) -> Option<&mut Exchange> {
+    fn stream(&mut self, stream: u32, from: End, cx: &mut Context<'_>) -> Option<&mut Exchange> {
         if !self.streams.contains_key(&stream) {
             let client = self.client?;
             if !self.joined && client == from.other() {
                 // Data of a stream that is over already.
                 return None;
             }
-            let exchange = Exchange::headless(peers.endpoint(client.other()), peers.endpoint(client).address, world);
-            self.keep(stream, exchange, at, world);
+            let exchange = Exchange::headless(cx.peers.endpoint(client.other()), cx.peers.endpoint(client).address, cx);
+            self.keep(stream, exchange, cx);
         }
         self.streams.get_mut(&stream)
     }
 
-    fn keep(&mut self, stream: u32, exchange: Exchange, at: Moment, world: &mut World) {
+    fn keep(&mut self, stream: u32, exchange: Exchange, cx: &mut Context<'_>) {
         if self.streams.len() >= MAX_STREAMS {
-            world.lose("requests-unanswered");
+            cx.world.lose("requests-unanswered");
             if let Some((_, mut oldest)) = self.streams.pop_first() {
-                oldest.close(at, world);
+                oldest.close(cx);
             }
         }
         if let Some(mut old) = self.streams.insert(stream, exchange) {
-            old.close(at, world);
+            old.close(cx);
         }
     }
 
-    fn end(&mut self, stream: u32, from: End, at: Moment, world: &mut World) {
+    fn end(&mut self, stream: u32, from: End, cx: &mut Context<'_>) {
         if self.client == Some(from) {
             if let Some(exchange) = self.streams.get_mut(&stream) {
-                exchange.request_end(at, world);
+                exchange.request_end(cx);
             }
         } else if let Some(mut exchange) = self.streams.remove(&stream) {
-            exchange.response_end(at, world);
+            exchange.response_end(cx);
         }
     }
 }
