@@ -8,17 +8,14 @@ pub use enforcement::{CourierOptions, Enforcer, courier, enforcer};
 use crate::{
     cli::Global,
     config::Config,
-    courier::{Courier, Goods},
     data::Held,
     failure::{Exit, Failure, Side},
     out, stop, wiring,
 };
 use clap::Args;
 use collector::Beginning;
-use sensor::{
-    Uplink,
-    uplink::{EnrollError, Enrolled, HttpsUplink, enroll},
-};
+use collector_client::{Connection, Identity, Subject};
+use sensor::Uplink;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -142,10 +139,10 @@ pub async fn sensor(options: &Sensor, global: &Global) -> Result<Exit, Failure> 
         config.reset.ready().map_err(|why| Failure::new(Side::Configuration, why, "see [sensor.reset] in `gnomon config defaults`"))?;
     }
     let enrolled = join(&options.join, held.path()).await?;
-    config.name.clone_from(&enrolled.sensor);
-    let uplink = Uplink::Https(Box::new(HttpsUplink::new(&enrolled).map_err(enrolment_failed)?));
+    config.name.clone_from(&enrolled.name);
+    let uplink = Uplink::Https(Box::new(Connection::open(&enrolled).map_err(enrolment_failed)?));
     let resets = if config.reset.enabled { "; reactive reset is on (best effort, no enforcement)" } else { "" };
-    say(global, "sensor", &format!("`{}` of site `{}` reports to {}{resets}", enrolled.sensor, enrolled.site, enrolled.url))?;
+    say(global, "sensor", &format!("`{}` of site `{}` reports to {}{resets}", enrolled.name, enrolled.site, enrolled.url))?;
     let ended = sensor::run(config, uplink, shutdown).await;
     let todo = "free or repair what it names, then start it again; nothing that was stored is lost";
     ended.map(|()| Exit::Clear).map_err(|why| Failure::new(Side::Machine, why, todo))
@@ -177,9 +174,9 @@ pub async fn gateway(options: &Gateway, global: &Global) -> Result<Exit, Failure
     trusted(&config.bundle_keys, "gateway")?;
     let enrolled = join(&options.join, held.path()).await?;
     let (shown, bundle) = watch::channel(None);
-    let courier = Courier::new(&enrolled)?;
-    tokio::spawn(courier.clone().keep_fresh());
-    tokio::spawn(courier.fetch(Goods::Bundle, shown, shutdown.clone()));
+    let connection = Connection::open(&enrolled).map_err(enrolment_failed)?;
+    tokio::spawn(connection.clone().keep_fresh());
+    tokio::spawn(connection.follow(Subject::Bundle, shown, shutdown.clone()));
     let running = gateway::start(config, bundle, shutdown).await.map_err(wiring::gateway_failed)?;
     say(global, "gateway", &format!("calls at http://{}/mcp/v1/tools/<slug>/rpc; bundles from {}", running.address(), enrolled.url))?;
     running.wait().await.map(|()| Exit::Clear).map_err(wiring::gateway_failed)
@@ -200,23 +197,25 @@ fn say(global: &Global, role: &str, text: &str) -> Result<(), Failure> {
 }
 
 /// The identity this data directory holds, or a new one: also when it has expired and there is a token.
-async fn join(join: &Join, data: &Path) -> Result<Enrolled, Failure> {
-    let known = Enrolled::load(data).map_err(enrolment_failed)?;
+async fn join(join: &Join, data: &Path) -> Result<Identity, Failure> {
+    let known = Identity::load(data).map_err(enrolment_failed)?;
     let url = join.collector.as_ref().map(Url::as_str);
     let expired = match &known {
         Some(known) => known.expired(rules::Timestamp::now()).map_err(enrolment_failed)?,
         None => false,
     };
     match (known, url, &join.token) {
-        (Some(known), url, Some(token)) if expired => enroll(url.unwrap_or(&known.url), token, data).await.map_err(enrolment_failed),
+        (Some(known), url, Some(token)) if expired => {
+            collector_client::join(url.unwrap_or(&known.url), token, data).await.map_err(enrolment_failed)
+        }
         (Some(known), None, _) => Ok(known),
         (Some(known), Some(url), token) if known.url == url.trim_end_matches('/') => {
             if token.is_some() {
-                out::note(format!("{} holds an identity (`{}`) already: the token is not used", data.display(), known.sensor));
+                out::note(format!("{} holds an identity (`{}`) already: the token is not used", data.display(), known.name));
             }
             Ok(known)
         }
-        (_, Some(url), Some(token)) => enroll(url, token, data).await.map_err(enrolment_failed),
+        (_, Some(url), Some(token)) => collector_client::join(url, token, data).await.map_err(enrolment_failed),
         _ => Err(Failure::new(
             Side::CommandLine,
             format!("{} holds no identity for this collector", data.display()),
@@ -225,13 +224,15 @@ async fn join(join: &Join, data: &Path) -> Result<Enrolled, Failure> {
     }
 }
 
-fn enrolment_failed(why: EnrollError) -> Failure {
+fn enrolment_failed(why: collector_client::Error) -> Failure {
     let (side, todo) = match &why {
-        EnrollError::Token => (Side::CommandLine, "copy it whole; it is one word"),
-        EnrollError::Url(_) => (Side::CommandLine, "give --collector (GNOMON_COLLECTOR) as the intake's https address"),
-        EnrollError::Refused(_) => (Side::Collector, "ask whoever runs it for a new join token: gnomon tokens issue"),
-        EnrollError::Unreachable { .. } => (Side::Network, "`gnomon doctor --collector URL` tells whether it can be reached at all"),
-        EnrollError::File { .. } => (
+        collector_client::Error::Token => (Side::CommandLine, "copy it whole; it is one word"),
+        collector_client::Error::Url(_) => (Side::CommandLine, "give --collector (GNOMON_COLLECTOR) as the intake's https address"),
+        collector_client::Error::Refused(_) => (Side::Collector, "ask whoever runs it for a new join token: gnomon tokens issue"),
+        collector_client::Error::Unreachable { .. } => {
+            (Side::Network, "`gnomon doctor --collector URL` tells whether it can be reached at all")
+        }
+        collector_client::Error::File { .. } => (
             Side::Machine,
             "mend what it names, or remove `identity` from the data directory and enrol anew with --collector URL --token TOKEN",
         ),

@@ -1,10 +1,8 @@
 //! What runs between roles: channels, and the one file that tells an enforcer whom to believe.
 
-use crate::{
-    failure::{Failure, Side},
-    reports::{self, Numbers, Untaken},
-};
+use crate::failure::{Failure, Side};
 use collector::{AcceptError, Handle};
+use collector_client::{Statements, Untaken};
 use rules::{
     evidence::Evidence,
     observation::{Applied, Said},
@@ -54,8 +52,8 @@ pub(crate) async fn hand_on(mut shown: watch::Receiver<Option<Arc<Signed>>>, set
 }
 
 /// Brings an enforcer's word to the collector of the same process, until the enforcer has ended.
-pub(crate) async fn report(numbers: Numbers, reports: mpsc::Receiver<Applied>, handle: Handle) {
-    reports::carry("local-enforcer".to_owned(), numbers, reports, |batch| {
+pub(crate) async fn report(statements: Statements, reports: mpsc::Receiver<Applied>, handle: Handle) {
+    collector_client::carry("local-enforcer".to_owned(), statements, reports, |batch| {
         let handle = handle.clone();
         async move {
             handle.accept(batch).await.map_err(|why| match why {
@@ -77,6 +75,11 @@ pub(crate) async fn tee(mut said: mpsc::Receiver<Applied>, onward: mpsc::Sender<
             return;
         }
     }
+}
+
+/// The epoch of reports could not be kept in the data directory.
+pub(crate) fn unwritable_epoch(why: collector_client::Error) -> Failure {
+    Failure::new(Side::Machine, why, "make room, or choose another directory: --data DIR")
 }
 
 const KEY_FILE: &str = "decisions.pub";

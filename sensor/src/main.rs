@@ -1,9 +1,7 @@
 //! The sensor alone, with no more privilege than it needs: `gnomon-sensor DATA_DIR [CONFIG.toml]`. `gnomon sensor` enrols it.
 
-use sensor::{
-    Config, Uplink, privileges,
-    uplink::{Enrolled, HttpsUplink},
-};
+use collector_client::{Connection, Identity};
+use sensor::{Config, Uplink, privileges};
 use std::{error::Error, path::PathBuf, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -37,8 +35,8 @@ fn start(data: PathBuf, config: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
         None => Config::default(),
     };
     let enrolled =
-        Enrolled::load(&data)?.ok_or_else(|| format!("{} holds no identity: enrol with `gnomon sensor` first", data.display()))?;
-    config.name.clone_from(&enrolled.sensor);
+        Identity::load(&data)?.ok_or_else(|| format!("{} holds no identity: enrol with `gnomon sensor` first", data.display()))?;
+    config.name.clone_from(&enrolled.name);
     config.uplink.spool.get_or_insert_with(|| data.join("spool"));
     config.probe.memory.get_or_insert_with(|| data.join("probe.memory"));
     config.probe.scan.stop_file.get_or_insert_with(|| data.join("probe.stop"));
@@ -46,7 +44,7 @@ fn start(data: PathBuf, config: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     if config.reset.enabled {
         config.reset.ready()?;
     }
-    let uplink = Uplink::Https(Box::new(HttpsUplink::new(&enrolled)?));
+    let uplink = Uplink::Https(Box::new(Connection::open(&enrolled)?));
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let shutdown = CancellationToken::new();
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -2,6 +2,7 @@
 
 mod crash;
 mod house;
+mod joining;
 mod lab;
 mod scenarios;
 mod sdk;

@@ -1,19 +1,17 @@
 //! The enforcer, and the courier that fetches for it: two processes, so that the one that may change the firewall opens no
 //! connection.
 
-use super::{Common, Join, begin, join, say, trusted};
+use super::{Common, Join, begin, enrolment_failed, join, say, trusted};
 use crate::{
     async_main,
     cli::Global,
     config::Config,
-    courier::{Courier, Goods},
     data::Held,
     failure::{Exit, Failure, Side},
-    out,
-    reports::Numbers,
-    wiring,
+    out, wiring,
 };
 use clap::Args;
+use collector_client::{Connection, Statements, Subject};
 use ring::rand::{SecureRandom, SystemRandom};
 use rules::{observation::Applied, wire::v1::Signed};
 use std::{
@@ -116,14 +114,14 @@ pub async fn courier(options: &CourierOptions, global: &Global) -> Result<Exit, 
     let settings = Config::load(options.common.config.as_deref())?;
     let shutdown = begin()?;
     let enrolled = join(&options.join, held.path()).await?;
-    let courier = Courier::new(&enrolled)?;
+    let connection = Connection::open(&enrolled).map_err(enrolment_failed)?;
     say(global, "courier", &format!("sets from {} to {}", enrolled.url, options.sets.display()))?;
     let (shown, mut sets) = watch::channel::<Option<Arc<Signed>>>(None);
     let (reports, said) = mpsc::channel(4);
-    let numbers = Numbers::begin(held.path(), rules::Timestamp::now())?;
-    let reporting = tokio::spawn(courier.clone().report(numbers, said));
-    tokio::spawn(courier.clone().keep_fresh());
-    tokio::spawn(courier.fetch(Goods::Decisions, shown, shutdown.clone()));
+    let statements = Statements::begin(held.path(), rules::Timestamp::now()).map_err(enrolment_failed)?;
+    let reporting = tokio::spawn(connection.clone().report_all(statements, said));
+    tokio::spawn(connection.clone().keep_fresh());
+    tokio::spawn(connection.follow(Subject::Decisions, shown, shutdown.clone()));
     let applied = beside(&options.sets, ".applied");
     let (seen, words) = mpsc::channel(8);
     let (told, mut health) = watch::channel(None);

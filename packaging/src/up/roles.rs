@@ -1,6 +1,7 @@
 //! The roles of one process, and the channels between them.
 
-use crate::{config::Config, failure::Failure, reports::Numbers, wiring};
+use crate::{config::Config, failure::Failure, wiring};
+use collector_client::Statements;
 use rules::evidence::Evidence;
 use std::{
     net::SocketAddr,
@@ -79,7 +80,7 @@ impl Roles {
         let handle = collector.handle();
         let key = handle.verifying_key();
         wiring::remember_keys(data, std::slice::from_ref(&key.public_key))?;
-        let numbers = Numbers::begin(data, rules::Timestamp::now())?;
+        let statements = Statements::begin(data, rules::Timestamp::now()).map_err(wiring::unwritable_epoch)?;
         config.sensor = config.sensor_at(data);
         config.enforcer = config.enforcer_at(data);
         config.enforcer.trusted_keys = vec![key.public_key.clone()];
@@ -105,7 +106,7 @@ impl Roles {
         tokio::spawn(wiring::tee(applied, onward, shown));
         let at = collector.admin_address().to_string();
         tokio::spawn(crate::health::watch(config.health.clone(), Some(at), seen_by_health, told));
-        tokio::spawn(wiring::report(numbers, carried, handle.clone()));
+        tokio::spawn(wiring::report(statements, carried, handle.clone()));
 
         let (deliveries, batches) = mpsc::channel(4);
         let (seen, news) = mpsc::channel(TO_SCREEN);

@@ -1,23 +1,17 @@
 //! From what was seen to what the collector has acknowledged: at least once, in order, over any crash.
 //!
-//! Start reading here: [`run`] is the loop, [`spool`] the disk, [`courier`] when to send, [`https`] and [`enroll`] the way to
-//! a collector elsewhere.
+//! Start reading here: [`run`] is the loop, [`spool`] the disk, [`courier`] decides when to send. The way to a collector on another
+//! host is the crate `collector-client`.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod backoff;
 mod courier;
-mod enroll;
-mod https;
-mod pin;
 pub(crate) mod record;
-mod renew;
 pub mod spool;
 mod thin;
 
-pub use enroll::{EnrollError, Enrolled, enroll};
-pub use https::HttpsUplink;
-
+use collector_client::{Connection, Untaken};
 use courier::{Courier, Next};
 use rules::{
     Timestamp,
@@ -42,7 +36,7 @@ pub struct Delivery {
 #[derive(Clone, Debug)]
 pub enum Uplink {
     InProcess(mpsc::Sender<Delivery>),
-    Https(Box<HttpsUplink>),
+    Https(Box<Connection>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,15 +72,6 @@ pub enum Error {
     Spool { path: PathBuf, why: io::Error },
 }
 
-/// Why a batch was not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Undelivered {
-    /// Try again.
-    Later(String),
-    /// This batch will never be taken as it is.
-    Never(String),
-}
-
 /// Statements taken from the sources at once.
 const TAKE: usize = 512;
 /// After a shutdown, how long sources may still speak, and how long the last delivery may take.
@@ -114,7 +99,7 @@ pub async fn run(
     let courier = Courier::new(config.longest_wait.0, fresh ^ u64::from(std::process::id()) << 32);
     let mut post = Post { sensor, spool, thin, courier, uplink, held: Vec::new(), told: Coverage::default() };
     let renewing = match &post.uplink {
-        Uplink::Https(https) => Some(tokio::spawn(HttpsUplink::clone(https).keep_fresh())),
+        Uplink::Https(https) => Some(tokio::spawn(Connection::clone(https).keep_fresh())),
         Uplink::InProcess(_) => None,
     };
     let ended = post.serve(said, shutdown).await;
@@ -144,7 +129,7 @@ struct Post {
     told: Coverage,
 }
 
-type Delivered = Result<Ack, Undelivered>;
+type Delivered = Result<Ack, Untaken>;
 
 impl Post {
     async fn serve(&mut self, mut said: mpsc::Receiver<(Timestamp, Said)>, shutdown: CancellationToken) -> io::Result<()> {
@@ -252,7 +237,11 @@ impl Post {
             Ok(ack) if ack.epoch == self.spool.epoch() && ack.seq > self.spool.given() => {
                 // A snapshot or backup of this machine: the numbers given since then mean something else there, and what is said
                 // under them again would be taken for a repetition.
-                tracing::warn!(?ack, given = self.spool.given(), "the collector has more than this spool ever gave; numbering anew");
+                tracing::warn!(
+                    acknowledged = ack.seq,
+                    given = self.spool.given(),
+                    "the collector has more than this spool ever gave; numbering anew"
+                );
                 self.spool.renumber(ack.epoch.saturating_add(1))
             }
             Ok(ack) if ack.epoch == self.spool.epoch() && ack.seq > self.spool.acked() => {
@@ -261,7 +250,11 @@ impl Post {
             }
             Ok(ack) if ack.epoch == self.spool.epoch() && ack.seq < self.spool.acked() => {
                 // Another name, a collector set back, or a number it never got: it would wait for what is no longer here.
-                tracing::warn!(?ack, acked = self.spool.acked(), "the collector lacks what was settled before; numbering anew");
+                tracing::warn!(
+                    acknowledged = ack.seq,
+                    settled = self.spool.acked(),
+                    "the collector lacks what was settled before; numbering anew"
+                );
                 self.spool.renumber(ack.epoch.saturating_add(1))
             }
             Ok(ack) => {
@@ -269,12 +262,17 @@ impl Post {
                 tracing::debug!(?ack, "an acknowledgement that acknowledges nothing new");
                 Ok(())
             }
-            Err(Undelivered::Later(why)) => {
+            Err(Untaken::Later(why)) => {
                 tracing::warn!(%why, "a batch was not delivered; it stays in the spool");
                 self.courier.failed(now);
                 Ok(())
             }
-            Err(Undelivered::Never(why)) => match self.courier.refused(now) {
+            Err(Untaken::Over(_)) => {
+                tracing::warn!("the collector has seen a later epoch and does not say which; the batch stays in the spool");
+                self.courier.failed(now);
+                Ok(())
+            }
+            Err(Untaken::Never(why)) => match self.courier.refused(now) {
                 Some(seq) => {
                     tracing::error!(%why, seq, "the collector refuses this observation for good; it is dropped");
                     self.spool.ack(seq)
@@ -321,7 +319,7 @@ fn is_full(why: &io::Error) -> bool {
 
 async fn finished(task: &mut Option<tokio::task::JoinHandle<Delivered>>) -> Delivered {
     match task {
-        Some(task) => task.await.unwrap_or_else(|why| Err(Undelivered::Later(why.to_string()))),
+        Some(task) => task.await.unwrap_or_else(|why| Err(Untaken::Later(why.to_string()))),
         None => std::future::pending().await,
     }
 }
@@ -329,12 +327,16 @@ async fn finished(task: &mut Option<tokio::task::JoinHandle<Delivered>>) -> Deli
 impl Uplink {
     pub(crate) async fn deliver(&self, batch: Batch) -> Delivered {
         match self {
-            Uplink::Https(https) => https.deliver(&batch).await,
+            // A spool that was set back goes on after the epoch that counts.
+            Uplink::Https(connection) => connection.report(&batch).await.or_else(|why| match why {
+                Untaken::Over(Some(epoch)) => Ok(Ack { epoch, seq: 0 }),
+                other => Err(other),
+            }),
             Uplink::InProcess(collector) => {
-                let gone = || Undelivered::Later("the collector is not there".to_owned());
+                let gone = || Untaken::Later("the collector is not there".to_owned());
                 let (done, answer) = oneshot::channel();
                 collector.send(Delivery { batch, done }).await.map_err(|_| gone())?;
-                answer.await.map_err(|_| gone())?.map_err(Undelivered::Later)
+                answer.await.map_err(|_| gone())?.map_err(Untaken::Later)
             }
         }
     }

@@ -1,35 +1,37 @@
 //! A client certificate counts for days: at two thirds of them another takes its place, with the same key, and the connection
 //! changes over.
 
-use super::{
-    enroll::{EnrollError, Enrolled, reason, request, write_private},
-    https::{Reply, client, post},
+use crate::{
+    Error, Identity,
+    connection::{Reply, client, post},
+    identity::write_private,
+    join::{reason, request},
 };
-use rules::{Timestamp, printable::printable_bytes, wire::v1::EnrollResponse};
+use rules::wire::{Timestamp, printable_bytes, v1::EnrollResponse};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
 use std::time::Duration;
 
 /// Between looks at a certificate that counts.
-const LOOK: Duration = Duration::from_secs(3600);
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// After a renewal that failed. A third of the lifetime is left for it to succeed.
-const RETRY: Duration = Duration::from_secs(300);
+const RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Whether two thirds of the time between them are over.
-pub(super) fn due(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
+pub(crate) fn due(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
     let (begin, end, now) = (not_before.as_second(), not_after.as_second(), now.as_second());
     now.saturating_sub(begin) >= end.saturating_sub(begin) / 3 * 2
 }
 
-impl Enrolled {
+impl Identity {
     /// Whether our certificate no longer counts; only another enrolment helps then.
-    pub fn expired(&self, now: Timestamp) -> Result<bool, EnrollError> {
+    pub fn expired(&self, now: Timestamp) -> Result<bool, Error> {
         let (chain, ..) = self.credentials()?;
         Ok(validity(chain.first())?.1 <= now)
     }
 
     /// Renews the certificate if it is due; true when another is in its place.
-    pub async fn renew(&self, now: Timestamp) -> Result<bool, EnrollError> {
+    pub async fn renew(&self, now: Timestamp) -> Result<bool, Error> {
         let (chain, private, _) = self.credentials()?;
         let (not_before, not_after) = validity(chain.first())?;
         if !due(not_before, not_after, now) {
@@ -37,20 +39,20 @@ impl Enrolled {
         }
         if not_after <= now {
             let why = format!("our certificate expired at {not_after}; start again with --token and a new join token");
-            return Err(EnrollError::Refused(why));
+            return Err(Error::Refused(why));
         }
-        let key = rcgen::KeyPair::try_from(&private).map_err(|e| EnrollError::Answer(e.to_string()))?;
-        let csr = request(&key).map_err(|e| EnrollError::Answer(e.to_string()))?;
+        let key = rcgen::KeyPair::try_from(&private).map_err(|e| Error::Answer(e.to_string()))?;
+        let csr = request(&key).map_err(|e| Error::Answer(e.to_string()))?;
         let answer = self.ask_renewal(csr).await?;
         self.check_renewal(&answer, now)?;
         // One file, replaced by rename: key and certificate fit each other at any moment.
         let path = self.certificate.clone();
-        write_private(&path, &answer.certificate).map_err(|why| EnrollError::File { path, why })?;
+        write_private(&path, &answer.certificate).map_err(|why| Error::File { path, why })?;
         Ok(true)
     }
 
     /// Looks now and from time to time, and calls `renewed` after each renewal; until it is dropped.
-    pub async fn keep_fresh(self, renewed: impl Fn(&Enrolled) -> Result<(), EnrollError>) {
+    pub async fn keep_fresh(self, renewed: impl Fn(&Identity) -> Result<(), Error>) {
         loop {
             let outcome = match self.renew(Timestamp::now()).await {
                 Ok(true) => renewed(&self).map(|()| true),
@@ -58,35 +60,35 @@ impl Enrolled {
             };
             let wait = match outcome {
                 Ok(true) => {
-                    tracing::info!(name = self.sensor, "the client certificate was renewed");
-                    LOOK
+                    tracing::info!(name = self.name, "the client certificate was renewed");
+                    LOOK_EVERY
                 }
-                Ok(false) => LOOK,
+                Ok(false) => LOOK_EVERY,
                 Err(why) => {
-                    tracing::warn!(%why, retry = ?RETRY, "the client certificate is due and was not renewed");
-                    RETRY
+                    tracing::warn!(%why, retry_seconds = RETRY_AFTER.as_secs(), "the client certificate is due and was not renewed");
+                    RETRY_AFTER
                 }
             };
             tokio::time::sleep(wait).await;
         }
     }
 
-    async fn ask_renewal(&self, csr: String) -> Result<EnrollResponse, EnrollError> {
-        let unreachable = |why: String| EnrollError::Unreachable { url: self.url.clone(), why };
+    async fn ask_renewal(&self, csr: String) -> Result<EnrollResponse, Error> {
+        let unreachable = |why: String| Error::Unreachable { url: self.url.clone(), why };
         let client = client(self.client_config()?).map_err(unreachable)?;
         match post(&client, &format!("{}/v1/renew", self.url), &json!({ "csr": csr })).await.map_err(unreachable)? {
-            Reply { status: 200, body } => serde_json::from_slice(&body).map_err(|e| EnrollError::Answer(e.to_string())),
-            Reply { status: 400..=499, body } => Err(EnrollError::Refused(reason(&body))),
+            Reply { status: 200, body } => serde_json::from_slice(&body).map_err(|e| Error::Answer(e.to_string())),
+            Reply { status: 400..=499, body } => Err(Error::Refused(reason(&body))),
             Reply { status, body } => Err(unreachable(format!("{status} {}", printable_bytes(&body, 200)))),
         }
     }
 
     /// What would not work must not replace what does.
-    fn check_renewal(&self, answer: &EnrollResponse, now: Timestamp) -> Result<(), EnrollError> {
-        let bad = |why: &str| EnrollError::Answer(why.to_owned());
+    fn check_renewal(&self, answer: &EnrollResponse, now: Timestamp) -> Result<(), Error> {
+        let bad = |why: &str| Error::Answer(why.to_owned());
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(answer.certificate.as_bytes()).collect();
         let chain = chain.map_err(|_| bad("the renewed certificate is not PEM"))?;
-        if answer.sensor != self.sensor {
+        if answer.sensor != self.name {
             return Err(bad("the renewed certificate is for another name"));
         }
         if validity(chain.first())?.1 <= now {
@@ -97,8 +99,8 @@ impl Enrolled {
 }
 
 /// From when until when a certificate counts.
-fn validity(certificate: Option<&CertificateDer<'_>>) -> Result<(Timestamp, Timestamp), EnrollError> {
-    let bad = || EnrollError::Answer("a certificate that cannot be read".to_owned());
+fn validity(certificate: Option<&CertificateDer<'_>>) -> Result<(Timestamp, Timestamp), Error> {
+    let bad = || Error::Answer("a certificate that cannot be read".to_owned());
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate.ok_or_else(bad)?).map_err(|_| bad())?;
     let at = |t: x509_parser::time::ASN1Time| Timestamp::from_second(t.timestamp()).map_err(|_| bad());
     Ok((at(parsed.validity().not_before)?, at(parsed.validity().not_after)?))

@@ -1,12 +1,13 @@
 //! Enrolment against an authority made here, over real TLS on loopback.
 
 use super::*;
+use crate::Untaken;
 use rules::{
-    Timestamp,
     observation::{Coverage, Said},
     wire::v1::{Ack, Batch, Record},
 };
-use std::sync::Arc;
+use rustls::pki_types::PrivateKeyDer;
+use std::{fs, sync::Arc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 struct Authority {
@@ -119,22 +120,22 @@ async fn a_token_becomes_a_certificate_that_delivers() {
     let authority = authority();
     let token = token(&authority);
     let url = collector(authority).await;
-    let enrolled = enroll(&url, &token, data.path()).await.unwrap();
-    assert_eq!((enrolled.sensor.as_str(), enrolled.site.as_str()), ("s1", "lab"));
+    let enrolled = join(&url, &token, data.path()).await.unwrap();
+    assert_eq!((enrolled.name.as_str(), enrolled.site.as_str()), ("s1", "lab"));
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&enrolled.key).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
 
-    let uplink = crate::uplink::HttpsUplink::new(&enrolled).unwrap();
+    let connection = crate::Connection::open(&enrolled).unwrap();
     let at = Timestamp::UNIX_EPOCH;
     let records = vec![Record { seq: 3, at, said: Said::Coverage(Coverage::default()) }];
-    let over = uplink.deliver(&Batch { sensor: "s1".into(), epoch: 8, records: records.clone() }).await.unwrap();
-    assert_eq!(over, Ack { epoch: 9, seq: 0 }, "what tells a spool that was set back where to go on");
-    let ack = uplink.deliver(&Batch { sensor: "s1".into(), epoch: 9, records }).await.unwrap();
+    let over = connection.report(&Batch { sensor: "s1".into(), epoch: 8, records: records.clone() }).await;
+    assert_eq!(over, Err(Untaken::Over(Some(9))), "a spool that was set back learns where to go on");
+    let ack = connection.report(&Batch { sensor: "s1".into(), epoch: 9, records }).await.unwrap();
     assert_eq!(ack, Ack { epoch: 9, seq: 3 });
 
     // After a restart the identity is used again: the token, used up, is not looked at.
-    let again = enroll(&url, "used up", data.path()).await.unwrap();
-    assert_eq!(again.sensor, "s1");
+    let again = join(&url, "used up", data.path()).await.unwrap();
+    assert_eq!(again.name, "s1");
 }
 
 #[tokio::test]
@@ -142,19 +143,19 @@ async fn an_authority_the_token_does_not_name_is_not_talked_to() {
     let data = tempfile::tempdir().unwrap();
     let (ours, other) = (authority(), authority());
     let url = collector(other).await;
-    let why = enroll(&url, &token(&ours), data.path()).await.unwrap_err().to_string();
+    let why = join(&url, &token(&ours), data.path()).await.unwrap_err().to_string();
     assert!(why.contains("the token names"), "{why}");
-    assert!(Enrolled::load(data.path()).unwrap().is_none());
+    assert!(Identity::load(data.path()).unwrap().is_none());
 }
 
 #[tokio::test]
 async fn mistakes_are_named() {
     let data = tempfile::tempdir().unwrap();
-    let ask = async |url: &str, token: &str| enroll(url, token, data.path()).await.unwrap_err();
-    assert!(matches!(ask("https://localhost:1", "gnomon1.abc.x").await, EnrollError::Token));
-    assert!(matches!(ask("http://localhost:1", "").await, EnrollError::Url(_)));
+    let ask = async |url: &str, token: &str| join(url, token, data.path()).await.unwrap_err();
+    assert!(matches!(ask("https://localhost:1", "gnomon1.abc.x").await, Error::Token));
+    assert!(matches!(ask("http://localhost:1", "").await, Error::Url(_)));
     let token = format!("gnomon1.{}.s", "0".repeat(64));
-    assert!(matches!(ask("https://localhost:1", &token).await, EnrollError::Unreachable { .. }));
+    assert!(matches!(ask("https://localhost:1", &token).await, Error::Unreachable { .. }));
 }
 
 /// The certificates here count from 1975 to 4096.
@@ -167,8 +168,8 @@ async fn a_certificate_is_renewed_in_time_and_used_at_once() {
     let data = tempfile::tempdir().unwrap();
     let authority = authority();
     let token = token(&authority);
-    let enrolled = enroll(&collector(authority).await, &token, data.path()).await.unwrap();
-    let uplink = crate::uplink::HttpsUplink::new(&enrolled).unwrap();
+    let enrolled = join(&collector(authority).await, &token, data.path()).await.unwrap();
+    let connection = crate::Connection::open(&enrolled).unwrap();
     let read = |path: &Path| fs::read_to_string(path).unwrap();
     let (key, before) = (read(&enrolled.key), read(&enrolled.certificate));
     assert!(!enrolled.renew(year(3000)).await.unwrap(), "not yet");
@@ -178,9 +179,9 @@ async fn a_certificate_is_renewed_in_time_and_used_at_once() {
     assert_eq!(read(&enrolled.key), key);
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&enrolled.certificate).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
-    uplink.change_over(&enrolled).unwrap();
+    connection.change_over(&enrolled).unwrap();
     let records = vec![Record { seq: 1, at: Timestamp::UNIX_EPOCH, said: Said::Coverage(Coverage::default()) }];
-    assert_eq!(uplink.deliver(&Batch { sensor: "s1".into(), epoch: 9, records }).await.unwrap(), Ack { epoch: 9, seq: 1 });
+    assert_eq!(connection.report(&Batch { sensor: "s1".into(), epoch: 9, records }).await.unwrap(), Ack { epoch: 9, seq: 1 });
 }
 
 #[tokio::test]
@@ -189,20 +190,20 @@ async fn an_identity_that_has_expired_is_not_renewed_but_enrolled_anew() {
     let authority = authority();
     let token = token(&authority);
     let url = collector(authority).await;
-    let first = enroll(&url, &token, data.path()).await.unwrap();
+    let first = join(&url, &token, data.path()).await.unwrap();
     assert!(!first.expired(year(4000)).unwrap() && first.expired(year(5000)).unwrap());
     let why = first.renew(year(5000)).await.unwrap_err().to_string();
     assert!(why.contains("expired") && why.contains("--token"), "{why}");
     let key = fs::read(&first.key).unwrap();
-    enroll_at(&url, &token, data.path(), year(4000)).await.unwrap();
+    join_at(&url, &token, data.path(), year(4000)).await.unwrap();
     assert_eq!(fs::read(&first.key).unwrap(), key, "still good");
-    enroll_at(&url, &token, data.path(), year(5000)).await.unwrap();
+    join_at(&url, &token, data.path(), year(5000)).await.unwrap();
     assert_ne!(fs::read(&first.key).unwrap(), key, "another key, another certificate");
 }
 
 #[test]
 fn renewal_is_due_at_two_thirds() {
-    use super::super::renew::due;
+    use crate::renew::due;
     let at = |s| Timestamp::from_second(s).unwrap();
     let asked = [0, 100, 699, 700, 1000, 2000].map(|now| due(at(100), at(1000), at(now)));
     assert_eq!(asked, [false, false, false, true, true, true]);

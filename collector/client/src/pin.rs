@@ -1,6 +1,6 @@
 //! The first contact: trust nothing but the authority whose key the token names.
 
-use super::enroll::EnrollError;
+use crate::Error;
 use ring::digest;
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -16,14 +16,14 @@ use x509_parser::prelude::FromDer;
 
 /// SHA-256 of the SubjectPublicKeyInfo of an authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pin(pub(super) [u8; 32]);
+pub(crate) struct Pin(pub(crate) [u8; 32]);
 
 /// `gnomon1.<SHA-256 of the CA's SPKI, hex>.<secret>`.
-pub(super) fn parse_token(token: &str) -> Result<Pin, EnrollError> {
+pub(crate) fn parse_token(token: &str) -> Result<Pin, Error> {
     let mut parts = token.trim().splitn(3, '.');
     match (parts.next(), parts.next().and_then(unhex), parts.next()) {
         (Some("gnomon1"), Some(pin), Some(secret)) if !secret.is_empty() => Ok(Pin(pin)),
-        _ => Err(EnrollError::Token),
+        _ => Err(Error::Token),
     }
 }
 
@@ -34,13 +34,13 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 }
 
 impl Pin {
-    pub(super) fn matches(&self, der: &[u8]) -> bool {
+    pub(crate) fn matches(&self, der: &[u8]) -> bool {
         x509_parser::certificate::X509Certificate::from_der(der)
             .is_ok_and(|(_, c)| digest::digest(&digest::SHA256, c.tbs_certificate.subject_pki.raw).as_ref() == self.0)
     }
 
     /// TLS to a server whose chain leads to the pinned authority, and to no other.
-    pub(super) fn client_config(self) -> Result<ClientConfig, rustls::Error> {
+    pub(crate) fn client_config(self) -> Result<ClientConfig, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = Arc::new(Pinned { pin: self, provider: provider.clone() });
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
