@@ -140,7 +140,7 @@ pub async fn sensor(options: &Sensor, global: &Global) -> Result<Exit, Failure> 
     }
     let enrolled = join(&options.join, held.path()).await?;
     config.name.clone_from(&enrolled.name);
-    let uplink = Uplink::Https(Box::new(Connection::open(&enrolled).map_err(enrolment_failed)?));
+    let uplink = Uplink::Https(Box::new(Connection::open(&enrolled).map_err(wiring::client_failed)?));
     let resets = if config.reset.enabled { "; reactive reset is on (best effort, no enforcement)" } else { "" };
     say(global, "sensor", &format!("`{}` of site `{}` reports to {}{resets}", enrolled.name, enrolled.site, enrolled.url))?;
     let ended = sensor::run(config, uplink, shutdown).await;
@@ -174,7 +174,7 @@ pub async fn gateway(options: &Gateway, global: &Global) -> Result<Exit, Failure
     trusted(&config.bundle_keys, "gateway")?;
     let enrolled = join(&options.join, held.path()).await?;
     let (shown, bundle) = watch::channel(None);
-    let connection = Connection::open(&enrolled).map_err(enrolment_failed)?;
+    let connection = Connection::open(&enrolled).map_err(wiring::client_failed)?;
     tokio::spawn(connection.clone().keep_fresh());
     tokio::spawn(connection.follow(Subject::Bundle, shown, shutdown.clone()));
     let running = gateway::start(config, bundle, shutdown).await.map_err(wiring::gateway_failed)?;
@@ -198,15 +198,15 @@ fn say(global: &Global, role: &str, text: &str) -> Result<(), Failure> {
 
 /// The identity this data directory holds, or a new one: also when it has expired and there is a token.
 async fn join(join: &Join, data: &Path) -> Result<Identity, Failure> {
-    let known = Identity::load(data).map_err(enrolment_failed)?;
+    let known = Identity::load(data).map_err(wiring::client_failed)?;
     let url = join.collector.as_ref().map(Url::as_str);
     let expired = match &known {
-        Some(known) => known.expired(rules::Timestamp::now()).map_err(enrolment_failed)?,
+        Some(known) => known.expired(rules::Timestamp::now()).map_err(wiring::client_failed)?,
         None => false,
     };
     match (known, url, &join.token) {
         (Some(known), url, Some(token)) if expired => {
-            collector_client::join(url.unwrap_or(&known.url), token, data).await.map_err(enrolment_failed)
+            collector_client::join(url.unwrap_or(&known.url), token, data).await.map_err(wiring::client_failed)
         }
         (Some(known), None, _) => Ok(known),
         (Some(known), Some(url), token) if known.url == url.trim_end_matches('/') => {
@@ -215,30 +215,13 @@ async fn join(join: &Join, data: &Path) -> Result<Identity, Failure> {
             }
             Ok(known)
         }
-        (_, Some(url), Some(token)) => collector_client::join(url, token, data).await.map_err(enrolment_failed),
+        (_, Some(url), Some(token)) => collector_client::join(url, token, data).await.map_err(wiring::client_failed),
         _ => Err(Failure::new(
             Side::CommandLine,
             format!("{} holds no identity for this collector", data.display()),
             "ask whoever runs it for a join token (gnomon tokens issue), then give --collector URL --token TOKEN",
         )),
     }
-}
-
-fn enrolment_failed(why: collector_client::Error) -> Failure {
-    let (side, todo) = match &why {
-        collector_client::Error::Token => (Side::CommandLine, "copy it whole; it is one word"),
-        collector_client::Error::Url(_) => (Side::CommandLine, "give --collector (GNOMON_COLLECTOR) as the intake's https address"),
-        collector_client::Error::Refused(_) => (Side::Collector, "ask whoever runs it for a new join token: gnomon tokens issue"),
-        collector_client::Error::Unreachable { .. } => {
-            (Side::Network, "`gnomon doctor --collector URL` tells whether it can be reached at all")
-        }
-        collector_client::Error::File { .. } => (
-            Side::Machine,
-            "mend what it names, or remove `identity` from the data directory and enrol anew with --collector URL --token TOKEN",
-        ),
-        _ => (Side::Collector, "use a sensor and a collector of the same version"),
-    };
-    Failure::new(side, why, todo)
 }
 
 /// A role that trusts no key would refuse everything it is given; better to say so at once.

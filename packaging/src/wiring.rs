@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, Side};
 use collector::{AcceptError, Handle};
-use collector_client::{Statements, Untaken};
+use collector_client::{Origin, Statements, Untaken};
 use rules::{
     evidence::Evidence,
     observation::{Applied, Said},
@@ -77,9 +77,16 @@ pub(crate) async fn tee(mut said: mpsc::Receiver<Applied>, onward: mpsc::Sender<
     }
 }
 
-/// The epoch of reports could not be kept in the data directory.
-pub(crate) fn unwritable_epoch(why: collector_client::Error) -> Failure {
-    Failure::new(Side::Machine, why, "make room, or choose another directory: --data DIR")
+/// The way to the collector says itself where an error began and what helps.
+pub(crate) fn client_failed(why: collector_client::Error) -> Failure {
+    let side = match why.origin() {
+        Origin::CommandLine => Side::CommandLine,
+        Origin::Machine => Side::Machine,
+        Origin::Network => Side::Network,
+        Origin::Collector => Side::Collector,
+    };
+    let fix = why.fix();
+    Failure::new(side, why, fix)
 }
 
 const KEY_FILE: &str = "decisions.pub";

@@ -1,8 +1,8 @@
 //! Signed sets and bundles on their way from the collector. Whoever receives one verifies it; here it is only carried.
 
-use crate::{Connection, connection::send};
+use crate::{Connection, Error, connection::no_document};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use rules::wire::{printable, printable_bytes, v1::Signed};
+use rules::wire::{printable, v1::Signed};
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -71,20 +71,20 @@ impl Connection {
     }
 
     /// The next document later than a generation, if there is one within the time that the collector holds the request.
-    pub async fn news(&self, subject: Subject, after: u64) -> Result<Option<(u64, Signed)>, String> {
-        let url = self.url(&format!("/v1/{}?after={after}", subject.name()));
-        let reply = send(self.client().get(url).timeout(NEWS_TIMEOUT), MAX_SIGNED).await?;
+    pub async fn news(&self, subject: Subject, after: u64) -> Result<Option<(u64, Signed)>, Error> {
+        let reply = self.get(&format!("/v1/{}?after={after}", subject.name()), NEWS_TIMEOUT, MAX_SIGNED).await?;
         match reply.status {
             200 => {}
             204 => return Ok(None),
-            other => return Err(format!("{other} {}", printable_bytes(&reply.body, 200))),
+            other => return Err(no_document(&self.identity().url, other, &reply.body)),
         }
-        let signed: Signed = serde_json::from_slice(&reply.body).map_err(|why| format!("the answer is no signed document: {why}"))?;
+        let signed: Signed =
+            serde_json::from_slice(&reply.body).map_err(|why| Error::Answer(format!("it is no signed document: {why}")))?;
         if signed.domain != subject.domain() {
-            return Err(format!("the answer is signed for `{}`", printable(&signed.domain, 80)));
+            return Err(Error::Answer(format!("it is signed for `{}`", printable(&signed.domain, 80))));
         }
         // Only to know the next question: the receiver finds out whether it is true.
-        let generation = generation(&signed).ok_or("the answer has no generation")?;
+        let generation = generation(&signed).ok_or_else(|| Error::Answer("it has no generation".to_owned()))?;
         Ok((generation > after).then_some((generation, signed)))
     }
 }

@@ -1,4 +1,5 @@
-//! The identity of this machine towards its collector: key, certificate and the collector's root, as files.
+//! The identity of this machine towards its collector: key, certificate and the collector's root, as files; and the request for a
+//! certificate.
 
 use crate::Error;
 use rules::wire::v1::EnrollResponse;
@@ -64,7 +65,7 @@ impl Identity {
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed(&dir))?;
         let stored = Stored { name: answer.sensor.clone(), site: answer.site.clone(), url: url.to_owned() };
-        let stored = serde_json::to_string(&stored).map_err(|e| Error::Answer(e.to_string()))?;
+        let stored = serde_json::to_string(&stored).map_err(|e| Error::Credentials(e.to_string()))?;
         let files = [("key.pem", key), ("certificate.pem", &answer.certificate), ("root.pem", &answer.root), ("identity.json", &stored)];
         for (name, text) in files {
             let path = dir.join(name);
@@ -91,13 +92,25 @@ impl Identity {
     /// The same with another certificate; an error when our key is not its key.
     pub(crate) fn client_config_with(&self, chain: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Error> {
         let (_, key, root) = self.credentials()?;
-        let bad = |why: rustls::Error| Error::Answer(why.to_string());
+        let bad = |why: rustls::Error| Error::Credentials(why.to_string());
         let mut roots = RootCertStore::empty();
         roots.add(root).map_err(bad)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(bad)?;
         builder.with_root_certificates(roots).with_client_auth_cert(chain, key).map_err(bad)
     }
+}
+
+/// A PKCS#10 request for a key. The collector gives the name: the one that is asked for here is ignored.
+pub(crate) fn signing_request(key: &rcgen::KeyPair) -> Result<String, Error> {
+    let host = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok()).unwrap_or_else(|| "sensor".to_owned());
+    let build = || {
+        let mut params = rcgen::CertificateParams::new(Vec::<String>::new())?;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, host.chars().take(64).collect::<String>());
+        params.serialize_request(key)?.pem()
+    };
+    build().map_err(|why: rcgen::Error| Error::Credentials(why.to_string()))
 }
 
 /// Replaces a file whole, readable by its owner alone.

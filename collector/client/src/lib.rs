@@ -19,7 +19,7 @@ pub mod report;
 mod statements;
 
 pub use connection::Connection;
-pub use error::Error;
+pub use error::{Error, Origin};
 pub use follow::Subject;
 pub use identity::Identity;
 pub use join::join;

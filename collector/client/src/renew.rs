@@ -2,12 +2,11 @@
 //! changes over.
 
 use crate::{
-    Error, Identity,
-    connection::{Reply, client, post},
-    identity::write_private,
-    join::{reason, request},
+    Connection, Error, Identity,
+    connection::{ask, client},
+    identity::{signing_request, write_private},
 };
-use rules::wire::{Timestamp, printable_bytes, v1::EnrollResponse};
+use rules::wire::{Timestamp, v1::EnrollResponse};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
 use std::time::Duration;
@@ -21,6 +20,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(300);
 pub(crate) fn due(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
     let (begin, end, now) = (not_before.as_second(), not_after.as_second(), now.as_second());
     now.saturating_sub(begin) >= end.saturating_sub(begin) / 3 * 2
+}
+
+impl Connection {
+    /// Renews the certificate in time, and changes over to it; until it is dropped.
+    pub async fn keep_fresh(self) {
+        let identity = self.identity().clone();
+        identity.keep_fresh(|renewed| self.change_over(renewed)).await;
+    }
 }
 
 impl Identity {
@@ -38,12 +45,11 @@ impl Identity {
             return Ok(false);
         }
         if not_after <= now {
-            let why = format!("our certificate expired at {not_after}; start again with --token and a new join token");
-            return Err(Error::Refused(why));
+            return Err(Error::Expired(not_after));
         }
-        let key = rcgen::KeyPair::try_from(&private).map_err(|e| Error::Answer(e.to_string()))?;
-        let csr = request(&key).map_err(|e| Error::Answer(e.to_string()))?;
-        let answer = self.ask_renewal(csr).await?;
+        let key = rcgen::KeyPair::try_from(&private).map_err(|e| Error::Credentials(e.to_string()))?;
+        let csr = signing_request(&key)?;
+        let answer: EnrollResponse = ask(&client(self.client_config()?)?, &self.url, "/v1/renew", &json!({ "csr": csr })).await?;
         self.check_renewal(&answer, now)?;
         // One file, replaced by rename: key and certificate fit each other at any moment.
         let path = self.certificate.clone();
@@ -52,7 +58,7 @@ impl Identity {
     }
 
     /// Looks now and from time to time, and calls `renewed` after each renewal; until it is dropped.
-    pub async fn keep_fresh(self, renewed: impl Fn(&Identity) -> Result<(), Error>) {
+    async fn keep_fresh(self, renewed: impl Fn(&Identity) -> Result<(), Error>) {
         loop {
             let outcome = match self.renew(Timestamp::now()).await {
                 Ok(true) => renewed(&self).map(|()| true),
@@ -65,7 +71,7 @@ impl Identity {
                 }
                 Ok(false) => LOOK_EVERY,
                 Err(why) => {
-                    tracing::warn!(%why, retry_seconds = RETRY_AFTER.as_secs(), "the client certificate is due and was not renewed");
+                    tracing::warn!(%why, fix = why.fix(), retry_seconds = RETRY_AFTER.as_secs(), "the client certificate is due and was not renewed");
                     RETRY_AFTER
                 }
             };
@@ -73,17 +79,7 @@ impl Identity {
         }
     }
 
-    async fn ask_renewal(&self, csr: String) -> Result<EnrollResponse, Error> {
-        let unreachable = |why: String| Error::Unreachable { url: self.url.clone(), why };
-        let client = client(self.client_config()?).map_err(unreachable)?;
-        match post(&client, &format!("{}/v1/renew", self.url), &json!({ "csr": csr })).await.map_err(unreachable)? {
-            Reply { status: 200, body } => serde_json::from_slice(&body).map_err(|e| Error::Answer(e.to_string())),
-            Reply { status: 400..=499, body } => Err(Error::Refused(reason(&body))),
-            Reply { status, body } => Err(unreachable(format!("{status} {}", printable_bytes(&body, 200)))),
-        }
-    }
-
-    /// What would not work must not replace what does.
+    /// A certificate that would not work must not replace one that does.
     fn check_renewal(&self, answer: &EnrollResponse, now: Timestamp) -> Result<(), Error> {
         let bad = |why: &str| Error::Answer(why.to_owned());
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(answer.certificate.as_bytes()).collect();
@@ -100,7 +96,7 @@ impl Identity {
 
 /// From when until when a certificate counts.
 fn validity(certificate: Option<&CertificateDer<'_>>) -> Result<(Timestamp, Timestamp), Error> {
-    let bad = || Error::Answer("a certificate that cannot be read".to_owned());
+    let bad = || Error::Credentials("the certificate cannot be read".to_owned());
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate.ok_or_else(bad)?).map_err(|_| bad())?;
     let at = |t: x509_parser::time::ASN1Time| Timestamp::from_second(t.timestamp()).map_err(|_| bad());
     Ok((at(parsed.validity().not_before)?, at(parsed.validity().not_after)?))

@@ -1,9 +1,6 @@
 //! Observations on their way to the collector, one batch at a time.
 
-use crate::{
-    Connection,
-    connection::{Reply, post},
-};
+use crate::{Connection, connection::Reply};
 use rules::wire::{
     printable_bytes,
     v1::{Ack, Batch},
@@ -30,7 +27,7 @@ struct Over {
 impl Connection {
     /// Sends a batch. `Ok` means that the collector has it on disk.
     pub async fn report(&self, batch: &Batch) -> Result<Ack, Untaken> {
-        let Reply { status, body } = post(&self.client(), &self.url("/v1/observations"), batch).await.map_err(Untaken::Later)?;
+        let Reply { status, body } = self.post("/v1/observations", batch).await.map_err(|why| Untaken::Later(why.to_string()))?;
         let said = || format!("{status} {}", printable_bytes(&body, 200));
         match status {
             200 => serde_json::from_slice(&body).map_err(|why| Untaken::Later(format!("not an acknowledgement: {why}"))),

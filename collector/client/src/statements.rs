@@ -32,7 +32,7 @@ impl Statements {
         let old = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
         let mut statements = Statements { file, epoch: old, next: 1 };
         let begun = statements.anew(None, now);
-        begun.map_err(|why| Error::File { path: statements.file.clone(), why })?;
+        begun.map_err(|why| Error::Epoch { path: statements.file.clone(), why })?;
         Ok(statements)
     }
 

@@ -1,7 +1,7 @@
 //! The enforcer, and the courier that fetches for it: two processes, so that the one that may change the firewall opens no
 //! connection.
 
-use super::{Common, Join, begin, enrolment_failed, join, say, trusted};
+use super::{Common, Join, begin, join, say, trusted};
 use crate::{
     async_main,
     cli::Global,
@@ -114,11 +114,11 @@ pub async fn courier(options: &CourierOptions, global: &Global) -> Result<Exit, 
     let settings = Config::load(options.common.config.as_deref())?;
     let shutdown = begin()?;
     let enrolled = join(&options.join, held.path()).await?;
-    let connection = Connection::open(&enrolled).map_err(enrolment_failed)?;
+    let connection = Connection::open(&enrolled).map_err(wiring::client_failed)?;
     say(global, "courier", &format!("sets from {} to {}", enrolled.url, options.sets.display()))?;
     let (shown, mut sets) = watch::channel::<Option<Arc<Signed>>>(None);
     let (reports, said) = mpsc::channel(4);
-    let statements = Statements::begin(held.path(), rules::Timestamp::now()).map_err(enrolment_failed)?;
+    let statements = Statements::begin(held.path(), rules::Timestamp::now()).map_err(wiring::client_failed)?;
     let reporting = tokio::spawn(connection.clone().report_all(statements, said));
     tokio::spawn(connection.clone().keep_fresh());
     tokio::spawn(connection.follow(Subject::Decisions, shown, shutdown.clone()));

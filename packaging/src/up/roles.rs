@@ -80,7 +80,7 @@ impl Roles {
         let handle = collector.handle();
         let key = handle.verifying_key();
         wiring::remember_keys(data, std::slice::from_ref(&key.public_key))?;
-        let statements = Statements::begin(data, rules::Timestamp::now()).map_err(wiring::unwritable_epoch)?;
+        let statements = Statements::begin(data, rules::Timestamp::now()).map_err(wiring::client_failed)?;
         config.sensor = config.sensor_at(data);
         config.enforcer = config.enforcer_at(data);
         config.enforcer.trusted_keys = vec![key.public_key.clone()];

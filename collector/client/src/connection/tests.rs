@@ -1,4 +1,4 @@
-//! A collector that answers as it likes, over real TLS: the client believes little and waits for nobody for ever.
+//! A collector that answers as it likes, over real TLS: the client believes little and never waits for ever.
 
 use super::*;
 use crate::{Subject, Untaken};
@@ -11,6 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Key, certificate and root of this machine, and a server that gives one answer to every request.
 async fn answering(data: &Path, answer: Vec<u8>) -> Connection {
+    answering_after(data, answer, Duration::ZERO).await
+}
+
+/// The same, after a while.
+async fn answering_after(data: &Path, answer: Vec<u8>, while_waiting: Duration) -> Connection {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -37,6 +42,7 @@ async fn answering(data: &Path, answer: Vec<u8>) -> Connection {
             let Ok(mut stream) = acceptor.accept(stream).await else { continue };
             let mut head = [0; 4096];
             let _read = stream.read(&mut head).await.unwrap();
+            tokio::time::sleep(while_waiting).await;
             drop(stream.write_all(&answer).await);
             drop(stream.shutdown().await);
         }
@@ -65,7 +71,7 @@ fn http(status: &str, more: &str, body: &[u8]) -> Vec<u8> {
 
 async fn reported(answer: Vec<u8>) -> Result<Ack, Untaken> {
     let data = tempfile::tempdir().unwrap();
-    answering(data.path(), answer).await.report(&Batch { sensor: "p1".to_owned(), epoch: 1, records: Vec::new() }).await
+    answering(data.path(), answer).await.report(&batch()).await
 }
 
 #[tokio::test]
@@ -96,10 +102,10 @@ async fn news_are_later_than_the_last_and_of_the_kind_that_was_asked_for() {
     let good = answering(data.path(), document(Signed::DECISIONS, r#"{"generation":5}"#)).await;
     assert_eq!(good.news(Subject::Decisions, 4).await.unwrap().map(|(generation, _)| generation), Some(5));
     assert!(good.news(Subject::Decisions, 5).await.unwrap().is_none(), "nothing newer");
-    let why = good.news(Subject::Bundle, 0).await.unwrap_err();
+    let why = good.news(Subject::Bundle, 0).await.unwrap_err().to_string();
     assert!(why.contains("signed for"), "{why}");
     let none = answering(data.path(), document(Signed::DECISIONS, "{}")).await;
-    assert!(none.news(Subject::Decisions, 0).await.unwrap_err().contains("no generation"));
+    assert!(none.news(Subject::Decisions, 0).await.unwrap_err().to_string().contains("no generation"));
     let waiting = answering(data.path(), http("204 No Content", "", b"")).await;
     assert!(waiting.news(Subject::Decisions, 0).await.unwrap().is_none());
 }
@@ -110,7 +116,48 @@ async fn a_collector_of_another_authority_gets_nothing() {
     let theirs = answering(other.path(), http("200 OK", "", br#"{"epoch":1,"seq":1}"#)).await;
     let mut identity = answering(data.path(), Vec::new()).await.identity().clone();
     identity.url.clone_from(&theirs.identity().url);
-    let batch = Batch { sensor: "p1".to_owned(), epoch: 1, records: Vec::new() };
-    let answered = Connection::open(&identity).unwrap().report(&batch).await;
+    let answered = Connection::open(&identity).unwrap().report(&batch()).await;
     assert!(matches!(answered, Err(Untaken::Later(why)) if why.contains("certificate")), "TLS ends before a byte of the batch");
+}
+
+fn batch() -> Batch {
+    Batch { sensor: "p1".to_owned(), epoch: 1, records: Vec::new() }
+}
+
+#[tokio::test]
+async fn a_request_under_way_outlives_the_change_to_a_renewed_certificate() {
+    let data = tempfile::tempdir().unwrap();
+    let answer = http("200 OK", "", br#"{"epoch":1,"seq":7}"#);
+    let connection = answering_after(data.path(), answer, Duration::from_millis(300)).await;
+    let batch = batch();
+    let (reported, ()) = tokio::join!(connection.report(&batch), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        connection.change_over(connection.identity()).unwrap();
+    });
+    assert_eq!(reported, Ok(Ack { epoch: 1, seq: 7 }));
+}
+
+#[tokio::test]
+async fn a_collector_that_says_nothing_is_given_up_and_the_batch_kept() {
+    let data = tempfile::tempdir().unwrap();
+    let silent = answering_after(data.path(), Vec::new(), Duration::from_secs(3600)).await;
+    let answered = tokio::time::timeout(ANSWER_TIMEOUT * 3, silent.report(&batch())).await.unwrap();
+    assert!(matches!(answered, Err(Untaken::Later(why)) if why.contains("timed out")));
+}
+
+#[tokio::test]
+async fn a_collector_that_is_gone_is_asked_again_until_shutdown() {
+    let data = tempfile::tempdir().unwrap();
+    let mut identity = answering(data.path(), Vec::new()).await.identity().clone();
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    identity.url = format!("https://localhost:{free}");
+    let gone = Connection::open(&identity).unwrap();
+    assert!(matches!(gone.report(&batch()).await, Err(Untaken::Later(why)) if why.contains("could not be reached")));
+    let (shown, last) = tokio::sync::watch::channel(None);
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let following = tokio::spawn(gone.follow(Subject::Decisions, shown, shutdown.clone()));
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert!(!following.is_finished() && last.borrow().is_none(), "nothing came, and it goes on");
+    shutdown.cancel();
+    tokio::time::timeout(Duration::from_secs(5), following).await.unwrap().unwrap();
 }

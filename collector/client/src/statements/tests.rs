@@ -50,3 +50,32 @@ async fn a_report_is_said_until_it_is_acknowledged_and_keeps_its_number() {
     let got = got.into_inner().unwrap();
     assert_eq!(got, [(true, 1, 1), (true, 1, 1), (true, 1, 1), (true, 2, 2), (false, 1, 2)]);
 }
+
+#[tokio::test]
+async fn an_acknowledgement_of_an_older_report_settles_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reports, said) = mpsc::channel(4);
+    reports.send(applied(1)).await.unwrap();
+    let reports = Mutex::new(Some(reports));
+    let got = Mutex::new(Vec::new());
+    let send = async |batch: Batch| {
+        let mut got = got.lock().unwrap();
+        got.push((batch.epoch, batch.records[0].seq));
+        let seq = if got.len() == 1 { 0 } else { 9 };
+        if got.len() == 2 {
+            reports.lock().unwrap().take();
+        }
+        Ok(Ack { epoch: batch.epoch, seq })
+    };
+    carry("e1".to_owned(), Statements::begin(dir.path(), at(1)).unwrap(), said, send).await;
+    let got = got.into_inner().unwrap();
+    assert_eq!(got.len(), 2, "sent again, and settled by an acknowledgement of it or of a later one");
+    assert_eq!((got[0], got[1].1), ((1, 1), 1));
+    assert!(got[1].0 > 1, "under an epoch of its own: the collector counts otherwise");
+}
+
+#[test]
+fn an_epoch_that_cannot_be_kept_is_named_with_its_file() {
+    let why = Statements::begin(Path::new("/nonexistent"), at(1)).unwrap_err();
+    assert!(why.to_string().contains("/nonexistent/reports.epoch") && why.fix().contains("--data"), "{why}");
+}
