@@ -16,13 +16,14 @@ use crate::{
 use rules::{
     Timestamp,
     access::Grant,
-    decision::{Fleet, Held, Point, Wave},
+    compose::WithheldBlock,
     endpoint::Endpoint,
     finding::FindingId,
+    fleet::{Fleet, Point, Wave},
     pack::Pack,
     policy::Policy,
     registry::{Registration, Registry},
-    round::{Matter, Matters},
+    site::{Matter, Matters},
     wire::v1::Signed,
 };
 use rusqlite::Connection;
@@ -83,7 +84,7 @@ pub(crate) struct Site {
     /// Why no new block was made in the last round.
     pub(crate) hold: Option<String>,
     /// Blocks that were wanted and left out of the last set.
-    pub(crate) held: Vec<Held>,
+    pub(crate) held: Vec<WithheldBlock>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -162,8 +163,8 @@ impl State {
     }
 
     /// A site as the rules want to see it.
-    pub(crate) fn view<'a>(&'a self, name: &'a str, site: &'a Site, policy: &'a Policy, points: &'a [Point]) -> rules::round::Site<'a> {
-        rules::round::Site {
+    pub(crate) fn view<'a>(&'a self, name: &'a str, site: &'a Site, policy: &'a Policy, points: &'a [Point]) -> rules::site::Site<'a> {
+        rules::site::Site {
             name,
             policy,
             registry: &self.registry,

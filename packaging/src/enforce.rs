@@ -14,7 +14,7 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use enforcer::operator::{self, Approval, Error, Plan};
-use rules::{decision::Tried, endpoint::Endpoint, observation::Outcome, period::Period, wire::v1::Signed};
+use rules::{endpoint::Endpoint, fleet::Tried, observation::Outcome, period::Period, wire::v1::Signed};
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, path::PathBuf};
 

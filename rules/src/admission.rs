@@ -46,7 +46,7 @@ pub struct Circumstances<'a> {
     pub finding: Option<&'a Finding>,
     /// Why it is no longer found, when it is not.
     pub closure: Closure,
-    /// Why this address must not be blocked whatever its clock says: see [`crate::decision::veto`].
+    /// Why this address must not be blocked whatever its clock says: see [`crate::site::Site::veto`].
     pub veto: Option<&'a str>,
     /// Why no new block is made in this round, for example that there would be too many at once. What is blocked stays so.
     pub hold: Option<&'a str>,
@@ -82,8 +82,8 @@ pub fn step(case: &Case, now: Timestamp, c: &Circumstances<'_>) -> (Case, Vec<Ef
 /// Not seen for long enough, or for a while after a probe found nothing: a restart is not a departure. Silence that a block may
 /// have made counts only from when the block was taken back, which is after one such while.
 fn is_gone(case: &Case, c: &Circumstances<'_>) -> bool {
-    let patience = if case.hushed { c.policy.gone_after.0.saturating_mul(2) } else { c.policy.gone_after.0 };
-    case.unseen.0 >= patience || (c.missed && case.unseen >= c.policy.gone_confirmed_after)
+    let patience = if case.hushed { c.policy.presence.gone_after.0.saturating_mul(2) } else { c.policy.presence.gone_after.0 };
+    case.unseen.0 >= patience || (c.missed && case.unseen >= c.policy.presence.gone_confirmed_after)
 }
 
 /// Why a due finding must not be blocked now.
@@ -93,7 +93,7 @@ pub fn objection(finding: &Finding, policy: &Policy) -> Option<&'static str> {
         Some("the site is not in hard mode")
     } else if !finding.corroborated {
         Some("one sensor's word is not enough: it needs a second witness or an active confirmation")
-    } else if policy.corroboration == Corroboration::Sensor && finding.sensors < 2 {
+    } else if policy.blocking.corroboration == Corroboration::Sensor && finding.sensors < 2 {
         Some("one sensor's word is not enough at this site (corroboration = \"sensor\"): a second sensor has to say so too")
     } else if !finding.shared_with.is_empty() {
         Some("other names or paths answer at the same address and port")
@@ -248,7 +248,7 @@ impl Step {
         let queue = self.case.asked.contains_key(&Audience::SecurityQueue);
         let to = match (self.audience, owner) {
             (Audience::Owner, None) => Audience::Owner,
-            (_, Some(since)) if waits && !queue && policy.escalate_after.after(since) <= now => {
+            (_, Some(since)) if waits && !queue && policy.grace.escalate_after.after(since) <= now => {
                 self.stay("no notice reached the owner: the security queue is told as well");
                 Audience::SecurityQueue
             }
@@ -272,7 +272,7 @@ impl Step {
             self.move_to(Escalation::Due, "the grace period is over");
         }
         // An address may be somebody else's by now.
-        let stale = c.policy.gone_after.after(finding.last_seen) <= now;
+        let stale = c.policy.presence.gone_after.after(finding.last_seen) <= now;
         let unsure = stale.then_some("it was not seen lately, so nobody can say that it is still there");
         let why_not = objection(finding, c.policy).or(c.veto).or(unsure);
         if let Some(why) = why_not {
@@ -306,7 +306,7 @@ impl Step {
         }
         let started = self.case.started();
         let fell_due = |before: &Period| (started..=now).contains(&before.before(deadline));
-        let due: Vec<Period> = policy.reminders.iter().copied().filter(fell_due).collect();
+        let due: Vec<Period> = policy.grace.reminders.iter().copied().filter(fell_due).collect();
         let Some(latest) = due.iter().copied().min().filter(|_| due.iter().any(|p| !self.case.reminded.contains(p))) else { return };
         // Several fell due while nobody looked: one message, the most urgent.
         self.case.reminded = due;

@@ -3,18 +3,7 @@
 use crate::{Timestamp, endpoint::Endpoint, finding::FindingId, period::Period};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-
-mod attempts;
-mod blast;
-mod compose;
-mod reach;
-mod wave;
-
-pub use attempts::Tried;
-pub use blast::{BlastRadius, Caller, blast_radius};
-pub use compose::{Composition, Held, compose, veto};
-pub use reach::{Group, Rollout};
-pub use wave::{Coverage, Fleet, Point, Wave};
+use std::collections::BTreeSet;
 
 /// One endpoint that agents may not reach, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,4 +48,31 @@ pub struct DecisionSet {
     /// New blocks that only some points make yet. Unset: all points make all blocks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+}
+
+/// New blocks that only some points make yet; at all others they are counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// By the names that the points call themselves.
+    pub points: BTreeSet<String>,
+    pub blocks: BTreeSet<Endpoint>,
+}
+
+impl Decision {
+    pub fn is_for(&self, point: &str, labels: &BTreeSet<String>) -> bool {
+        self.at.is_empty() || self.at.iter().any(|l| l == point || labels.contains(l))
+    }
+}
+
+impl DecisionSet {
+    /// The set as it is at one point: without what is for others, and what its wave has not reached only counted.
+    pub fn at(mut self, point: &str, labels: &BTreeSet<String>) -> DecisionSet {
+        self.decisions.retain(|d| d.is_for(point, labels));
+        if let Some(rollout) = self.rollout.take().filter(|r| !r.points.contains(point)) {
+            for decision in self.decisions.iter_mut().filter(|d| rollout.blocks.contains(&d.endpoint)) {
+                decision.action = Action::Shadow;
+            }
+        }
+        self
+    }
 }

@@ -175,6 +175,20 @@ pub enum OwnerSource {
 }
 
 impl OwnerSource {
+    /// In words for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OwnerSource::Registry => "registry",
+            OwnerSource::ProcessUser => "user of the process",
+            OwnerSource::SystemdUnit => "systemd unit",
+            OwnerSource::Container => "container",
+            OwnerSource::GitRemote => "git remote",
+            OwnerSource::StaticMap => "static map",
+            OwnerSource::DhcpLease => "DHCP lease",
+            OwnerSource::ReverseDns => "reverse DNS",
+        }
+    }
+
     /// Whether a message may be addressed by it. What a machine says of itself on the network may be anybody's invention:
     /// it is a hint for the security queue, no more.
     pub fn accountable(self) -> bool {

@@ -5,13 +5,14 @@
 use crate::{
     Timestamp,
     admission::{Escalation, status},
-    decision::{Action, DecisionSet, Held},
+    compose::WithheldBlock,
+    decision::{Action, DecisionSet},
     endpoint::Endpoint,
     evidence::Source,
     finding::{FindingId, FindingPrefix},
     printable::printable,
-    round::{Matter, Matters, Site},
     server::Server,
+    site::{Matter, Matters, Site},
 };
 use std::{net::IpAddr, str::FromStr};
 
@@ -44,7 +45,7 @@ pub struct Known<'a> {
     pub servers: &'a [&'a Server],
     pub matters: &'a Matters,
     pub set: Option<&'a DecisionSet>,
-    pub held: &'a [Held],
+    pub held: &'a [WithheldBlock],
 }
 
 /// The whole chain about a subject, or one line that says that nothing is known of it.
@@ -100,7 +101,7 @@ impl Lines {
             None => self.say(1, "not registered"),
         }
         if let Some(owner) = server.owner() {
-            self.say(1, format!("owner {} ({:?})", owner.name, owner.source));
+            self.say(1, format!("owner {} ({})", owner.name, owner.source.as_str()));
         }
         for (what, n) in &server.dropped {
             self.say(1, format!("{n} {what} were seen and not kept"));
@@ -157,7 +158,7 @@ impl Lines {
         }
     }
 
-    fn decision(&mut self, matter: &Matter, set: Option<&DecisionSet>, held: &[Held]) {
+    fn decision(&mut self, matter: &Matter, set: Option<&DecisionSet>, held: &[WithheldBlock]) {
         for h in held.iter().filter(|h| h.finding == matter.finding.id) {
             self.say(1, format!("held back: {}", h.reason));
         }

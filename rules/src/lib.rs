@@ -10,7 +10,9 @@
 
 pub mod access;
 pub mod admission;
+pub mod blast;
 pub mod certificates;
+pub mod compose;
 pub mod confidence;
 pub mod decision;
 pub mod detect;
@@ -18,7 +20,9 @@ pub mod endpoint;
 pub mod evidence;
 pub mod explain;
 pub mod finding;
+pub mod fleet;
 pub mod naming;
+pub mod nomination;
 pub mod observation;
 pub mod pack;
 pub mod period;
@@ -27,6 +31,7 @@ pub mod printable;
 pub mod registry;
 pub mod round;
 pub mod server;
+pub mod site;
 pub mod wire;
 
 pub use jiff::Timestamp;

@@ -212,6 +212,19 @@ pub enum Outcome {
     RolledBack,
 }
 
+impl Outcome {
+    /// In words for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Applied => "applied",
+            Outcome::DryRun => "dry run",
+            Outcome::Refused => "refused",
+            Outcome::Failed => "failed",
+            Outcome::RolledBack => "rolled back",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

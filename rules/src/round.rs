@@ -1,48 +1,18 @@
 //! One round of judgement over a site: servers and registry in, every case one step on, and what is to be done about it.
 //!
 //! Whoever keeps the state calls [`round`] at least every [`Case::WATCH`] and after every change, stores the matters and the
-//! effects in one transaction, and then asks [`crate::decision::compose`] for the set that follows.
+//! effects in one transaction, and then asks [`crate::compose::compose`] for the set that follows.
 
 use crate::{
     Timestamp,
     admission::{Case, Circumstances, Closure, Effect, Escalation, step},
-    decision::{Fleet, veto},
     detect::{Sight, blind, closure, dead, detect, unenforced, unheard},
-    endpoint::Endpoint,
     finding::{Finding, FindingId},
-    pack::Pack,
     period::Period,
-    policy::Policy,
-    registry::Registry,
     server::Server,
+    site::{Matter, Matters, Site},
 };
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What is settled about a site before anything is judged.
-#[derive(Clone, Copy, Debug)]
-pub struct Site<'a> {
-    pub name: &'a str,
-    pub policy: &'a Policy,
-    pub registry: &'a Registry,
-    pub pack: &'a Pack,
-    /// When this site was first used.
-    pub soft_phase_start: Timestamp,
-    /// Where our own parts answer: the collector, the gateway.
-    pub ours: &'a [Endpoint],
-    /// Who enforces.
-    pub fleet: Fleet<'a>,
-}
-
-/// A finding as it was last detected, and its case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Matter {
-    pub finding: Finding,
-    pub case: Case,
-}
-
-/// By the id of the finding.
-pub type Matters = BTreeMap<FindingId, Matter>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
@@ -67,12 +37,12 @@ pub fn round<'a>(
     let servers: Vec<&Server> = servers.into_iter().collect();
     let found = findings(site, &servers, sights, now);
     let by_key: BTreeMap<String, &Server> = servers.iter().map(|s| (s.key(), *s)).collect();
-    let deaf = sights.iter().filter(|s| site.policy.blind_after.after(s.last_heard) <= now).map(|s| s.sensor).collect();
+    let deaf = sights.iter().filter(|s| site.policy.sensing.blind_after.after(s.last_heard) <= now).map(|s| s.sensor).collect();
     let seen = Seen { found, servers: by_key, deaf };
 
     let free = pass(site, &seen, matters, None, now);
     let new = free.effects.iter().filter(|(_, e)| matches!(e, Effect::Moved { to: Escalation::Blocked, .. })).count();
-    let max = site.policy.max_new_blocks;
+    let max = site.policy.blocking.max_new_blocks;
     if new <= usize::try_from(max).unwrap_or(usize::MAX) {
         return free;
     }
@@ -147,7 +117,7 @@ impl Round {
         let over = case.escalation == Escalation::Closed && !seen.is_new(last, site, now);
         let finding = seen.found.get(id).filter(|_| !over);
         let closure = finding.map_or_else(|| closure(last, server, site.registry, now), |_| Closure::NotDetected);
-        let veto = finding.and_then(|f| f.place.as_ref()).and_then(|p| veto(p.endpoint, site, now));
+        let veto = finding.and_then(|f| f.place.as_ref()).and_then(|p| site.veto(p.endpoint, now));
         let mut sources = server.into_iter().flat_map(|s| &s.testimonies).map(|t| t.sensor.as_str());
         let circumstances = Circumstances {
             policy: site.policy,

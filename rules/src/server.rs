@@ -274,7 +274,7 @@ impl Server {
     /// `gone_confirmed_after`. A case that is open counts for itself how long it listened, see [`crate::admission::Case::unseen`].
     pub fn is_gone(&self, policy: &Policy, now: Timestamp) -> bool {
         let silent_for = |period: Period| period.after(self.last_seen) <= now;
-        silent_for(policy.gone_after) || (self.is_missed() && silent_for(policy.gone_confirmed_after))
+        silent_for(policy.presence.gone_after) || (self.is_missed() && silent_for(policy.presence.gone_confirmed_after))
     }
 
     /// The most believable owner.

@@ -12,10 +12,12 @@ mod world;
 
 use jiff::Timestamp;
 use rules::{
-    decision::{Composition, DecisionSet, compose},
+    compose::{Composition, compose},
+    decision::DecisionSet,
     detect::Sight,
-    round::{Matters, Round, Site, round},
+    round::{Round, round},
     server::Server,
+    site::{Matters, Site},
 };
 
 /// The functions under test.

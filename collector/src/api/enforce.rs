@@ -11,8 +11,11 @@ use axum::{
 };
 use rules::{
     Timestamp,
-    decision::{Coverage, Decision, Fleet, Held, Tried, Wave},
+    blast::{BlastRadius, RecentClient},
+    compose::WithheldBlock,
+    decision::Decision,
     explain::{self, Subject},
+    fleet::{Fleet, FleetCoverage, Tried, Wave},
     observation::Applied,
     policy::Policy,
     server::Server,
@@ -37,12 +40,12 @@ pub(super) struct Plan {
     agents: Vec<ipnet::IpNet>,
     entries: Vec<Entry>,
     /// Wanted, and not made.
-    held: Vec<Held>,
+    held: Vec<WithheldBlock>,
     /// Why no new block was made in the last round; a person lets them pass with POST /v1/enforce/approve.
     waits_for_approval: Option<String>,
     /// The wave of new blocks under way.
     wave: Option<Wave>,
-    coverage: Coverage,
+    coverage: FleetCoverage,
     /// What each enforcement point said last.
     points: BTreeMap<String, Option<Applied>>,
     /// When each of them was heard last.
@@ -53,7 +56,7 @@ pub(super) struct Plan {
 struct Entry {
     #[serde(flatten)]
     decision: Decision,
-    /// Clients seen at this address and port that are in the agents' ranges: whom a block breaks.
+    /// Clients seen at this address and port in the last thirty days that are in the agents' ranges: a block cuts them off.
     breaks: Vec<Client>,
     /// Other clients seen there: a block does not bind them.
     unaffected: Vec<IpAddr>,
@@ -86,19 +89,13 @@ fn make_plan(state: &Known, name: &str, now: Timestamp) -> Option<Plan> {
     let coverage = fleet.coverage(state.policy(site), now);
     let entry = |decision: &Decision| {
         let door = site.inventory.door(decision.endpoint);
-        let servers: Vec<&Server> = door.into_iter().flat_map(|d| d.servers()).collect();
-        let (mut breaks, mut unaffected) = (BTreeMap::new(), Vec::new());
-        for (address, caller) in servers.iter().flat_map(|s| &s.clients) {
-            if set.agents.iter().any(|net| net.contains(address)) {
-                let software = caller.software.as_ref().map(|s| s.name.clone());
-                breaks.insert(*address, Client { address: *address, last_seen: caller.last, software });
-            } else {
-                unaffected.push(*address);
-            }
-        }
+        let radius = BlastRadius::of(door.into_iter().flat_map(|d| d.servers()), &set.agents, now);
+        let client = |c: RecentClient| Client { address: c.address, last_seen: c.last, software: c.software.map(|s| s.name) };
+        let breaks = radius.breaks.into_iter().map(client).collect();
+        let unaffected = radius.spares.into_iter().map(|c| c.address).collect();
         let why = site.matters.get(&decision.finding).map(|m| m.finding.reasons.clone()).unwrap_or_default();
         let (tried, tried_more) = fleet.tried(&decision.finding, MOST_TRIED);
-        Entry { tried, tried_more, decision: decision.clone(), breaks: breaks.into_values().collect(), unaffected, why }
+        Entry { tried, tried_more, decision: decision.clone(), breaks, unaffected, why }
     };
     let points = state.sensors.iter().filter(|(_, s)| s.site == name && (s.applied.is_some() || s.role == crate::Role::Enforcer));
     Some(Plan {
@@ -211,7 +208,7 @@ pub(super) async fn set_policy(State(api): State<Api>, uri: Uri, bytes: Bytes) -
         };
         site.kept.policy = Some(kept.clone());
         rows::SITES.put(turn.db, &name, &site.kept)?;
-        let reason = format!("mode {:?}, grace {}, soft phase {}", kept.mode, kept.grace, kept.soft_phase);
+        let reason = format!("mode {}, grace {}, soft phase {}", kept.mode.as_str(), kept.grace.period, kept.grace.soft_phase);
         journal::write(turn, "admin", "policy-changed", &name, &reason, serde_json::to_value(&kept).unwrap_or_default())?;
         turn.state.touched.sites.insert(name);
         Ok(Ok(()))

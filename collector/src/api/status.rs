@@ -12,7 +12,8 @@ use rules::{
     Timestamp,
     admission::Escalation,
     confidence::Confidence,
-    decision::{Action, Coverage, Fleet, Wave},
+    decision::Action,
+    fleet::{Fleet, FleetCoverage, Wave},
     policy::Mode,
 };
 use rusqlite::Connection;
@@ -57,7 +58,7 @@ pub(crate) struct SiteStatus {
     pub(crate) shadows: usize,
     pub(crate) held: usize,
     pub(crate) waits_for_approval: Option<String>,
-    pub(crate) coverage: Coverage,
+    pub(crate) coverage: FleetCoverage,
     pub(crate) wave: Option<Wave>,
 }
 
@@ -124,7 +125,7 @@ fn site_status(state: &Known, name: &str, now: Timestamp) -> Option<SiteStatus> 
     Some(SiteStatus {
         mode: policy.mode,
         first_used: site.kept.first_used,
-        hard_from: policy.hard_from.unwrap_or_else(|| policy.soft_phase.after(site.kept.first_used)),
+        hard_from: policy.grace.hard_from.unwrap_or_else(|| policy.grace.soft_phase.after(site.kept.first_used)),
         servers,
         findings,
         generation: set.map(|s| s.generation),

@@ -12,9 +12,11 @@ use crate::{
 };
 use rules::{
     access::Grant,
-    decision::{Action, Composition, DecisionSet, Wave, compose},
+    compose::{Composition, compose},
+    decision::{Action, DecisionSet},
     endpoint::Endpoint,
     finding::FindingId,
+    fleet::Wave,
     observation::Outcome as Applied,
     registry::Registry,
     wire::v1::{Bundle, Signed, Tenant},

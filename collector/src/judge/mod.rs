@@ -20,7 +20,8 @@ use rules::{
     observation::Coverage,
     period::Period,
     policy::Policy,
-    round::{Matter, Round, round},
+    round::{Round, round},
+    site::Matter,
 };
 use rusqlite::params;
 use serde_json::json;
@@ -112,8 +113,11 @@ fn judge_site(turn: &mut Turn<'_>, name: &str, let_pass: bool) -> Outcome<()> {
 
 /// The policy of one round; a person's word lifts the limit on new blocks for once.
 pub(crate) fn effective(policy: &Policy, let_pass: bool) -> Policy {
-    let max_new_blocks = if let_pass { u32::MAX } else { policy.max_new_blocks };
-    Policy { max_new_blocks, ..policy.clone() }
+    let mut effective = policy.clone();
+    if let_pass {
+        effective.blocking.max_new_blocks = u32::MAX;
+    }
+    effective
 }
 
 fn coverage(state: &State, site: &str, now: Timestamp) -> Vec<(String, Timestamp, Vec<Coverage>)> {

@@ -16,7 +16,7 @@ use rules::{
     Timestamp,
     admission::{Audience, Message},
     finding::FindingKind,
-    round::Matter,
+    site::Matter,
 };
 use rusqlite::params;
 use serde::{Deserialize, Serialize};

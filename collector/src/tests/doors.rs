@@ -203,8 +203,8 @@ async fn too_many_blocks_at_once_wait_for_a_person() {
     use rules::decision::Action;
     let data = tempfile::tempdir().unwrap();
     let mut config = config(data.path());
-    config.policy.max_new_blocks = 1;
-    config.policy.grace = Period::seconds(1);
+    config.policy.blocking.max_new_blocks = 1;
+    config.policy.grace.period = Period::seconds(1);
     let (running, stop) = run(&config).await;
     let admin = Admin::of(&running, &config);
     let said = (1..=3).flat_map(|n| confirmed(&format!("10.0.0.{n}:3001/mcp"), day(0))).collect();

@@ -83,7 +83,7 @@ impl Site<'_> {
 async fn a_block_reaches_the_points_in_waves_stops_at_trouble_and_goes_on_at_a_persons_word() {
     let data = tempfile::tempdir().unwrap();
     let mut config = config(data.path());
-    config.policy.grace = Period::seconds(120);
+    config.policy.grace.period = Period::seconds(120);
     let (running, stop) = run(&config).await;
     let mut site = Site { handle: running.handle(), config: &config, seq: 0 };
     look(&site.handle).await;

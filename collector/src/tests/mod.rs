@@ -17,7 +17,7 @@ use rules::{
     evidence::{Evidence, Owner, OwnerSource, Source},
     observation::Said,
     period::Period,
-    policy::{Mode, Policy},
+    policy::{GracePolicy, Mode, Policy},
     wire::v1::{Batch, Record, Signed},
 };
 use std::path::Path;
@@ -32,8 +32,12 @@ pub(crate) fn config(data: &Path) -> Config {
     let mut config = Config { data: data.to_owned(), admin: ([127, 0, 0, 1], 0).into(), clock: Clock::manual(day(0)), ..Config::default() };
     config.notify.log.counts = true;
     config.judge_every = Period(std::time::Duration::from_millis(50));
-    config.policy =
-        Policy { mode: Mode::Hard, soft_phase: Period::days(0), agents: vec!["10.77.0.0/16".parse().unwrap()], ..Policy::default() };
+    config.policy = Policy {
+        mode: Mode::Hard,
+        grace: GracePolicy { soft_phase: Period::days(0), ..GracePolicy::default() },
+        agents: vec!["10.77.0.0/16".parse().unwrap()],
+        ..Policy::default()
+    };
     config
 }
 
@@ -97,7 +101,7 @@ async fn a_server_is_found_told_counted_and_after_the_grace_period_blocked_acros
     let data = tempfile::tempdir().unwrap();
     let mut config = config(data.path());
     // Evidence stays fresh: only the clock is looked at here.
-    config.policy.gone_after = Period::days(400);
+    config.policy.presence.gone_after = Period::days(400);
     let (running, stop) = run(&config).await;
     let ack = running.handle().accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
     assert_eq!((ack.epoch, ack.seq), (1, 3));

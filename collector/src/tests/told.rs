@@ -126,7 +126,7 @@ async fn slack_is_told_in_its_shape_and_its_answer_starts_the_clock_while_syslog
 async fn a_notice_of_an_open_case_is_never_given_up() {
     let data = tempfile::tempdir().unwrap();
     let mut config = config(data.path());
-    config.policy.gone_after = Period::days(400);
+    config.policy.presence.gone_after = Period::days(400);
     let (hook, url) = Hook::start(u32::MAX).await;
     config.notify.webhook = Some(Webhook { url, secret_file: None, format: Default::default() });
     config.notify.log.enabled = false;
@@ -213,7 +213,7 @@ async fn a_path_learned_later_keeps_the_clock() {
 async fn time_alone_is_not_worth_a_write() {
     let data = tempfile::tempdir().unwrap();
     let mut config = config(data.path());
-    config.policy.blind_after = Period::days(1);
+    config.policy.sensing.blind_after = Period::days(1);
     let (running, stop) = run(&config).await;
     running.handle().accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
     notified(&running.handle(), &config).await;

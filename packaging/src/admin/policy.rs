@@ -121,12 +121,15 @@ mod tests {
     fn each_kind_of_key_can_be_set_and_lists_unset() {
         let keys = ["mode=hard", "grace=14d", "agents=10.1.0.0/16, 2001:db8::/64", "max_new_blocks=3", "hard_from=2026-12-01T00:00:00Z"];
         let policy = set(&keys).unwrap();
-        assert_eq!((policy.mode, policy.grace, policy.agents.len(), policy.max_new_blocks), (Mode::Hard, Period::days(14), 2, 3));
-        assert!(policy.hard_from.is_some());
-        assert!(set(&["reminders=none"]).unwrap().reminders.is_empty());
-        assert_eq!(set(&["waves=5,50"]).unwrap().waves, [5, 50]);
-        assert_eq!(set(&[r#"groups=[{"servers": ["10.1.0.0/16"], "points": ["dc1"]}]"#]).unwrap().groups.len(), 1);
-        assert_eq!(set(&["reminders=7d,1d"]).unwrap().reminders, [Period::days(7), Period::days(1)]);
+        assert_eq!(
+            (policy.mode, policy.grace.period, policy.agents.len(), policy.blocking.max_new_blocks),
+            (Mode::Hard, Period::days(14), 2, 3)
+        );
+        assert!(policy.grace.hard_from.is_some());
+        assert!(set(&["reminders=none"]).unwrap().grace.reminders.is_empty());
+        assert_eq!(set(&["waves=5,50"]).unwrap().fleet.waves, [5, 50]);
+        assert_eq!(set(&[r#"groups=[{"servers": ["10.1.0.0/16"], "points": ["dc1"]}]"#]).unwrap().fleet.groups.len(), 1);
+        assert_eq!(set(&["reminders=7d,1d"]).unwrap().grace.reminders, [Period::days(7), Period::days(1)]);
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn a_policy_is_said_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gnomon.toml");
     std::fs::write(&file, "[policy]\ngrace = \"1d\"\n").unwrap();
-    assert_eq!(Config::load(Some(&file)).unwrap().collector.policy.grace.to_string(), "1d");
+    assert_eq!(Config::load(Some(&file)).unwrap().collector.policy.grace.period.to_string(), "1d");
     std::fs::write(&file, "[policy]\ngrace = \"1d\"\n[collector.policy]\ngrace = \"2d\"\n").unwrap();
     assert!(Config::load(Some(&file)).unwrap_err().to_string().contains("both"));
 }

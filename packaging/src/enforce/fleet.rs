@@ -11,7 +11,8 @@ use crate::{
 use enforcer::operator::Status;
 use rules::{
     Timestamp,
-    decision::{Coverage, Held, Wave},
+    compose::WithheldBlock,
+    fleet::{FleetCoverage, Wave},
     observation::Applied,
     printable::printable,
 };
@@ -24,9 +25,9 @@ pub(super) struct Site {
     site: String,
     generation: u64,
     not_after: Timestamp,
-    held: Vec<Held>,
+    held: Vec<WithheldBlock>,
     wave: Option<Wave>,
-    coverage: Coverage,
+    coverage: FleetCoverage,
     points: BTreeMap<String, Option<Applied>>,
     heard: BTreeMap<String, Timestamp>,
 }

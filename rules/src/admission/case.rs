@@ -196,14 +196,14 @@ impl Case {
         if exemption.requested_by.to_lowercase() == exemption.approved_by.to_lowercase() {
             return Err(Unacceptable::SelfApproved(exemption.requested_by));
         }
-        self.bounded(exemption.until, policy.max_exemption, now)?;
+        self.bounded(exemption.until, policy.grace.max_exemption, now)?;
         self.exemption = Some(exemption);
         Ok(())
     }
 
     /// Acknowledges: no messages until then. The clock runs on.
     pub fn snooze(&mut self, until: Timestamp, policy: &Policy, soft_phase_start: Timestamp, now: Timestamp) -> Result<(), Unacceptable> {
-        self.bounded(until, policy.max_snooze, now)?;
+        self.bounded(until, policy.grace.max_snooze, now)?;
         if let Some(deadline) = self.block_at(policy, soft_phase_start).filter(|d| *d <= until) {
             return Err(Unacceptable::PastDeadline { deadline });
         }
@@ -228,8 +228,8 @@ impl Case {
     /// delivered notice, and not before the soft phase ends. `None`: no clock runs.
     pub fn block_at(&self, policy: &Policy, soft_phase_start: Timestamp) -> Option<Timestamp> {
         self.notified_at?;
-        let hard_from = policy.hard_from.unwrap_or_else(|| policy.soft_phase.after(soft_phase_start));
-        Some(policy.grace.after(self.started()).max(hard_from))
+        let hard_from = policy.grace.hard_from.unwrap_or_else(|| policy.grace.soft_phase.after(soft_phase_start));
+        Some(policy.grace.period.after(self.started()).max(hard_from))
     }
 
     /// When the waiting would have begun had it never been interrupted.

@@ -3,6 +3,7 @@ use crate::{
     endpoint::Place,
     evidence::{Owner, OwnerSource},
     finding::{FindingId, FindingKind, Severity},
+    policy::GracePolicy,
 };
 use expect_test::{Expect, expect};
 
@@ -28,7 +29,12 @@ const START: Timestamp = Timestamp::UNIX_EPOCH;
 fn world() -> World {
     let agents = vec!["10.0.9.0/24".parse().unwrap()];
     World {
-        policy: Policy { mode: Mode::Hard, agents, hard_from: Some(START), ..Policy::default() },
+        policy: Policy {
+            mode: Mode::Hard,
+            agents,
+            grace: GracePolicy { hard_from: Some(START), ..GracePolicy::default() },
+            ..Policy::default()
+        },
         finding: Some(finding()),
         closure: Closure::NotDetected,
         veto: None,
@@ -152,7 +158,7 @@ fn an_owner_nobody_knows_or_that_only_the_network_named_is_the_security_queues()
 #[test]
 fn the_soft_phase_holds_the_block() {
     let mut w = world();
-    w.policy.hard_from = None;
+    w.policy.grace.hard_from = None;
     w.look().deliver().days(89).told(&expect![[r#"
         day 0.0: tell Owner: Notice
         day 0.0: open -> notified (a notice was delivered)
@@ -219,7 +225,7 @@ fn a_policy_with_more_patience_takes_a_block_back() {
     let mut w = world();
     w.look().deliver().days(31);
     w.log.clear();
-    w.policy.grace = Period::days(60);
+    w.policy.grace.period = Period::days(60);
     w.look().days(20).told(&expect![[r#"
         day 31.0: blocked -> due (the deadline moved)
         day 31.0: tell Owner: Released
@@ -333,7 +339,7 @@ fn in_observe_mode_nobody_is_told_and_no_clock_runs() {
 #[test]
 fn a_grace_shorter_than_a_reminder_sends_no_reminder_from_before_it_began() {
     let mut w = world();
-    w.policy.grace = Period::days(10);
+    w.policy.grace.period = Period::days(10);
     w.look().deliver().days(11).told(&expect![[r#"
         day 0.0: tell Owner: Notice
         day 0.0: open -> notified (a notice was delivered)
@@ -371,7 +377,7 @@ fn a_case_survives_being_written_down_at_any_moment() {
 #[test]
 fn where_it_stands_says_what_it_waits_for() {
     let mut w = world();
-    w.policy.hard_from = None;
+    w.policy.grace.hard_from = None;
     let stands = |w: &World| status(&w.case, &finding(), &w.policy, START, w.now);
     let mut said = vec![stands(w.look())];
     said.push(stands(w.deliver().days(1)));
@@ -467,7 +473,7 @@ fn where_two_sensors_are_wanted_one_with_all_witnesses_never_blocks() {
     let mut policy = world().policy;
     let mut one = finding();
     assert_eq!(objection(&one, &policy), None);
-    policy.corroboration = Corroboration::Sensor;
+    policy.blocking.corroboration = Corroboration::Sensor;
     assert!(objection(&one, &policy).is_some_and(|why| why.contains("second sensor")));
     one.sensors = 2;
     assert_eq!(objection(&one, &policy), None);

@@ -2,12 +2,12 @@
 
 use crate::{
     Timestamp,
-    decision::Point,
     finding::{Finding, FindingId, FindingKind, Severity},
+    fleet::Point,
     policy::Policy,
 };
 
-/// A point that enforces less than it should, or was not heard, for [`Policy::coverage_patience`]. A bypass that it reports is one
+/// A point that enforces less than it should, or was not heard, for [`crate::policy::FleetPolicy::coverage_patience`]. A bypass that it reports is one
 /// too: blocks that traffic passes by are none.
 pub fn unenforced(site: &str, point: &Point, policy: &Policy, now: Timestamp) -> Option<Finding> {
     if !point.enforces() {
@@ -15,7 +15,7 @@ pub fn unenforced(site: &str, point: &Point, policy: &Policy, now: Timestamp) ->
     }
     let s = &point.said.status;
     let mut reasons = Vec::new();
-    let patience = policy.coverage_patience;
+    let patience = policy.fleet.coverage_patience;
     if !point.is_heard(policy, now) && patience.after(point.heard_at) <= now && s.desired > 0 {
         reasons.push(format!(
             "nothing was heard of enforcement point `{}` since {}: none of its {} blocks counts as enforced",

@@ -11,7 +11,7 @@ use crate::{
 };
 use ipnet::IpNet;
 
-/// A standing registration at whose backends nothing was seen for [`Policy::gone_after`].
+/// A standing registration at whose backends nothing was seen for [`crate::policy::PresencePolicy::gone_after`].
 ///
 /// `servers` are all of the site; a registration younger than that period is given time.
 pub fn dead<'a>(
@@ -21,12 +21,12 @@ pub fn dead<'a>(
     policy: &Policy,
     now: Timestamp,
 ) -> Option<Finding> {
-    let young = policy.gone_after.after(registration.registered_at) > now;
+    let young = policy.presence.gone_after.after(registration.registered_at) > now;
     if young || registration.retired_at(now).is_some() {
         return None;
     }
     let last_seen = servers.into_iter().filter(|s| registration.covers(&s.place)).map(|s| s.last_seen).max();
-    if last_seen.is_some_and(|at| policy.gone_after.after(at) > now) {
+    if last_seen.is_some_and(|at| policy.presence.gone_after.after(at) > now) {
         return None;
     }
     let why = match last_seen {
@@ -65,7 +65,7 @@ const PARTS: [&str; 4] = ["wire", "host", "probe", "uplink"];
 /// A sensor that is silent, sees no frame, or loses too much of what it sees. Its silence about a server proves nothing.
 pub fn blind(site: &str, sight: &Sight<'_>, policy: &Policy, now: Timestamp) -> Option<Finding> {
     let mut reasons = Vec::new();
-    if policy.blind_after.after(sight.last_heard) <= now {
+    if policy.sensing.blind_after.after(sight.last_heard) <= now {
         reasons.push(format!("nothing was heard of sensor `{}` since {}", sight.sensor, sight.last_heard));
     }
     for c in sight.coverage {
@@ -79,7 +79,7 @@ pub fn blind(site: &str, sight: &Sight<'_>, policy: &Policy, now: Timestamp) -> 
         } else if c.frames == 0 {
             let mut losses = c.lost.iter().map(|(why, n)| (why.as_str(), *n)).filter(|(_, n)| *n > 0);
             reasons.push(format!("`{}` sees nothing: {}", c.interface, by(&mut losses)));
-        } else if u128::from(lost) * 100 > u128::from(all) * u128::from(policy.max_loss_percent) {
+        } else if u128::from(lost) * 100 > u128::from(all) * u128::from(policy.sensing.max_loss_percent) {
             reasons.push(format!("`{}` missed {lost} of {all} frames: {}", c.interface, by(&mut c.unseen())));
         }
     }
@@ -90,7 +90,7 @@ pub fn blind(site: &str, sight: &Sight<'_>, policy: &Policy, now: Timestamp) -> 
 
 /// Expected networks that no sensor heard of late. When no sensor speaks at all, that is what is wrong, and said by [`blind`].
 pub fn unheard(site: &str, sights: &[Sight<'_>], policy: &Policy, now: Timestamp) -> Vec<Finding> {
-    if !sights.iter().any(|s| policy.blind_after.after(s.last_heard) > now) {
+    if !sights.iter().any(|s| policy.sensing.blind_after.after(s.last_heard) > now) {
         return Vec::new();
     }
     let within = |wide: &IpNet, narrow: &IpNet| wide.contains(narrow) || narrow.contains(wide);
@@ -99,7 +99,7 @@ pub fn unheard(site: &str, sights: &[Sight<'_>], policy: &Policy, now: Timestamp
         let why = format!("nothing from {net} reached any sensor within the last hour: servers there would not be seen");
         finding(site, &format!("network {net}"), Severity::Medium, vec![why], now)
     };
-    policy.expected.iter().filter(|net| !heard(net)).map(say).collect()
+    policy.sensing.expected.iter().filter(|net| !heard(net)).map(say).collect()
 }
 
 /// `what` names the finding: a sensor, or a network.

@@ -126,7 +126,8 @@ fn a_sensor_that_cannot_see_says_why() {
 #[test]
 fn an_expected_network_nobody_heard_is_a_blind_spot() {
     let nets = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect::<Vec<ipnet::IpNet>>();
-    let policy = Policy { expected: nets(&["10.1.0.0/16", "10.2.3.128/25", "fd00:7::/48", "10.9.0.0/24"]), ..Policy::default() };
+    let mut policy = Policy::default();
+    policy.sensing.expected = nets(&["10.1.0.0/16", "10.2.3.128/25", "fd00:7::/48", "10.9.0.0/24"]);
     let heard = nets(&["10.1.7.0/24", "10.2.3.0/24", "fd00:7:0:1::/64"]).into_iter().collect();
     let coverage = [Coverage { interface: "eth0".into(), frames: 9, heard, ..Coverage::default() }];
     let said = |last_heard| {

@@ -25,7 +25,7 @@ fn the_chain_from_bytes_to_decision() {
               because: a result listing tools with name and inputSchema
               because: the listening process runs an MCP SDK or a packaged MCP server
               not registered
-              owner eve (ProcessUser)
+              owner eve (user of the process)
             finding F-3f83c5387b0102abbbadca9119d4c2f9 shadow is blocked
               because: answers as an MCP server and is not registered
               because: an answer to initialize with a dated protocolVersion, serverInfo and capabilities

@@ -3,10 +3,16 @@
 use super::*;
 use crate::{
     admission::Message,
-    decision::{Action, BlastRadius, Composition, DecisionSet, Fleet, blast_radius, compose},
-    endpoint::Place,
+    blast::BlastRadius,
+    compose::{Composition, compose},
+    decision::{Action, DecisionSet},
+    endpoint::{Endpoint, Place},
     evidence::{Client, Evidence, Facts, Owner, OwnerSource, Source},
-    policy::Mode,
+    fleet::Fleet,
+    pack::Pack,
+    policy::Policy,
+    policy::{GracePolicy, Mode},
+    registry::Registry,
     registry::tests::{registration, registry},
 };
 
@@ -27,9 +33,12 @@ impl Lab {
     pub(crate) fn with_servers(n: u8) -> Lab {
         let policy = Policy {
             mode: Mode::Hard,
-            grace: Period::seconds(3600),
-            soft_phase: Period::default(),
-            reminders: Vec::new(),
+            grace: GracePolicy {
+                period: Period::seconds(3600),
+                soft_phase: Period::default(),
+                reminders: Vec::new(),
+                ..GracePolicy::default()
+            },
             agents: vec!["10.0.9.0/24".parse().unwrap()],
             ..Policy::default()
         };
@@ -112,12 +121,12 @@ fn a_round_twice_is_a_round_once() {
 #[test]
 fn too_many_new_blocks_wait_for_a_person_all_of_them() {
     let mut lab = Lab::with_servers(3);
-    lab.policy.max_new_blocks = 2;
+    lab.policy.blocking.max_new_blocks = 2;
     let mut lab = lab.ripe();
     assert_eq!(lab.escalations(), ["due", "due", "due"]);
     assert_eq!(actions(&lab.compose(None)), [Action::Shadow; 3]);
     assert!(lab.later(60).hold.is_some());
-    lab.policy.max_new_blocks = 3;
+    lab.policy.blocking.max_new_blocks = 3;
     assert_eq!(lab.later(60).hold, None);
     assert_eq!(lab.escalations(), ["blocked"; 3]);
 }
@@ -144,7 +153,7 @@ fn a_set_is_made_of_what_is_true_now_whatever_the_cases_say() {
 fn a_set_that_blocks_too_much_at_once_counts_instead() {
     let mut lab = Lab::with_servers(3).ripe();
     let before = lab.compose(None).set;
-    lab.policy.max_new_blocks = 2;
+    lab.policy.blocking.max_new_blocks = 2;
     assert_eq!(actions(&lab.compose(None)), [Action::Shadow; 3], "all are new to an empty past");
     assert_eq!(actions(&lab.compose(Some(&before))), [Action::Block; 3], "none is new");
 }
@@ -168,13 +177,14 @@ fn generations_grow_only_with_news_and_never_fall_behind() {
 fn whom_a_block_breaks_and_whom_it_spares() {
     let lab = Lab::with_servers(1).ripe();
     let set = lab.compose(None).set;
-    let addresses = |window| -> Vec<(Vec<String>, Vec<String>)> {
-        let plain = |callers: &[crate::decision::Caller]| callers.iter().map(|c| c.address.to_string()).collect();
-        let all: Vec<BlastRadius> = blast_radius(&set, &lab.servers, window, lab.now);
-        all.iter().map(|b| (plain(&b.breaks), plain(&b.spares))).collect()
+    let addresses = |now| -> (Vec<String>, Vec<String>) {
+        let plain = |clients: &[crate::blast::RecentClient]| clients.iter().map(|c| c.address.to_string()).collect();
+        let here = lab.servers.iter().filter(|s| s.place.endpoint == set.decisions[0].endpoint);
+        let radius = BlastRadius::of(here, &set.agents, now);
+        (plain(&radius.breaks), plain(&radius.spares))
     };
-    assert_eq!(addresses(Period::days(1)), [(vec!["10.0.9.2".to_owned()], vec!["10.0.7.2".to_owned()])]);
-    assert_eq!(addresses(Period::seconds(60)), [(vec![], vec![])], "nobody was seen in the last minute");
+    assert_eq!(addresses(lab.now), (vec!["10.0.9.2".to_owned()], vec!["10.0.7.2".to_owned()]));
+    assert_eq!(addresses(Period::days(40).after(lab.now)), (vec![], vec![]), "nobody was seen in the last thirty days");
 }
 
 #[test]

@@ -2,9 +2,8 @@
 
 use super::stage::{Stage, subject};
 use rules::{
-    decision::blast_radius,
+    blast::{BlastRadius, RecentClient},
     explain::{Known, Subject, explain},
-    period::Period,
     wire::v1::{FindingReport, ServerReport},
 };
 
@@ -20,7 +19,7 @@ pub(super) fn servers(stage: &Stage) -> Vec<String> {
 }
 
 pub(super) fn findings(stage: &Stage) -> Vec<String> {
-    let line = |m: &rules::round::Matter| {
+    let line = |m: &rules::site::Matter| {
         let r = FindingReport::new(&m.finding, &m.case, &stage.policy, stage.site().soft_phase_start, stage.now);
         let about = subject(m.finding.place.as_ref(), m.finding.slug.as_deref(), m.finding.kind.as_str());
         format!("{about} is {}: {}", r.escalation.as_str(), r.status)
@@ -31,13 +30,21 @@ pub(super) fn findings(stage: &Stage) -> Vec<String> {
 pub(super) fn plan(stage: &Stage) -> Vec<String> {
     let Some(set) = &stage.set else { return or_none(Vec::new()) };
     let mut lines = Vec::new();
-    for b in blast_radius(set, stage.servers(), Period::days(30), stage.now) {
-        let addresses = |callers: &[rules::decision::Caller]| {
-            let all: Vec<String> = callers.iter().map(|c| c.address.to_string()).collect();
+    for decision in &set.decisions {
+        let here = stage.servers().into_iter().filter(|s| s.place.endpoint == decision.endpoint);
+        let b = BlastRadius::of(here, &set.agents, stage.now);
+        let addresses = |clients: &[RecentClient]| {
+            let all: Vec<String> = clients.iter().map(|c| c.address.to_string()).collect();
             if all.is_empty() { "nobody".to_owned() } else { all.join(" ") }
         };
-        let what = serde_json::to_value(b.action).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-        lines.push(format!("{what} {}: {}; breaks {}, spares {}", b.endpoint, b.reason, addresses(&b.breaks), addresses(&b.spares)));
+        let what = serde_json::to_value(decision.action).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+        lines.push(format!(
+            "{what} {}: {}; breaks {}, spares {}",
+            decision.endpoint,
+            decision.reason,
+            addresses(&b.breaks),
+            addresses(&b.spares)
+        ));
     }
     lines.extend(stage.held.iter().map(|h| format!("held {}: {}", h.endpoint, h.reason)));
     let protected: Vec<String> = set.protected_endpoints.iter().map(ToString::to_string).collect();

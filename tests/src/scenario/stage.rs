@@ -5,17 +5,20 @@ use collector::inventory::Inventory;
 use jiff::{SignedDuration, Timestamp};
 use rules::{
     admission::{Case, Effect, Message},
-    decision::{Composition, DecisionSet, Fleet, Held, compose},
+    compose::{Composition, WithheldBlock, compose},
+    decision::DecisionSet,
     detect::Sight,
     endpoint::Place,
     evidence::Evidence,
     finding::FindingId,
+    fleet::Fleet,
     pack::Pack,
     period::Period,
     policy::Policy,
     registry::Registry,
-    round::{Matters, Site, rename, round},
+    round::{rename, round},
     server::Server,
+    site::{Matters, Site},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,7 +35,7 @@ pub(super) struct Stage {
     pub(super) inventory: Inventory,
     pub(super) matters: Matters,
     pub(super) set: Option<DecisionSet>,
-    pub(super) held: Vec<Held>,
+    pub(super) held: Vec<WithheldBlock>,
     /// What goes on being seen, day after day, until the place falls silent.
     pub(super) habits: Vec<(String, Evidence)>,
     /// When each sensor was last heard.

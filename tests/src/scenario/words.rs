@@ -133,12 +133,12 @@ fn at_place(text: &str) -> Result<Place, String> {
 fn case_at<'a>(stage: &'a mut Stage, place: &str) -> Result<&'a mut rules::admission::Case, String> {
     let place = at_place(place)?;
     let here =
-        |m: &&mut rules::round::Matter| m.finding.place.as_ref().is_some_and(|p| p.endpoint == place.endpoint && p.path == place.path);
+        |m: &&mut rules::site::Matter| m.finding.place.as_ref().is_some_and(|p| p.endpoint == place.endpoint && p.path == place.path);
     stage.matters.values_mut().find(here).map(|m| &mut m.case).ok_or_else(|| format!("no finding at {place}"))
 }
 
 fn deliver(stage: &mut Stage, place: Option<&Place>) -> Said {
-    let meant = |m: &rules::round::Matter| {
+    let meant = |m: &rules::site::Matter| {
         place.is_none_or(|place| m.finding.place.as_ref().is_some_and(|p| p.endpoint == place.endpoint && p.path == place.path))
     };
     let (now, matters) = (stage.now, &stage.matters);
@@ -183,12 +183,12 @@ fn policy(stage: &mut Stage, key: &str, value: &str) -> Result<(), String> {
         ("mode", "observe") => policy.mode = Mode::Observe,
         ("mode", "soft") => policy.mode = Mode::Soft,
         ("mode", "hard") => policy.mode = Mode::Hard,
-        ("grace", _) => policy.grace = value.parse()?,
-        ("soft-phase", _) => policy.soft_phase = value.parse()?,
+        ("grace", _) => policy.grace.period = value.parse()?,
+        ("soft-phase", _) => policy.grace.soft_phase = value.parse()?,
         ("protected", _) => policy.protected.push(net()?),
         ("agents", "none") => policy.agents.clear(),
         ("agents", _) => policy.agents.push(net()?),
-        ("max-new-blocks", _) => policy.max_new_blocks = value.parse().map_err(|e| format!("{value}: {e}"))?,
+        ("max-new-blocks", _) => policy.blocking.max_new_blocks = value.parse().map_err(|e| format!("{value}: {e}"))?,
         _ => return Err(format!("`policy {key} {value}`")),
     }
     Ok(())
@@ -202,7 +202,7 @@ fn signed(text: &str) -> Result<SignedDuration, String> {
 fn about(stage: &Stage, text: &str) -> Result<Subject, String> {
     match at_place(text) {
         Ok(place) if place.path.is_some() => {
-            let here = |m: &&rules::round::Matter| m.finding.place.as_ref() == Some(&place);
+            let here = |m: &&rules::site::Matter| m.finding.place.as_ref() == Some(&place);
             let id = stage.matters.values().find(here).map(|m| m.finding.id.clone());
             Ok(id.map_or(Subject::Endpoint(place.endpoint), |id| Subject::Finding(id.into())))
         }

@@ -57,7 +57,7 @@ impl Truth {
             Some("one witness")
         } else if self.neighbour {
             Some("it shares its endpoint")
-        } else if self.last_seen.is_none_or(|at| policy.gone_after.after(at) <= now) {
+        } else if self.last_seen.is_none_or(|at| policy.presence.gone_after.after(at) <= now) {
             Some("it was not seen lately")
         } else {
             None
@@ -68,14 +68,14 @@ impl Truth {
 impl Clock {
     fn objection(&self, policy: &Policy, start: Timestamp, elapsed: Duration, now: Timestamp) -> Option<&'static str> {
         let slack = Case::WATCH * self.jumps;
-        let hard_from = policy.hard_from.unwrap_or_else(|| policy.soft_phase.after(start));
+        let hard_from = policy.grace.hard_from.unwrap_or_else(|| policy.grace.soft_phase.after(start));
         if self.exempt_until.is_some() {
             Some("it is exempted")
         } else if now < hard_from {
             Some("the soft phase is not over")
         } else if self.delivered.is_none() {
             Some("no notice was delivered")
-        } else if self.delivered.is_some_and(|at| elapsed.saturating_sub(at) + slack < policy.grace.0) {
+        } else if self.delivered.is_some_and(|at| elapsed.saturating_sub(at) + slack < policy.grace.period.0) {
             Some("the grace period was not lived through")
         } else {
             None

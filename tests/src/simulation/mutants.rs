@@ -7,10 +7,10 @@ use rules::{
     decision::Action,
     evidence::{Evidence, Source},
     period::Period,
-    policy::Policy,
     registry::Registry,
-    round::{Matters, Round, Site},
+    round::Round,
     server::Server,
+    site::{Matters, Site},
 };
 
 /// Name, and the subject with that bug.
@@ -65,7 +65,8 @@ pub fn all() -> Vec<(&'static str, Subject)> {
             "the soft phase is forgotten",
             Subject {
                 round: |site, servers, sights, matters, now| {
-                    let policy = Policy { hard_from: Some(Timestamp::MIN), ..site.policy.clone() };
+                    let mut policy = site.policy.clone();
+                    policy.grace.hard_from = Some(Timestamp::MIN);
                     (Subject::real().round)(&Site { policy: &policy, ..*site }, servers, sights, matters, now)
                 },
                 ..real

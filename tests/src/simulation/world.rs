@@ -10,17 +10,19 @@ use collector::inventory::Inventory;
 use jiff::{SignedDuration, Timestamp};
 use rules::{
     admission::{Effect, Escalation, Exemption, Message},
-    decision::{Action, DecisionSet, Fleet},
+    decision::{Action, DecisionSet},
     detect::Sight,
     endpoint::{Endpoint, Place},
     evidence::{Evidence, Owner, OwnerSource, Source},
     finding::FindingId,
+    fleet::Fleet,
     pack::Pack,
     period::Period,
-    policy::{Mode, Policy},
+    policy::{BlockingPolicy, GracePolicy, Mode, Policy, PresencePolicy},
     registry::{Backend, Lifecycle, Registration, Registry},
-    round::{Matter, Matters, Round, Site},
+    round::Round,
     server::Server,
+    site::{Matter, Matters, Site},
 };
 use std::time::Duration;
 
@@ -54,12 +56,18 @@ impl World {
         let start = Timestamp::from_second(1_767_225_600).expect("a time that can be written");
         let policy = Policy {
             mode: Mode::Hard,
-            grace: Period::days(chance.within(1, 2)),
-            reminders: vec![Period::seconds(12 * 3600), Period::seconds(3600)],
-            soft_phase: Period::days(chance.within(0, 3)),
-            gone_after: Period::days(4),
-            validity: Period::days(2),
-            max_new_blocks: if chance.one_in(3) { 1 } else { 50 },
+            grace: GracePolicy {
+                period: Period::days(chance.within(1, 2)),
+                reminders: vec![Period::seconds(12 * 3600), Period::seconds(3600)],
+                soft_phase: Period::days(chance.within(0, 3)),
+                ..GracePolicy::default()
+            },
+            presence: PresencePolicy { gone_after: Period::days(4), ..PresencePolicy::default() },
+            blocking: BlockingPolicy {
+                validity: Period::days(2),
+                max_new_blocks: if chance.one_in(3) { 1 } else { 50 },
+                ..BlockingPolicy::default()
+            },
             agents: vec!["10.0.9.0/24".parse().expect("a network")],
             ..Policy::default()
         };
@@ -123,9 +131,9 @@ impl World {
         self.policy.mode = Mode::Hard;
         self.policy.agents = vec!["10.0.9.0/24".parse().expect("a network")];
         self.policy.protected.clear();
-        self.policy.max_new_blocks = 50;
-        self.policy.hard_from = Some(self.start);
-        self.policy.max_exemption = Period::days(5);
+        self.policy.blocking.max_new_blocks = 50;
+        self.policy.grace.hard_from = Some(self.start);
+        self.policy.grace.max_exemption = Period::days(5);
         // The wall may have been left years ahead of exemptions and evidence, or behind; both kinds of time go on together now.
         for day in 0..5 {
             for n in 0..SERVERS {
@@ -227,12 +235,12 @@ impl World {
             0 => self.policy.mode = Mode::Soft,
             1 => self.policy.mode = Mode::Observe,
             2..=4 => self.policy.mode = Mode::Hard,
-            5 => self.policy.grace = Period::days(self.chance.within(1, 2)),
-            6 => self.policy.max_new_blocks = u32::try_from(self.chance.within(0, 3)).expect("a small number"),
+            5 => self.policy.grace.period = Period::days(self.chance.within(1, 2)),
+            6 => self.policy.blocking.max_new_blocks = u32::try_from(self.chance.within(0, 3)).expect("a small number"),
             _ if self.policy.protected.is_empty() => self.policy.protected.push("10.0.0.3/32".parse().expect("a network")),
             _ => self.policy.protected.clear(),
         }
-        self.note(format!("policy: {:?}, grace {}", self.policy.mode, self.policy.grace));
+        self.note(format!("policy: {:?}, grace {}", self.policy.mode, self.policy.grace.period));
         self.round()
     }
 

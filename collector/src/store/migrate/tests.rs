@@ -2,7 +2,7 @@ use super::*;
 use crate::store::rows;
 use rules::{
     finding::{FindingId, FindingKind},
-    round::Matter,
+    site::Matter,
 };
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use super::Outcome;
 use crate::store::rows;
 use rules::{
     finding::{Finding, FindingId},
-    round::Matter,
+    site::Matter,
 };
 use rusqlite::{Connection, params};
 

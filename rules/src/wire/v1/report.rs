@@ -7,7 +7,7 @@ use crate::{
     confidence::Confidence,
     evidence::{Auth, Exposure, Implementation, Owner, Process, Source, Transport},
     finding::{Finding, FindingId, FindingKind, Severity},
-    naming,
+    nomination::unsanctioned_lookups,
     pack::Pack,
     policy::Policy,
     registry::Registry,
@@ -132,7 +132,7 @@ impl ServerReport {
     /// Says why agents' lookups nominate this place, unless it is registered.
     pub fn named(mut self, server: &Server, policy: &Policy) -> ServerReport {
         if self.registered_as.is_none() {
-            self.reasons.extend(naming::strays(server, policy).map(|s| s.to_string()));
+            self.reasons.extend(unsanctioned_lookups(server, policy).map(|s| s.to_string()));
         }
         self
     }

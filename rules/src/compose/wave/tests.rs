@@ -1,8 +1,10 @@
 use super::*;
 use crate::{
     finding::{FindingId, FindingKind},
-    observation::PointStatus,
+    fleet::FleetCoverage,
+    observation::{Applied, PointStatus},
     period::Period,
+    policy::{FleetPolicy, Group},
 };
 
 const START: i64 = 1_800_000_000;
@@ -14,7 +16,7 @@ struct Play {
     wave: Option<Wave>,
     set: Option<DecisionSet>,
     minute: i64,
-    held: Vec<Held>,
+    held: Vec<WithheldBlock>,
 }
 
 impl Play {
@@ -143,8 +145,8 @@ fn a_wave_waits_for_its_points_and_for_its_time() {
 fn the_first_word_of_trouble_stops_it_until_a_person_says_go() {
     type Trouble = fn(&mut Point);
     let troubles: [(&str, Trouble); 5] = [
-        ("Refused", |p| p.said.outcome = Outcome::Refused),
-        ("Failed", |p| p.said.outcome = Outcome::Failed),
+        ("refused", |p| p.said.outcome = Outcome::Refused),
+        ("failed", |p| p.said.outcome = Outcome::Failed),
         ("health", |p| p.said.status.held_back = Some("a health check failed".into())),
         ("0 of 1", |p| p.said.status.enforced = 0),
         ("person", |p| p.said.status.stopped = Some("wrong subnet".into())),
@@ -190,10 +192,10 @@ fn a_lift_goes_to_all_at_once_and_what_is_new_meanwhile_waits() {
 #[test]
 fn what_was_settled_stays_at_all_points_while_a_wave_runs() {
     let mut play = Play::new(100);
-    play.policy.waves = vec![];
+    play.policy.fleet.waves = vec![];
     play.look(&[A]);
     assert_eq!(play.makers(A), 100, "without waves, all at once");
-    play.policy.waves = vec![1, 10];
+    play.policy.fleet.waves = vec![1, 10];
     play.look(&[A, B]);
     assert_eq!((play.makers(A), play.makers(B)), (100, 1));
 }
@@ -207,16 +209,16 @@ fn a_dry_run_is_no_point_of_a_wave_and_an_old_word_enforces_nothing() {
     assert!(!play.wave.as_ref().unwrap().points.contains("p0"));
     play.points[1].heard_at = Period::seconds(301).before(play.now());
     let fleet = Fleet { points: &play.points, wave: None };
-    assert_eq!(fleet.coverage(&play.policy, play.now()), Coverage { enforced: 2, desired: 3, points: 3, heard: 2 });
+    assert_eq!(fleet.coverage(&play.policy, play.now()), FleetCoverage { enforced: 2, desired: 3, points: 3, heard: 2 });
 }
 
 #[test]
 fn a_group_keeps_a_block_to_its_points() {
-    let group = super::super::Group { servers: vec!["10.0.0.0/24".parse().unwrap()], kinds: vec![], points: vec!["dc1".into()] };
-    let policy = Policy { groups: vec![group], ..Policy::default() };
-    let at = super::super::reach::labels(&policy, A.parse().unwrap(), FindingKind::Shadow);
+    let group = Group { servers: vec!["10.0.0.0/24".parse().unwrap()], kinds: vec![], points: vec!["dc1".into()] };
+    let policy = Policy { fleet: FleetPolicy { groups: vec![group], ..FleetPolicy::default() }, ..Policy::default() };
+    let at = policy.points_for(A.parse().unwrap(), FindingKind::Shadow);
     assert_eq!(at, ["dc1"]);
-    assert!(super::super::reach::labels(&policy, "10.0.1.5:1".parse().unwrap(), FindingKind::Shadow).is_empty());
+    assert!(policy.points_for("10.0.1.5:1".parse().unwrap(), FindingKind::Shadow).is_empty());
     let mut play = Play::new(1);
     play.look(&[A, B]);
     let mut set = play.set.unwrap();

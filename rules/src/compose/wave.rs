@@ -3,74 +3,19 @@
 //! A wave moves on when each of its points says that it holds the set and its health checks passed, and it was watched for a while.
 //! At the first word of trouble it stands still until a person says `go`: what is new goes to no further point.
 
-use super::{Action, Decision, DecisionSet, Held, Rollout};
+use super::WithheldBlock;
 use crate::{
     Timestamp,
+    decision::{Action, Decision, DecisionSet, Rollout},
     endpoint::Endpoint,
-    observation::{Applied, Outcome},
+    fleet::{Fleet, Point, Wave},
+    observation::Outcome,
     policy::Policy,
 };
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One enforcement point, as the collector knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Point {
-    /// The name in its certificate.
-    pub name: String,
-    pub heard_at: Timestamp,
-    /// Since when its word is that not all is enforced there.
-    pub short_since: Option<Timestamp>,
-    pub said: Applied,
-}
-
-/// The enforcement points of a site, and the wave under way.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Fleet<'a> {
-    pub points: &'a [Point],
-    pub wave: Option<&'a Wave>,
-}
-
-/// New blocks on their way through the points. Kept by the collector.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wave {
-    pub blocks: BTreeSet<Endpoint>,
-    /// Index into [`Policy::waves`].
-    pub stage: usize,
-    /// Who makes these blocks so far.
-    pub points: BTreeSet<String>,
-    /// When this stage began, and with which generation.
-    pub since: Timestamp,
-    pub generation: u64,
-    /// Why it stands still.
-    pub held: Option<String>,
-    /// A person said that it is to go on now.
-    #[serde(default)]
-    pub pushed: bool,
-}
-
-/// What is enforced of what is to be, over all points that enforce.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Coverage {
-    pub enforced: u64,
-    pub desired: u64,
-    /// Points that enforce, and how many of them were heard lately.
-    pub points: usize,
-    pub heard: usize,
-}
-
 impl Point {
-    /// Whether its last word is young enough to be believed.
-    pub fn is_heard(&self, policy: &Policy, now: Timestamp) -> bool {
-        policy.point_silence.after(self.heard_at) > now
-    }
-
-    /// A dry run is no enforcement point.
-    pub fn enforces(&self) -> bool {
-        self.said.status.enforces
-    }
-
     fn holds(&self, generation: u64) -> bool {
         let s = &self.said.status;
         self.said.outcome == Outcome::Applied && s.in_force >= generation && !s.on_trial && s.is_whole()
@@ -82,7 +27,7 @@ impl Point {
         let what = match a.outcome {
             _ if s.stopped.is_some() => format!("was stopped by a person: {}", s.stopped.as_deref().unwrap_or_default()),
             Outcome::Refused | Outcome::Failed | Outcome::RolledBack if about => {
-                format!("says of generation {}: {:?}: {}", a.generation, a.outcome, a.reason)
+                format!("says of generation {}: {}: {}", a.generation, a.outcome.as_str(), a.reason)
             }
             _ if about && s.held_back.is_some() => format!("holds new blocks back: {}", s.held_back.as_deref().unwrap_or_default()),
             _ if about && s.enforced < s.desired => format!("enforces {} of {}", s.enforced, s.desired),
@@ -93,21 +38,9 @@ impl Point {
 }
 
 impl Fleet<'_> {
-    pub fn coverage(&self, policy: &Policy, now: Timestamp) -> Coverage {
-        let mut sum = Coverage::default();
-        for p in self.points.iter().filter(|p| p.enforces()) {
-            let heard = p.is_heard(policy, now);
-            sum.points += 1;
-            sum.heard += usize::from(heard);
-            sum.desired = sum.desired.saturating_add(p.said.status.desired);
-            sum.enforced = sum.enforced.saturating_add(if heard { p.said.status.enforced.min(p.said.status.desired) } else { 0 });
-        }
-        sum
-    }
-
     /// The names of those who may make new blocks in this stage; `None`: everybody.
     fn cohort(&self, stage: usize, policy: &Policy) -> Option<BTreeSet<String>> {
-        policy.waves.get(stage)?;
+        policy.fleet.waves.get(stage)?;
         let mut names: Vec<&str> =
             self.points.iter().filter(|p| p.enforces() && p.said.status.stopped.is_none()).map(|p| p.said.point.as_str()).collect();
         names.sort_unstable();
@@ -115,7 +48,7 @@ impl Fleet<'_> {
         // By hash: the same order every time, and not that of the names.
         names.sort_by_key(|name| Sha256::digest(name.as_bytes()));
         // Each wave is at least one point larger than the one before.
-        let size = policy.waves.iter().take(stage + 1).fold(0, |before: usize, percent| {
+        let size = policy.fleet.waves.iter().take(stage + 1).fold(0, |before: usize, percent| {
             let share = names.len().saturating_mul(usize::from(*percent)).div_ceil(100);
             share.max(before + 1)
         });
@@ -124,16 +57,6 @@ impl Fleet<'_> {
 }
 
 impl Wave {
-    /// A person says no, and why.
-    pub fn hold(&mut self, why: String) {
-        (self.held, self.pushed) = (Some(why), false);
-    }
-
-    /// A person says yes: on to the next points at once.
-    pub fn go(&mut self) {
-        (self.held, self.pushed) = (None, true);
-    }
-
     fn begin(blocks: BTreeSet<Endpoint>, fleet: &Fleet<'_>, policy: &Policy, generation: u64, now: Timestamp) -> Option<Wave> {
         Some(Wave { blocks, stage: 0, points: fleet.cohort(0, policy)?, since: now, generation, held: None, pushed: false })
     }
@@ -145,7 +68,7 @@ impl Wave {
         }
         let holds =
             |name: &String| fleet.points.iter().any(|p| p.said.point == *name && p.is_heard(policy, now) && p.holds(self.generation));
-        let watched = policy.wave_hold.after(self.since) <= now && self.points.iter().all(holds);
+        let watched = policy.fleet.wave_hold.after(self.since) <= now && self.points.iter().all(holds);
         if self.held.is_some() || !(self.pushed || watched) {
             return Some(self);
         }
@@ -156,7 +79,7 @@ impl Wave {
     fn trouble(&self, fleet: &Fleet<'_>, policy: &Policy, now: Timestamp) -> Option<String> {
         let mine = || fleet.points.iter().filter(|p| self.points.contains(&p.said.point));
         let said = mine().find_map(|p| p.trouble(self.generation));
-        let late = policy.coverage_patience.after(policy.wave_hold.after(self.since)) <= now;
+        let late = policy.fleet.coverage_patience.after(policy.fleet.wave_hold.after(self.since)) <= now;
         let silent = || {
             let holds = |name: &&String| mine().any(|p| p.said.point == **name && p.is_heard(policy, now) && p.holds(self.generation));
             let missing = self.points.iter().find(|name| late && !holds(name))?;
@@ -174,7 +97,7 @@ pub(super) fn pace(
     previous: Option<&DecisionSet>,
     (fleet, policy): (&Fleet<'_>, &Policy),
     (generation, now): (u64, Timestamp),
-    held: &mut Vec<Held>,
+    held: &mut Vec<WithheldBlock>,
 ) -> (Option<Wave>, Option<Rollout>) {
     let of = |d: &&Decision| d.action == Action::Block;
     let rolling = previous.and_then(|p| p.rollout.as_ref()).map(|r| &r.blocks);
@@ -202,7 +125,7 @@ pub(super) fn pace(
     for endpoint in fresh(Some(&wave)) {
         if let Some(decision) = wanted.get_mut(&endpoint) {
             let reason = "waits until the wave of new blocks under way has reached all enforcement points".to_owned();
-            held.push(Held { finding: decision.finding.clone(), endpoint, reason });
+            held.push(WithheldBlock { finding: decision.finding.clone(), endpoint, reason });
             decision.action = Action::Shadow;
         }
     }

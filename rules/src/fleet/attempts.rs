@@ -1,7 +1,7 @@
 //! Who tried to reach what is blocked or counted, over all points.
 
-use super::{Action, Fleet};
-use crate::{Timestamp, finding::FindingId};
+use super::Fleet;
+use crate::{Timestamp, decision::Action, finding::FindingId};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
 
