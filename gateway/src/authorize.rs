@@ -4,12 +4,13 @@ use crate::{
     answer::{Ids, Refusal, Whose},
     audit::Outcome,
     bundle::Book,
-    validate::envelope::{Envelope, INVALID_PARAMS},
+    validate::envelope::{Envelope, Message},
 };
 use hyper::StatusCode;
 use rules::{
     Timestamp,
-    access::{self, Grant, Permit, Principal, Want},
+    access::{self, Action, Denial, Entitlement, Grant, Permit, Principal, Reason, Request, Resource},
+    mcp::code::INVALID_PARAMS,
     printable::printable,
 };
 
@@ -17,28 +18,43 @@ use rules::{
 pub(crate) fn messages(book: &Book, who: &Principal, slug: &str, envelope: &Envelope, now: Timestamp) -> Result<Permit, Refusal> {
     let mut first = None;
     for message in &envelope.messages {
-        match decide(book, who, slug, &message.want(), now) {
-            Ok(permit) => drop(first.get_or_insert(permit)),
-            Err(access::Refusal::UnknownTool(tool)) if envelope.batch => {
-                let each = |wanted: &Want<'_>| match decide(book, who, slug, wanted, now) {
-                    Err(access::Refusal::UnknownTool(tool)) => unknown(&tool),
-                    _ => "not done: another message of the batch was refused".to_owned(),
-                };
-                let told = envelope.messages.iter().filter_map(|m| Some((m.id()?.clone(), each(&m.want())))).collect();
-                return Err(unknown_tool(&tool, Some(envelope)).to(Ids::Each(told)));
+        let denial = match decide(book, who, slug, (message.action, &message.resource), now) {
+            Ok(permit) => {
+                first.get_or_insert(permit);
+                continue;
             }
-            Err(why) => return Err(refusal(why, Some(envelope))),
-        }
+            Err(denial) => denial,
+        };
+        return Err(match denial.reason() {
+            Reason::UnknownTool(tool) if envelope.batch => {
+                let each = |m: &Message| match decide(book, who, slug, (m.action, &m.resource), now) {
+                    Err(denial) => batch_words(&denial),
+                    Ok(_) => NOT_DONE.to_owned(),
+                };
+                let told = envelope.messages.iter().filter_map(|m| Some((m.id()?.clone(), each(m)))).collect();
+                unknown_tool(tool, Some(envelope)).to(Ids::Each(told))
+            }
+            _ => refusal(&denial, Some(envelope)),
+        });
     }
     match first {
         Some(permit) => Ok(permit),
-        None => one(book, who, slug, &Want::Method("(nothing)"), now),
+        None => connection(book, who, slug, now),
+    }
+}
+
+const NOT_DONE: &str = "not done: another message of the batch was refused";
+
+fn batch_words(denial: &Denial) -> String {
+    match denial.reason() {
+        Reason::UnknownTool(tool) => unknown(tool),
+        _ => NOT_DONE.to_owned(),
     }
 }
 
 /// For a request without messages: opening a stream, ending a session.
-pub(crate) fn one(book: &Book, who: &Principal, slug: &str, want: &Want<'_>, now: Timestamp) -> Result<Permit, Refusal> {
-    decide(book, who, slug, want, now).map_err(|why| refusal(why, None))
+pub(crate) fn connection(book: &Book, who: &Principal, slug: &str, now: Timestamp) -> Result<Permit, Refusal> {
+    decide(book, who, slug, (Action::Connect, &Resource::Server), now).map_err(|denial| refusal(&denial, None))
 }
 
 /// Whether an open stream may stay open: everything that was granted when it was opened still is.
@@ -46,33 +62,33 @@ pub(crate) fn still(book: &Book, who: &Principal, slug: &str, granted: &[Grant],
     if !book.keyring().knows(who) {
         return Err("the key was revoked");
     }
-    decide(book, who, slug, &Want::Method("(stream)"), now).map_err(|why| match why {
-        access::Refusal::UnknownServer(_) => "the server is no longer registered",
-        access::Refusal::Retired { .. } => "the server's sunset has passed",
+    decide(book, who, slug, (Action::Connect, &Resource::Server), now).map_err(|denial| match denial.reason() {
+        Reason::UnknownServer(_) => "the server is no longer registered",
+        Reason::Retired { .. } => "the server's sunset has passed",
         _ => "the grant was withdrawn",
     })?;
-    let mine = |g: &&Grant| g.subject.as_ref().is_none_or(|s| *s == who.subject);
-    let grants = book.grants(&who.tenant, slug);
-    let stands = |tool: &String| grants.iter().filter(mine).any(|g| g.tools.iter().any(|t| t == tool || t == "*"));
-    let stand = granted.iter().filter(mine).flat_map(|g| &g.tools).all(stands);
-    if stand { Ok(()) } else { Err("the grant was narrowed") }
+    let of = |grants| Entitlement { principal: who, server: slug, grants };
+    if of(book.grants(&who.tenant, slug)).includes(of(granted)) { Ok(()) } else { Err("the grant was narrowed") }
 }
 
-fn decide(book: &Book, who: &Principal, slug: &str, want: &Want<'_>, now: Timestamp) -> Result<Permit, access::Refusal> {
-    access::decide(who, slug, want, book.registry(), book.grants(&who.tenant, slug), now)
+fn decide(book: &Book, who: &Principal, slug: &str, (action, resource): (Action, &Resource), now: Timestamp) -> access::Decision {
+    let request = Request { principal: who, server: slug, action, resource };
+    access::decide(&request, book.registry(), book.grants(&who.tenant, slug), now)
 }
 
-fn refusal(why: access::Refusal, envelope: Option<&Envelope>) -> Refusal {
-    use access::Refusal::*;
-    let text = printable(&why.to_string(), 300);
-    match why {
+fn refusal(denial: &Denial, envelope: Option<&Envelope>) -> Refusal {
+    use Reason::{NotGranted, NotNamedBy, Retired, UnknownServer, UnknownTool};
+    let text = printable(&denial.to_string(), 300);
+    match denial.reason() {
         UnknownServer(_) => Refusal::new(StatusCode::NOT_FOUND, Outcome::Denied, "access.unknown-server", Whose::Caller, text)
             .what_to_do("look the server up in the catalog, or register it"),
         Retired { .. } => Refusal::new(StatusCode::GONE, Outcome::Retired, "access.retired", Whose::Policy, text)
             .what_to_do("use its successor: the catalog names it"),
-        NotGranted { .. } => Refusal::new(StatusCode::FORBIDDEN, Outcome::Denied, "access.default-deny", Whose::Policy, text)
-            .what_to_do("ask the server's owner for a grant; `gnomon explain <call>` shows what was decided"),
-        UnknownTool(tool) => unknown_tool(&tool, envelope),
+        NotGranted { .. } | NotNamedBy(_) => {
+            Refusal::new(StatusCode::FORBIDDEN, Outcome::Denied, "access.default-deny", Whose::Policy, text)
+                .what_to_do("ask the server's owner for a grant; `gnomon explain <call>` shows what was decided")
+        }
+        UnknownTool(tool) => unknown_tool(tool, envelope),
     }
     .to(ids(envelope))
 }

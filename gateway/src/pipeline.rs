@@ -24,7 +24,8 @@ use crate::{
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, body::Incoming, header::HeaderValue, http::request::Parts};
 use rules::{
     Timestamp,
-    access::{Grant, Permit, Principal, Want},
+    access::{Grant, Permit, Principal},
+    mcp::Revision,
     printable::printable,
 };
 use std::{
@@ -141,11 +142,13 @@ fn validate(headers: &HeaderMap, said: &Said) -> Result<Era, Refusal> {
                 .what_to_do("send headers and body as the protocol revision in MCP-Protocol-Version has them")
                 .to(authorize::ids(Some(envelope)))
         }),
-        None if era::of_headers(headers) == Era::Modern => {
-            Err(invalid(StatusCode::METHOD_NOT_ALLOWED, "validate.method", format!("protocol revision 2026-07-28 knows no {}", said.http))
-                .what_to_do("send requests by POST; `subscriptions/listen` opens a stream")
-                .allow("POST"))
-        }
+        None if era::of_headers(headers) == Era::Modern => Err(invalid(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "validate.method",
+            format!("protocol revision {} knows no {}", Revision::FIRST_MODERN, said.http),
+        )
+        .what_to_do("send requests by POST; `subscriptions/listen` opens a stream")
+        .allow("POST")),
         None => Ok(Era::Legacy),
     }
 }
@@ -160,7 +163,7 @@ impl Exchange<'_> {
     fn authorize(&self, book: &Book, who: &Principal, slug: &str, said: &Said) -> Result<Permit, Refusal> {
         match &said.envelope {
             Some(envelope) => authorize::messages(book, who, slug, envelope, self.now),
-            None => authorize::one(book, who, slug, &Want::Method("(stream)"), self.now),
+            None => authorize::connection(book, who, slug, self.now),
         }
     }
 

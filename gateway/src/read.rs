@@ -37,7 +37,7 @@ impl Said {
         let Some(envelope) = &self.envelope else { return };
         let join = |names: Vec<&str>| Some(printable(&names.join(","), 256)).filter(|s| !s.is_empty());
         record.method = join(envelope.messages.iter().map(|m| m.method.as_str()).collect());
-        record.tool = join(envelope.messages.iter().filter_map(|m| m.tool.as_deref()).collect());
+        record.tool = join(envelope.messages.iter().filter_map(|m| m.resource.tool()).collect());
         record.params = match envelope.messages.as_slice() {
             [one] => Some(one.params.clone()).filter(|p| !p.is_empty()),
             many => Some(crate::validate::json::digest(&many.iter().map(|m| m.params.as_str()).collect())),

@@ -1,9 +1,17 @@
-//! May this principal call this tool? The one place where a [`Permit`] is made.
+//! May this principal do this to this resource? The one place where a grant is matched and a [`Permit`] is made.
+//!
+//! The question has the form of NIST's and Cedar's: principal, action, resource. Today's grants speak of tools; every other action needs some
+//! grant at the server.
 
-use crate::Timestamp;
-use crate::registry::Registry;
+use crate::{Timestamp, printable::printable, registry::Registry};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+mod action;
+mod entitlement;
+
+pub use action::{Action, Resource};
+pub use entitlement::Entitlement;
 
 /// Somebody the gateway knows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,24 +41,18 @@ pub struct Grant {
     pub tools: Vec<String>,
 }
 
-impl Grant {
-    fn binds(&self, who: &Principal, slug: &str) -> bool {
-        self.tenant == who.tenant && self.slug == slug && self.subject.as_ref().is_none_or(|s| *s == who.subject)
-    }
-
-    fn names(&self, tool: &str) -> bool {
-        self.tools.iter().any(|t| t == "*" || t == tool)
-    }
+/// One question to the policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub principal: &'a Principal,
+    /// The slug of the server.
+    pub server: &'a str,
+    pub action: Action,
+    pub resource: &'a Resource,
 }
 
-/// What a request wants of a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Want<'a> {
-    /// A method that names no tool: `initialize`, `tools/list`, `ping`, ….
-    Method(&'a str),
-    /// `tools/call` of this tool.
-    Tool(&'a str),
-}
+/// A permit, or the reasons for none.
+pub type Decision = Result<Permit, Denial>;
 
 /// Proof that the policy let a request through: there is no other way to make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,9 +82,42 @@ impl Permit {
     }
 }
 
-/// Why not, in words the caller may read. A tool that is not granted is as unknown as one that does not exist.
+/// No, and why: at least one reason, the decisive one first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    first: Reason,
+    others: Vec<Reason>,
+}
+
+impl Denial {
+    /// The decisive reason.
+    pub fn reason(&self) -> &Reason {
+        &self.first
+    }
+
+    pub fn reasons(&self) -> impl Iterator<Item = &Reason> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+}
+
+impl From<Reason> for Denial {
+    fn from(first: Reason) -> Denial {
+        Denial { first, others: Vec::new() }
+    }
+}
+
+/// In the words of the decisive reason. The caller may read them.
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.first.fmt(f)
+    }
+}
+
+impl std::error::Error for Denial {}
+
+/// A reason against a request. Its text may be read by the caller: a tool that is not granted is as unknown as one that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum Reason {
     #[error("no server is registered as `{0}`")]
     UnknownServer(String),
     #[error("`{slug}` was retired on {since}")]
@@ -91,41 +126,41 @@ pub enum Refusal {
     NotGranted { principal: Principal, slug: String },
     #[error("unknown tool: {0}")]
     UnknownTool(String),
+    /// Goes with [`Reason::UnknownTool`], for the audit record: a grant that binds the principal and does not name the tool.
+    #[error("grant `{0}` does not name it")]
+    NotNamedBy(String),
 }
 
-/// Default deny.
-pub fn decide(
-    who: &Principal,
-    slug: &str,
-    want: &Want<'_>,
-    registry: &Registry,
-    grants: &[Grant],
-    now: Timestamp,
-) -> Result<Permit, Refusal> {
-    let registration = registry.registrations.get(slug).ok_or_else(|| Refusal::UnknownServer(slug.to_owned()))?;
-    let mut bound = grants.iter().filter(|g| g.binds(who, slug)).peekable();
-    if bound.peek().is_none() {
-        return Err(Refusal::NotGranted { principal: who.clone(), slug: slug.to_owned() });
-    }
+/// Decides one request. Default deny: what no grant covers is denied.
+///
+/// `grants` may hold those of other principals and servers; they do not count. A caller without any grant learns of a server only that no
+/// grant covers it, also when it is retired.
+pub fn decide(request: &Request<'_>, registry: &Registry, grants: &[Grant], now: Timestamp) -> Decision {
+    let &Request { principal, server, action, resource } = request;
+    let registration = registry.registrations.get(server).ok_or_else(|| Reason::UnknownServer(server.to_owned()))?;
+    let not_granted = || Reason::NotGranted { principal: principal.clone(), slug: server.to_owned() };
+    let entitlement = Entitlement { principal, server, grants };
+    let any = entitlement.any().ok_or_else(not_granted)?;
     if let Some(since) = registration.retired_at(now) {
-        return Err(Refusal::Retired { slug: slug.to_owned(), since });
+        return Err(Reason::Retired { slug: server.to_owned(), since }.into());
     }
-    let grant = match want {
-        Want::Method(_) => bound.next(),
-        Want::Tool(name) => bound.find(|g| g.names(name)),
+    let grant = match (action, resource) {
+        (_, Resource::Tool(name)) => entitlement.to_tool(name).ok_or_else(|| unknown_tool(name, &entitlement))?,
+        // A call that names no tool is a call of none that was granted.
+        (Action::CallTool, _) => return Err(not_granted().into()),
+        _ => any,
     };
-    match (grant, want) {
-        (Some(g), _) => {
-            Ok(Permit { slug: slug.to_owned(), principal: who.clone(), grant: g.id.clone(), registration_revision: registration.revision })
-        }
-        (None, Want::Tool(name)) => Err(Refusal::UnknownTool(crate::printable::printable(name, 128))),
-        (None, Want::Method(_)) => Err(Refusal::NotGranted { principal: who.clone(), slug: slug.to_owned() }),
-    }
+    Ok(Permit {
+        slug: server.to_owned(),
+        principal: principal.clone(),
+        grant: grant.id.clone(),
+        registration_revision: registration.revision,
+    })
 }
 
-/// Whether a listing may show this tool to this principal: the same rule as for calling it.
-pub fn may_see(who: &Principal, slug: &str, tool: &str, grants: &[Grant]) -> bool {
-    grants.iter().any(|g| g.binds(who, slug) && g.names(tool))
+fn unknown_tool(name: &str, entitlement: &Entitlement<'_>) -> Denial {
+    let others = entitlement.bound().map(|g| Reason::NotNamedBy(g.id.clone())).collect();
+    Denial { first: Reason::UnknownTool(printable(name, 128)), others }
 }
 
 #[cfg(test)]

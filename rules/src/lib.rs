@@ -21,6 +21,7 @@ pub mod evidence;
 pub mod explain;
 pub mod finding;
 pub mod fleet;
+pub mod mcp;
 pub mod naming;
 pub mod nomination;
 pub mod observation;

@@ -9,12 +9,22 @@ use hyper::{
     HeaderMap,
     header::{ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue},
 };
+use rules::mcp::header;
 
-pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(crate) const SESSION: HeaderName = HeaderName::from_static(header::SESSION_ID);
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static(header::LAST_EVENT_ID);
 
-const FROM_CLIENT: &[&str] =
-    &["accept", "accept-language", "user-agent", "mcp-protocol-version", "mcp-method", "mcp-name", "traceparent", "tracestate", "baggage"];
+const FROM_CLIENT: &[&str] = &[
+    "accept",
+    "accept-language",
+    "user-agent",
+    header::PROTOCOL_VERSION,
+    header::METHOD,
+    header::NAME,
+    "traceparent",
+    "tracestate",
+    "baggage",
+];
 
 const FROM_BACKEND: &[&str] = &[
     "content-type",
@@ -23,7 +33,7 @@ const FROM_BACKEND: &[&str] = &[
     "cache-control",
     "retry-after",
     "allow",
-    "mcp-protocol-version",
+    header::PROTOCOL_VERSION,
     "x-accel-buffering",
 ];
 
@@ -39,7 +49,7 @@ pub(crate) fn to_backend(
     let mut out = HeaderMap::with_capacity(16);
     out.insert(HOST, host.clone());
     for (name, value) in client {
-        let known = FROM_CLIENT.contains(&name.as_str()) || name.as_str().starts_with("mcp-param-");
+        let known = FROM_CLIENT.contains(&name.as_str()) || name.as_str().starts_with(header::PARAM_PREFIX);
         if known || extra.iter().any(|e| e == name.as_str()) {
             out.append(name.clone(), value.clone());
         }

@@ -1,6 +1,6 @@
 //! Lists of tools, cut to what their reader may call: by the same rule as calling.
 
-use rules::access::{Grant, Principal, may_see};
+use rules::access::{Entitlement, Grant, Principal};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use std::{borrow::Cow, collections::BTreeMap};
@@ -28,7 +28,11 @@ pub(crate) struct Unreadable(#[from] serde_json::Error);
 impl Reader {
     /// Whether everything may be seen: then a stream need not be looked at.
     pub(crate) fn sees_all(&self) -> bool {
-        self.grants.iter().any(|g| g.subject.as_ref().is_none_or(|s| *s == self.who.subject) && g.tools.iter().any(|t| t == "*"))
+        self.entitlement().shows_all_tools()
+    }
+
+    fn entitlement(&self) -> Entitlement<'_> {
+        Entitlement { principal: &self.who, server: &self.slug, grants: &self.grants }
     }
 
     /// The message or batch as this reader may have it; `None`: as it stands.
@@ -86,7 +90,7 @@ impl Reader {
             #[serde(borrow)]
             name: Cow<'a, str>,
         }
-        serde_json::from_str::<Named<'_>>(tool).is_ok_and(|t| may_see(&self.who, &self.slug, &t.name, &self.grants))
+        serde_json::from_str::<Named<'_>>(tool).is_ok_and(|t| self.entitlement().shows_tool(&t.name))
     }
 }
 

@@ -1,7 +1,16 @@
 //! JSON-RPC 2.0 messages, as far as policy has to read them.
 
 use super::json;
-use rules::{access::Want, printable::printable};
+use rules::{
+    access::{Action, Resource},
+    mcp::{
+        Method,
+        code::{INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR},
+        meta,
+        rpc::{self, Members, Shape},
+    },
+    printable::printable,
+};
 use serde_json::{Map, Value};
 
 /// Messages in one batch (2025-03-26 only).
@@ -20,8 +29,8 @@ pub(crate) struct Message {
     pub(crate) kind: Kind,
     /// Of a response: the text `(response)`.
     pub(crate) method: String,
-    /// `params.name` of a `tools/call`.
-    pub(crate) tool: Option<String>,
+    pub(crate) action: Action,
+    pub(crate) resource: Resource,
     /// What `Mcp-Name` has to repeat in the 2026-07-28 revision.
     pub(crate) name: Option<String>,
     pub(crate) meta: Meta,
@@ -52,21 +61,7 @@ pub(crate) struct Malformed {
     pub(crate) id: Option<Value>,
 }
 
-pub(crate) const PARSE_ERROR: i64 = -32700;
-pub(crate) const INVALID_REQUEST: i64 = -32600;
-pub(crate) const INVALID_PARAMS: i64 = -32602;
-
-const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-
 impl Message {
-    pub(crate) fn want(&self) -> Want<'_> {
-        match &self.tool {
-            Some(tool) => Want::Tool(tool),
-            None => Want::Method(&self.method),
-        }
-    }
-
     pub(crate) fn id(&self) -> Option<&Value> {
         match &self.kind {
             Kind::Request(id) => Some(id),
@@ -91,7 +86,7 @@ impl Envelope {
 
     /// Whether an answer may hold a list of tools.
     pub(crate) fn lists_tools(&self) -> bool {
-        self.messages.iter().any(|m| m.method == "tools/list")
+        self.messages.iter().any(|m| m.method == Method::ToolsList.as_str())
     }
 }
 
@@ -105,7 +100,7 @@ fn batch(items: Vec<Value>) -> Result<Envelope, Malformed> {
             return Err(malformed(INVALID_REQUEST, "a batch holds objects only"));
         };
         let message = message(object)?;
-        if message.method == "initialize" {
+        if message.method == Method::Initialize.as_str() {
             return Err(malformed(INVALID_REQUEST, "`initialize` must not be part of a batch"));
         }
         messages.push(message);
@@ -116,22 +111,28 @@ fn batch(items: Vec<Value>) -> Result<Envelope, Malformed> {
 fn message(object: Map<String, Value>) -> Result<Message, Malformed> {
     let id = object.get("id").filter(|id| is_id(id)).cloned();
     let fail = |code, why: String| Err(Malformed { code, why, id: id.clone() });
-    if let Some(odd) = near_miss(&object, &["jsonrpc", "id", "method", "params", "result", "error"]) {
+    if let Some(odd) = near_miss(&object, &rpc::MEMBERS) {
         return fail(INVALID_REQUEST, format!("`{odd}` differs from a JSON-RPC member only by its spelling"));
     }
-    if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+    if object.get("jsonrpc").and_then(Value::as_str) != Some(rpc::VERSION) {
         return fail(INVALID_REQUEST, "`jsonrpc` must be \"2.0\"".into());
     }
-    let answers = object.contains_key("result") || object.contains_key("error");
-    let method = match object.get("method") {
-        Some(Value::String(m)) if !answers => m,
-        None if answers && id.is_some() => return Ok(response(&object)),
+    let method = object.get("method");
+    let members = Members {
+        id: object.contains_key("id"),
+        method: method.is_some(),
+        result: object.contains_key("result"),
+        error: object.contains_key("error"),
+    };
+    let method = match (members.strictly(), method) {
+        (Some(Shape::Request | Shape::Notification), Some(Value::String(m))) => m,
+        (Some(Shape::Result | Shape::Error), _) if id.is_some() => return Ok(response(&object)),
         _ => return fail(INVALID_REQUEST, "a message has either a `method`, or an `id` with `result` or `error`".into()),
     };
     if let Err(why) = plain_method(method) {
         return fail(INVALID_REQUEST, why);
     }
-    let kind = match (object.contains_key("id"), &id) {
+    let kind = match (members.id, &id) {
         (false, _) => Kind::Notification,
         (true, Some(id)) => Kind::Request(id.clone()),
         (true, None) => return fail(INVALID_REQUEST, "`id` must be a string or an integer".into()),
@@ -145,22 +146,45 @@ fn message(object: Map<String, Value>) -> Result<Message, Malformed> {
     if let Some(odd) = near_miss(params, &["name", "arguments", "uri", "taskId", "_meta"]) {
         return fail(INVALID_PARAMS, format!("`params.{odd}` differs from a member the protocol defines only by its spelling"));
     }
-    let Ok(meta) = meta(params) else {
+    let Ok(meta) = metadata(params) else {
         return fail(INVALID_PARAMS, "`params._meta` must be an object whose keys are spelt as the protocol spells them".into());
     };
-    let text = |key: &str| params.get(key).and_then(Value::as_str).map(str::to_owned);
-    let name = match method.as_str() {
-        "tools/call" | "prompts/get" => text("name"),
-        "resources/read" => text("uri"),
-        "tasks/get" | "tasks/update" | "tasks/cancel" => text("taskId"),
-        _ => None,
-    };
-    let tool = if method == "tools/call" { name.clone() } else { None };
-    if method == "tools/call" && tool.is_none() {
+    let known = Method::parse(method);
+    let name = known.and_then(Method::named_by).and_then(|key| text(params, key));
+    let (action, resource) = (Action::of(method), resource(known, params));
+    if action == Action::CallTool && resource.tool().is_none() {
         return fail(INVALID_PARAMS, "`params.name` must name the tool to call".into());
     }
     let digest = object.get("params").map(json::digest).unwrap_or_default();
-    Ok(Message { kind, method: method.clone(), tool, name, meta, params: digest })
+    Ok(Message { kind, method: method.clone(), action, resource, name, meta, params: digest })
+}
+
+fn text(object: &Map<String, Value>, key: &str) -> Option<String> {
+    object.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// The resource that the parameters name; the server itself when they name none.
+fn resource(method: Option<Method>, params: &Map<String, Value>) -> Resource {
+    let named = match method {
+        Some(Method::ToolsCall) => text(params, "name").map(Resource::Tool),
+        Some(Method::PromptsGet) => text(params, "name").map(Resource::Prompt),
+        Some(Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe) => text(params, "uri").map(Resource::Uri),
+        Some(Method::TasksGet | Method::TasksResult | Method::TasksUpdate | Method::TasksCancel) => {
+            text(params, "taskId").map(Resource::Task)
+        }
+        Some(Method::Complete) => params.get("ref").and_then(Value::as_object).and_then(completed),
+        _ => None,
+    };
+    named.unwrap_or(Resource::Server)
+}
+
+/// `params.ref` of a completion: a prompt by its name, or a resource template by its URI.
+fn completed(reference: &Map<String, Value>) -> Option<Resource> {
+    match reference.get("type").and_then(Value::as_str)? {
+        "ref/prompt" => text(reference, "name").map(Resource::Prompt),
+        "ref/resource" => text(reference, "uri").map(Resource::Template),
+        _ => None,
+    }
 }
 
 fn response(object: &Map<String, Value>) -> Message {
@@ -168,24 +192,25 @@ fn response(object: &Map<String, Value>) -> Message {
     Message {
         kind: Kind::Response,
         method: "(response)".into(),
-        tool: None,
+        action: Action::Connect,
+        resource: Resource::Server,
         name: None,
         meta: Meta::default(),
         params: said.map(json::digest).unwrap_or_default(),
     }
 }
 
-fn meta(params: &Map<String, Value>) -> Result<Meta, ()> {
-    let meta = match params.get("_meta") {
+fn metadata(params: &Map<String, Value>) -> Result<Meta, ()> {
+    let object = match params.get("_meta") {
         None => return Ok(Meta::default()),
-        Some(Value::Object(meta)) => meta,
+        Some(Value::Object(object)) => object,
         Some(_) => return Err(()),
     };
-    if near_miss(meta, &[VERSION, CAPABILITIES]).is_some() {
+    if near_miss(object, &[meta::PROTOCOL_VERSION, meta::CLIENT_CAPABILITIES]).is_some() {
         return Err(());
     }
-    let version = meta.get(VERSION).map(|v| v.as_str().map(str::to_owned).ok_or(())).transpose()?;
-    Ok(Meta { version, capabilities: meta.get(CAPABILITIES).is_some_and(Value::is_object) })
+    let version = object.get(meta::PROTOCOL_VERSION).map(|v| v.as_str().map(str::to_owned).ok_or(())).transpose()?;
+    Ok(Meta { version, capabilities: object.get(meta::CLIENT_CAPABILITIES).is_some_and(Value::is_object) })
 }
 
 /// Ids are echoed, so they must survive: no fractions, nothing beyond 64 bits.
@@ -195,9 +220,10 @@ fn is_id(id: &Value) -> bool {
 
 /// A method that merely looks like `tools/call` must not slip past the rule for tools.
 fn plain_method(method: &str) -> Result<(), String> {
+    const CALL: &str = Method::ToolsCall.as_str();
     let plain = (1..=128).contains(&method.len())
         && method.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'.' | b'$' | b':'));
-    let impostor = method.eq_ignore_ascii_case("tools/call") && method != "tools/call";
+    let impostor = method.eq_ignore_ascii_case(CALL) && method != CALL;
     match plain && !impostor {
         true => Ok(()),
         false => Err(format!("`{}` is not a method name", printable(method, 64))),
@@ -228,7 +254,31 @@ mod tests {
         let e =
             read(r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"echo","arguments":{"Name":"x","NAME":1}}}"#).unwrap();
         let m = e.messages.first().unwrap();
-        assert_eq!((m.want(), m.id()), (Want::Tool("echo"), Some(&Value::from("a"))));
+        assert_eq!((m.action, m.resource.clone(), m.id()), (Action::CallTool, Resource::Tool("echo".into()), Some(&Value::from("a"))));
+    }
+
+    #[test]
+    fn every_message_names_the_resource_that_its_action_is_about() {
+        for (method, params, action, resource) in [
+            ("prompts/get", r#"{"name":"p"}"#, Action::GetPrompt, Resource::Prompt("p".into())),
+            ("resources/read", r#"{"uri":"file:///a"}"#, Action::ReadResource, Resource::Uri("file:///a".into())),
+            ("resources/subscribe", r#"{"uri":"file:///a"}"#, Action::Subscribe, Resource::Uri("file:///a".into())),
+            ("tasks/result", r#"{"taskId":"t"}"#, Action::UseTask, Resource::Task("t".into())),
+            ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"p"}}"#, Action::Complete, Resource::Prompt("p".into())),
+            (
+                "completion/complete",
+                r#"{"ref":{"type":"ref/resource","uri":"f:/{a}"}}"#,
+                Action::Complete,
+                Resource::Template("f:/{a}".into()),
+            ),
+            ("completion/complete", r#"{"ref":{"type":"ref/tool","name":"rm"}}"#, Action::Complete, Resource::Server),
+            ("ping", r#"{"name":"rm"}"#, Action::Connect, Resource::Server),
+            ("vendor/own", r#"{"name":"rm"}"#, Action::Other, Resource::Server),
+        ] {
+            let envelope = read(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#)).unwrap();
+            let message = &envelope.messages[0];
+            assert_eq!((message.action, &message.resource), (action, &resource), "{method} {params}");
+        }
     }
 
     #[test]

@@ -3,26 +3,18 @@
 //! The 2026-07-28 revision repeats parts of the body in headers so that intermediaries can route by them; whoever reads the
 //! body has to check that both agree, else one reader is led past another. Everything earlier has no such headers.
 
-use super::envelope::{Envelope, INVALID_PARAMS, INVALID_REQUEST, Kind, Message};
+use super::envelope::{Envelope, Kind, Message};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hyper::{HeaderMap, header::HeaderName};
+pub(crate) use rules::mcp::Era;
+use rules::mcp::{
+    code::{HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST},
+    header,
+};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Era {
-    /// Revisions with `initialize`, up to 2025-11-25.
-    Legacy,
-    /// 2026-07-28 and later: every request speaks for itself.
-    Modern,
-}
-
-/// The first revision of the modern era. Revisions are dates: text order is their order.
-const MODERN: &str = "2026-07-28";
-
-pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-pub(crate) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
-
-pub(crate) const HEADER_MISMATCH: i64 = -32020;
+pub(crate) const VERSION: HeaderName = HeaderName::from_static(header::PROTOCOL_VERSION);
+pub(crate) const METHOD: HeaderName = HeaderName::from_static(header::METHOD);
+pub(crate) const NAME: HeaderName = HeaderName::from_static(header::NAME);
 
 /// A disagreement; answered with HTTP 400 and this JSON-RPC code.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,12 +26,8 @@ pub(crate) struct Mismatch {
 /// What the headers alone say, for requests whose body was not (or cannot be) read. A revision that is named decides; a method
 /// header without one is a modern request that lost its revision.
 pub(crate) fn of_headers(headers: &HeaderMap) -> Era {
-    match value(headers, &VERSION) {
-        Ok(Some(version)) if is_modern(version) => Era::Modern,
-        Ok(Some(version)) if is_date(version) => Era::Legacy,
-        _ if headers.contains_key(METHOD) => Era::Modern,
-        _ => Era::Legacy,
-    }
+    let named = value(headers, &VERSION).ok().flatten().and_then(Era::of);
+    named.unwrap_or(if headers.contains_key(METHOD) { Era::Modern } else { Era::Legacy })
 }
 
 /// Any modern mark makes the whole request modern, so that leaving out a header never leads to laxer rules.
@@ -95,7 +83,7 @@ fn agree(headers: &HeaderMap, message: &Message) -> Result<(), Mismatch> {
 
 /// Two lines of one header are read differently by different readers.
 fn single_lines(headers: &HeaderMap) -> Result<(), Mismatch> {
-    let twice = headers.keys().find(|name| name.as_str().starts_with("mcp-") && headers.get_all(*name).iter().nth(1).is_some());
+    let twice = headers.keys().find(|name| name.as_str().starts_with(header::PREFIX) && headers.get_all(*name).iter().nth(1).is_some());
     match twice {
         Some(name) => Err(mismatch(format!("the header {name} stands twice"))),
         None => Ok(()),
@@ -115,15 +103,6 @@ fn decoded(value: &str) -> Result<String, Mismatch> {
     };
     let bytes = BASE64_STANDARD.decode(inner).map_err(|_| mismatch("the header Mcp-Name is not valid base64"))?;
     String::from_utf8(bytes).map_err(|_| mismatch("the header Mcp-Name is not UTF-8"))
-}
-
-fn is_modern(version: &str) -> bool {
-    is_date(version) && version >= MODERN
-}
-
-fn is_date(version: &str) -> bool {
-    let digit_or_dash = |(i, b): (usize, u8)| if matches!(i, 4 | 7) { b == b'-' } else { b.is_ascii_digit() };
-    version.len() == 10 && version.bytes().enumerate().all(digit_or_dash)
 }
 
 fn mismatch(why: impl Into<String>) -> Mismatch {

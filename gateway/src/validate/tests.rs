@@ -63,7 +63,7 @@ proptest! {
     fn only_the_exact_name_of_the_tool_is_the_tool(name in ".{0,20}") {
         let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": name } });
         let envelope = Envelope::read(call.to_string().as_bytes(), 64).unwrap();
-        prop_assert_eq!(envelope.messages[0].tool.as_deref(), Some(name.as_str()));
+        prop_assert_eq!(envelope.messages[0].resource.tool(), Some(name.as_str()));
     }
 
     #[test]
