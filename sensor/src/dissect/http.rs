@@ -1,7 +1,7 @@
 //! What an HTTP message says about itself, whatever version carried it: only the fields that matter here, never a secret.
 
 use super::digest;
-use rules::evidence::Auth;
+use rules::{evidence::Auth, mcp::header as mcp};
 
 /// Longer values are cut: what matters is at the front.
 const MAX_TARGET: usize = 2048;
@@ -119,7 +119,7 @@ impl Common {
             self.chunked |= has_token(value, b"chunked");
         } else if is(name, b"content-encoding") {
             self.encoding = encoding(value);
-        } else if is(name, b"mcp-session-id") {
+        } else if is(name, mcp::SESSION_ID.as_bytes()) {
             self.session = Some(digest(value));
         } else if is(name, b"upgrade") {
             self.websocket = has_token(value, b"websocket");
@@ -148,11 +148,11 @@ impl RequestHead {
         } else if is(name, b"accept") {
             self.accepts_json |= contains(value, b"application/json");
             self.accepts_events |= contains(value, b"text/event-stream");
-        } else if is(name, b"mcp-protocol-version") {
+        } else if is(name, mcp::PROTOCOL_VERSION.as_bytes()) {
             self.version = std::str::from_utf8(value).ok().map(str::trim).filter(|v| super::mcp::is_revision(v)).map(str::to_owned);
-        } else if is(name, b"mcp-method") {
+        } else if is(name, mcp::METHOD.as_bytes()) {
             self.rpc_method = Some(cut(value, MAX_NAME));
-        } else if is(name, b"mcp-name") {
+        } else if is(name, mcp::NAME.as_bytes()) {
             self.rpc_name = Some(cut(value, MAX_NAME));
         } else if is(name, b"authorization") {
             self.auth = Some(scheme(value));
@@ -170,7 +170,7 @@ impl ResponseHead {
             return;
         }
         if is(name, b"access-control-expose-headers") {
-            self.exposes_mcp |= contains(value, b"mcp-session-id") || contains(value, b"mcp-protocol-version");
+            self.exposes_mcp |= contains(value, mcp::SESSION_ID.as_bytes()) || contains(value, mcp::PROTOCOL_VERSION.as_bytes());
         } else if is(name, b"www-authenticate") {
             self.resource_metadata |= contains(value, b"resource_metadata");
             self.challenge.get_or_insert(scheme(value));

@@ -86,7 +86,7 @@ pub fn parse(bytes: &[u8]) -> Vec<Message> {
 pub fn prefix(bytes: &[u8]) -> Option<Message> {
     let Some(Value::Object(mut fields)) = json::read(&closed(trimmed(bytes))?) else { return None };
     fields.entry("jsonrpc").or_insert_with(|| "2.0".into());
-    let notifies = fields.get("method").and_then(Value::as_str).is_some_and(|method| method.starts_with("notifications/"));
+    let notifies = fields.get("method").and_then(Value::as_str).is_some_and(|method| method.starts_with(rules::mcp::Method::NOTIFICATIONS));
     if !notifies {
         fields.entry("id").or_insert_with(|| "not in the capture".into());
     }

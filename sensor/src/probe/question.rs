@@ -2,14 +2,17 @@
 //!
 //! Every question names itself, carries no credential, calls no tool, and is one HTTP/1.1 request.
 
-use rules::endpoint::Endpoint;
+use rules::{
+    endpoint::Endpoint,
+    mcp::{Revision, meta},
+};
 use serde_json::json;
 use std::net::IpAddr;
 
 /// The newest revision that has `initialize`.
-pub const LEGACY: &str = "2025-11-25";
+pub const LEGACY: &str = Revision::LAST_LEGACY.as_str();
 /// The stateless revision.
-pub const MODERN: &str = "2026-07-28";
+pub const MODERN: &str = Revision::FIRST_MODERN.as_str();
 /// A revision that never was, for the negative control.
 pub const BOGUS: &str = "1900-01-01";
 
@@ -158,9 +161,9 @@ fn line(body: Option<String>) -> Vec<u8> {
 /// `params` of the stateless revision (2026-07-28 basic, `_meta`).
 fn envelope(revision: &str, client: &serde_json::Value) -> serde_json::Value {
     json!({"_meta": {
-        "io.modelcontextprotocol/protocolVersion": revision,
-        "io.modelcontextprotocol/clientCapabilities": {},
-        "io.modelcontextprotocol/clientInfo": client,
+        (meta::PROTOCOL_VERSION): revision,
+        (meta::CLIENT_CAPABILITIES): {},
+        (meta::CLIENT_INFO): client,
     }})
 }
 

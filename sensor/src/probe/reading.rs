@@ -8,6 +8,7 @@ use super::{
 };
 use rules::{
     evidence::{Auth, Exposure, Facts, Transport},
+    mcp::{code, header, well_known},
     printable::printable,
 };
 
@@ -103,7 +104,7 @@ pub fn read(question: &Question, outcome: &Outcome, foreign: bool) -> Reading {
         other => return Reading { indicators: Vec::new(), kind: silence(other), session: None },
     };
     let mut reader = Reader { question, answer, foreign, indicators: Vec::new() };
-    let session = answer.head.get("mcp-session-id").and_then(safe_session);
+    let session = answer.head.get(header::SESSION_ID).and_then(safe_session);
     if session.is_some() && question.ask != Ask::Control {
         reader.indicator("probe.server.session-header", "Mcp-Session-Id", legacy_facts());
     }
@@ -162,7 +163,7 @@ impl Reader<'_> {
     fn cors(&mut self) {
         for name in ["access-control-expose-headers", "access-control-allow-headers"] {
             let value = self.answer.head.get(name).unwrap_or_default().to_ascii_lowercase();
-            if value.contains("mcp-session-id") || value.contains("mcp-protocol-version") {
+            if value.contains(header::SESSION_ID) || value.contains(header::PROTOCOL_VERSION) {
                 self.indicator("probe.server.cors-header", &format!("{name}: {value}"), Facts::default());
                 return;
             }
@@ -267,7 +268,7 @@ impl Reader<'_> {
     fn fault(&mut self, fault: &rpc::Fault, ours: bool) -> Reaction {
         let listed = rpc::revisions(fault.data.get("supported").unwrap_or(&serde_json::Value::Null));
         let said = format!("{} {}", fault.code, printable(&fault.message, 140));
-        if matches!(fault.code, -32022..=-32020) && (ours || !listed.is_empty()) {
+        if code::is_modern(fault.code) && (ours || !listed.is_empty()) {
             let legacy = listed.iter().any(|r| r.as_str() < super::question::MODERN);
             let facts = Facts { transport: Some(Transport::StatelessHttp), revisions: listed, ..Facts::default() };
             self.indicator("probe.server.modern-error", &said, facts);
@@ -283,7 +284,7 @@ impl Reader<'_> {
             return self.spoken(about, &format!("{said} ({whose})"));
         }
         match (self.question.ask == Ask::Initialize, fault.code) {
-            (true, -32601) => {
+            (true, code::METHOD_NOT_FOUND) => {
                 self.indicator("probe.server.against-jsonrpc", &format!("initialize is unknown: {said}"), Facts::default());
                 Reaction::OtherRpc
             }
@@ -378,7 +379,7 @@ impl Reader<'_> {
             let facts = Facts { auth: Some(Auth::Bearer), ..Facts::default() };
             self.indicator("probe.server.auth-challenge", &what, facts.clone());
             // RFC 9728 §3.1: the path of the resource stands behind the well-known one.
-            let about = self.question.path.strip_prefix("/.well-known/oauth-protected-resource").unwrap_or_default();
+            let about = self.question.path.strip_prefix(well_known::PROTECTED_RESOURCE).unwrap_or_default();
             if named && about.trim_end_matches('/') == path {
                 self.indicator("probe.server.resource-match", &what, facts);
             }

@@ -1,6 +1,10 @@
 //! A JSON-RPC 2.0 answer, and the shapes in it that only MCP has.
 
-use rules::{evidence::Implementation, printable::printable};
+use rules::{
+    evidence::Implementation,
+    mcp::{Revision, is_date, meta},
+    printable::printable,
+};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -51,17 +55,9 @@ fn from_value(value: Value) -> Option<Answer> {
     Some(Answer { id, result: map.remove("result").filter(|r| !r.is_null()), error, is_request: map.contains_key("method") })
 }
 
-/// `2025-11-25`: ten characters, a date in shape.
-pub fn is_revision(text: &str) -> bool {
-    text.len() == 10 && text.bytes().enumerate().all(|(i, b)| if matches!(i, 4 | 7) { b == b'-' } else { b.is_ascii_digit() })
-}
-
-/// Revisions the specification has published.
-pub const REVISIONS: [&str; 5] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"];
-
 /// What a good answer to `initialize` tells (basic/lifecycle): all three of protocolVersion, serverInfo and capabilities.
 pub fn initialized(result: &Value) -> Option<(String, Implementation)> {
-    let revision = result.get("protocolVersion")?.as_str().filter(|r| is_revision(r))?;
+    let revision = result.get("protocolVersion")?.as_str().filter(|r| is_date(r))?;
     let info = implementation(result.get("serverInfo")?)?;
     result.get("capabilities")?.as_object()?;
     Some((revision.to_owned(), info))
@@ -73,19 +69,19 @@ pub fn discovered(result: &Value) -> Option<(BTreeSet<String>, Option<Implementa
     if revisions.is_empty() {
         return None;
     }
-    let info = result.get("_meta").and_then(|m| m.get("io.modelcontextprotocol/serverInfo")).or_else(|| result.get("serverInfo"));
+    let info = result.get("_meta").and_then(|m| m.get(meta::SERVER_INFO)).or_else(|| result.get("serverInfo"));
     Some((revisions, info.and_then(implementation)))
 }
 
 /// Dated revisions in a JSON list, at most 16.
 pub fn revisions(list: &Value) -> BTreeSet<String> {
     let items = list.as_array().map(Vec::as_slice).unwrap_or_default();
-    items.iter().filter_map(Value::as_str).filter(|r| is_revision(r)).take(16).map(str::to_owned).collect()
+    items.iter().filter_map(Value::as_str).filter(|r| is_date(r)).take(16).map(str::to_owned).collect()
 }
 
 /// Published revisions named in a sentence.
 pub fn revisions_in(text: &str) -> BTreeSet<String> {
-    REVISIONS.iter().filter(|r| text.contains(*r)).map(|r| (*r).to_owned()).collect()
+    Revision::ALL.into_iter().map(Revision::as_str).filter(|r| text.contains(r)).map(str::to_owned).collect()
 }
 
 fn implementation(info: &Value) -> Option<Implementation> {

@@ -1,5 +1,7 @@
 //! Which protocol a JSON-RPC method belongs to.
 
+use rules::mcp::{Method, Sender};
+
 /// What a method's name says about who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -14,38 +16,15 @@ pub enum Family {
     Other,
 }
 
-/// MCP's method inventory of all revisions.
+/// The family of a method, by its exact name.
 pub fn family(method: &str) -> Family {
-    match method {
-        "initialize" => Family::Initialize,
-        "server/discover"
-        | "subscriptions/listen"
-        | "tools/list"
-        | "tools/call"
-        | "prompts/list"
-        | "prompts/get"
-        | "resources/list"
-        | "resources/templates/list"
-        | "resources/read"
-        | "resources/subscribe"
-        | "resources/unsubscribe"
-        | "completion/complete"
-        | "logging/setLevel"
-        | "notifications/initialized"
-        | "notifications/roots/list_changed" => Family::McpClient,
-        "sampling/createMessage"
-        | "roots/list"
-        | "elicitation/create"
-        | "notifications/message"
-        | "notifications/tools/list_changed"
-        | "notifications/prompts/list_changed"
-        | "notifications/resources/list_changed"
-        | "notifications/resources/updated"
-        | "notifications/subscriptions/acknowledged"
-        | "notifications/elicitation/complete"
-        | "notifications/tasks/status"
-        | "notifications/tasks" => Family::McpServer,
-        "notifications/progress" | "notifications/cancelled" => Family::McpEither,
+    match Method::parse(method) {
+        Some(Method::Initialize) => Family::Initialize,
+        Some(known) if known.is_only_of_mcp() => match known.sender() {
+            Sender::Client => Family::McpClient,
+            Sender::Server => Family::McpServer,
+            Sender::Either => Family::McpEither,
+        },
         // `ping` and `tasks/*` are also of others.
         _ => Family::Other,
     }

@@ -15,15 +15,11 @@ pub use world::{Stream, World};
 
 /// A dated protocol revision: `2025-11-25`. Others date their versions as well, some since before MCP was there.
 pub fn is_revision(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.len() == 10
-        && text.starts_with("20")
-        && text >= FIRST
-        && bytes.iter().enumerate().all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() })
+    rules::mcp::is_date(text) && text.starts_with("20") && text >= FIRST
 }
 
 /// The revision of the first SDKs.
 const FIRST: &str = "2024-10-07";
 
 /// The first revision without `initialize` and sessions.
-pub const STATELESS: &str = "2026-07-28";
+pub const STATELESS: &str = rules::mcp::Revision::FIRST_MODERN.as_str();

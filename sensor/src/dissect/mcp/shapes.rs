@@ -1,7 +1,10 @@
 //! Whether a result or an error has the shape MCP gives it, and what it tells.
 
 use super::is_revision;
-use rules::evidence::Implementation;
+use rules::{
+    evidence::Implementation,
+    mcp::{code, meta::PREFIX},
+};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -111,20 +114,20 @@ pub(super) fn welcomes(result: &Value) -> bool {
 
 /// Whether a message has a key of MCP's modern revision, whoever sent it.
 pub(super) fn has_meta(body: &Value) -> bool {
-    let ours = |meta: &Value| meta.as_object().is_some_and(|keys| keys.keys().any(|k| k.starts_with("io.modelcontextprotocol/")));
+    let ours = |meta: &Value| meta.as_object().is_some_and(|keys| keys.keys().any(|k| k.starts_with(PREFIX)));
     body.get("_meta").is_some_and(ours)
 }
 
 /// Whether a server says so: with a key that no client sends, since there are servers that give back what they were asked.
 pub(super) fn has_server_meta(body: &Value) -> bool {
     const OF_CLIENTS: [&str; 4] = ["protocolVersion", "clientInfo", "clientCapabilities", "logLevel"];
-    let of_server = |key: &String| key.strip_prefix("io.modelcontextprotocol/").is_some_and(|rest| !OF_CLIENTS.contains(&rest));
+    let of_server = |key: &String| key.strip_prefix(PREFIX).is_some_and(|rest| !OF_CLIENTS.contains(&rest));
     body.get("_meta").and_then(Value::as_object).is_some_and(|keys| keys.keys().any(of_server))
 }
 
 /// A value of `_meta` under MCP's own prefix.
 pub(super) fn meta<'a>(body: &'a Value, key: &str) -> Option<&'a Value> {
-    body.get("_meta")?.get(format!("io.modelcontextprotocol/{key}"))
+    body.get("_meta")?.get(format!("{}{key}", PREFIX))
 }
 
 /// Whether the parameters are those that MCP gives what a server says unasked.
@@ -186,9 +189,9 @@ pub(super) fn error(code: i64, message: &str, data: &Value, in_session: bool) ->
     let message = message.to_ascii_lowercase();
     let dated = |v: &Value| v.as_str().is_some_and(is_revision);
     let modern = match code {
-        -32020 => message.contains("header mismatch") || message.contains("mcp-"),
-        -32021 => data.get("requiredCapabilities").is_some(),
-        -32022 => data.get("supported").and_then(Value::as_array).is_some_and(|list| list.iter().any(dated)),
+        code::HEADER_MISMATCH => message.contains("header mismatch") || message.contains("mcp-"),
+        code::MISSING_CAPABILITY => data.get("requiredCapabilities").is_some(),
+        code::UNSUPPORTED_VERSION => data.get("supported").and_then(Value::as_array).is_some_and(|list| list.iter().any(dated)),
         _ => false,
     };
     if modern {
@@ -223,7 +226,7 @@ fn names_revisions(message: &str) -> bool {
 
 /// Whether a text names a key of MCP's own `_meta`, other than by giving back what it was sent: there a quote and a colon follow.
 fn names_a_key(message: &str) -> bool {
-    const OURS: &str = "io.modelcontextprotocol/";
+    const OURS: &str = PREFIX;
     message.match_indices(OURS).any(|(at, _)| {
         let rest = message.get(at + OURS.len()..).unwrap_or_default();
         let after = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).trim_start_matches('\\');

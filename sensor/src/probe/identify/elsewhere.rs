@@ -25,7 +25,7 @@ impl Interrogation {
         }
         let path = match metadata {
             Some(url) => self.same_origin(url),
-            None => Some(format!("/.well-known/oauth-protected-resource{}", todo.path.trim_end_matches('/'))),
+            None => Some(format!("{}{}", rules::mcp::well_known::PROTECTED_RESOURCE, todo.path.trim_end_matches('/'))),
         };
         if let Some(path) = path {
             self.queue.todo.push_front(Todo::new(Ask::Metadata, &path, todo.host.clone()));

@@ -62,7 +62,7 @@ impl Interrogation {
 
     /// Metadata is about the path it was asked for.
     fn place(&self, path: &str) -> Place {
-        let path = match path.strip_prefix("/.well-known/oauth-protected-resource") {
+        let path = match path.strip_prefix(rules::mcp::well_known::PROTECTED_RESOURCE) {
             Some(_) => self.gates.paths.first().map_or(path, String::as_str),
             None => path,
         };
