@@ -1,21 +1,22 @@
 //! Which MCP servers the clients of this host's users are configured to use. Parsing is pure; secrets are never kept.
 
+use jsonc_parser::ParseOptions;
 use rules::printable::printable;
 use serde_json::{Map, Value};
 
 /// A configuration file, relative to a home directory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known {
+pub(super) struct ConfigFile {
     pub(super) path: &'static str,
     pub(super) client: &'static str,
 }
 
-const fn known(client: &'static str, path: &'static str) -> Known {
-    Known { path, client }
+const fn known(client: &'static str, path: &'static str) -> ConfigFile {
+    ConfigFile { path, client }
 }
 
 /// Where MCP clients keep their servers on Linux.
-pub(super) const KNOWN: [Known; 30] = [
+pub(super) const KNOWN: [ConfigFile; 30] = [
     known("claude-desktop", ".config/Claude/claude_desktop_config.json"),
     known("claude-desktop", ".config/claude/claude_desktop_config.json"),
     known("claude-desktop", ".config/claude-desktop/claude_desktop_config.json"),
@@ -49,12 +50,26 @@ pub(super) const KNOWN: [Known; 30] = [
 ];
 
 /// Configurations beside a project, relative to its directory.
-pub(super) const IN_PROJECTS: [Known; 4] = [
+pub(super) const IN_PROJECTS: [ConfigFile; 4] = [
     known("claude-code", ".mcp.json"),
     known("cursor", ".cursor/mcp.json"),
     known("vscode", ".vscode/mcp.json"),
     known("gemini-cli", ".gemini/settings.json"),
 ];
+
+/// JSON as editors write it: with comments and trailing commas, otherwise strict. The parser keeps to 512 levels.
+const COMMENTED: ParseOptions = ParseOptions {
+    allow_comments: true,
+    allow_trailing_commas: true,
+    allow_loose_object_property_names: false,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
 
 /// Entries kept of one file.
 const MAX_ENTRIES: usize = 128;
@@ -62,7 +77,7 @@ const MAX_DEPTH: usize = 4;
 
 /// One configured server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct ConfiguredServer {
     pub(super) name: String,
     pub(super) reach: Reach,
 }
@@ -78,7 +93,7 @@ pub(super) enum Reach {
 /// What one file holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<ConfiguredServer>,
     /// Directories of projects it names.
     pub(super) projects: Vec<String>,
 }
@@ -89,7 +104,7 @@ pub(super) fn parse(path: &str, text: &str) -> Option<Contents> {
         let table: toml::Value = toml::from_str(text).ok()?;
         serde_json::to_value(table).ok()?
     } else {
-        serde_json::from_str(&without_comments(text)).ok()?
+        jsonc_parser::parse_to_serde_value(text.trim_start_matches('\u{feff}'), &COMMENTED).ok()?
     };
     let mut contents = Contents::default();
     collect(&value, 0, &mut contents);
@@ -115,13 +130,13 @@ fn collect(value: &Value, depth: usize, contents: &mut Contents) {
     }
 }
 
-fn entries(servers: &Map<String, Value>, out: &mut Vec<Entry>) {
+fn entries(servers: &Map<String, Value>, out: &mut Vec<ConfiguredServer>) {
     for (name, server) in servers {
         if out.len() >= MAX_ENTRIES {
             return;
         }
         if let Some(reach) = server.as_object().and_then(reach) {
-            out.push(Entry { name: printable(name, 80), reach });
+            out.push(ConfiguredServer { name: printable(name, 80), reach });
         }
     }
 }
@@ -164,52 +179,6 @@ fn bare_url(text: &str) -> Option<url::Url> {
     Some(url)
 }
 
-/// JSON with `//` and `/* */` comments and trailing commas, made JSON.
-fn without_comments(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.trim_start_matches('\u{feff}').chars().peekable();
-    let mut in_string = false;
-    while let Some(c) = chars.next() {
-        match (in_string, c, chars.peek()) {
-            (true, '\\', Some(_)) => {
-                out.push(c);
-                out.extend(chars.next());
-            }
-            (_, '"', _) => {
-                in_string = !in_string;
-                out.push(c);
-            }
-            (false, '/', Some('/')) => {
-                for c in chars.by_ref() {
-                    if c == '\n' {
-                        out.push(c);
-                        break;
-                    }
-                }
-            }
-            (false, '/', Some('*')) => {
-                let mut last = ' ';
-                chars.next();
-                for c in chars.by_ref() {
-                    if last == '*' && c == '/' {
-                        break;
-                    }
-                    last = c;
-                }
-            }
-            (false, '}' | ']', _) => {
-                let kept = out.trim_end().len();
-                if out.get(..kept).is_some_and(|o| o.ends_with(',')) {
-                    out.truncate(kept - 1);
-                }
-                out.push(c);
-            }
-            _ => out.push(c),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +210,14 @@ mod tests {
         assert_eq!(shown("opencode.json", opencode), ["x $ bun x mcp-server"]);
         let windsurf = r#"{"mcpServers": {"w": {"serverUrl": "https://h.test/sse"}}}"#;
         assert_eq!(shown("mcp_config.json", windsurf), ["w https://h.test/sse"]);
+    }
+
+    #[test]
+    fn depth_without_end_is_refused_and_text_around_is_read() {
+        for deep in ["[".repeat(1 << 20), "{\"a\":".repeat(1 << 20), "/*".repeat(1 << 20)] {
+            assert!(parse("mcp.json", &deep).is_none());
+        }
+        assert_eq!(shown("mcp.json", "\u{feff}{\"servers\":{\"a\":{\"url\":\"http://h.test/\"}}} // end"), ["a http://h.test/"]);
     }
 
     #[test]
