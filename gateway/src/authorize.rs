@@ -3,7 +3,7 @@
 use crate::{
     answer::{Ids, Refusal, Whose},
     audit::Outcome,
-    bundle::Book,
+    bundle::PolicySnapshot,
     validate::envelope::{Envelope, Message},
 };
 use hyper::StatusCode;
@@ -15,10 +15,16 @@ use rules::{
 };
 
 /// For every message of the envelope; one that is denied denies them all.
-pub(crate) fn messages(book: &Book, who: &Principal, slug: &str, envelope: &Envelope, now: Timestamp) -> Result<Permit, Refusal> {
+pub(crate) fn messages(
+    policy: &PolicySnapshot,
+    who: &Principal,
+    slug: &str,
+    envelope: &Envelope,
+    now: Timestamp,
+) -> Result<Permit, Refusal> {
     let mut first = None;
     for message in &envelope.messages {
-        let denial = match decide(book, who, slug, (message.action, &message.resource), now) {
+        let denial = match decide(policy, who, slug, (message.action, &message.resource), now) {
             Ok(permit) => {
                 first.get_or_insert(permit);
                 continue;
@@ -27,7 +33,7 @@ pub(crate) fn messages(book: &Book, who: &Principal, slug: &str, envelope: &Enve
         };
         return Err(match denial.reason() {
             Reason::UnknownTool(tool) if envelope.batch => {
-                let each = |m: &Message| match decide(book, who, slug, (m.action, &m.resource), now) {
+                let each = |m: &Message| match decide(policy, who, slug, (m.action, &m.resource), now) {
                     Err(denial) => batch_words(&denial),
                     Ok(_) => NOT_DONE.to_owned(),
                 };
@@ -39,7 +45,7 @@ pub(crate) fn messages(book: &Book, who: &Principal, slug: &str, envelope: &Enve
     }
     match first {
         Some(permit) => Ok(permit),
-        None => connection(book, who, slug, now),
+        None => connection(policy, who, slug, now),
     }
 }
 
@@ -53,27 +59,27 @@ fn batch_words(denial: &Denial) -> String {
 }
 
 /// For a request without messages: opening a stream, ending a session.
-pub(crate) fn connection(book: &Book, who: &Principal, slug: &str, now: Timestamp) -> Result<Permit, Refusal> {
-    decide(book, who, slug, (Action::Connect, &Resource::Server), now).map_err(|denial| refusal(&denial, None))
+pub(crate) fn connection(policy: &PolicySnapshot, who: &Principal, slug: &str, now: Timestamp) -> Result<Permit, Refusal> {
+    decide(policy, who, slug, (Action::Connect, &Resource::Server), now).map_err(|denial| refusal(&denial, None))
 }
 
 /// Whether an open stream may stay open: everything that was granted when it was opened still is.
-pub(crate) fn still(book: &Book, who: &Principal, slug: &str, granted: &[Grant], now: Timestamp) -> Result<(), &'static str> {
-    if !book.keyring().knows(who) {
+pub(crate) fn still(policy: &PolicySnapshot, who: &Principal, slug: &str, granted: &[Grant], now: Timestamp) -> Result<(), &'static str> {
+    if !policy.keyring().knows(who) {
         return Err("the key was revoked");
     }
-    decide(book, who, slug, (Action::Connect, &Resource::Server), now).map_err(|denial| match denial.reason() {
+    decide(policy, who, slug, (Action::Connect, &Resource::Server), now).map_err(|denial| match denial.reason() {
         Reason::UnknownServer(_) => "the server is no longer registered",
         Reason::Retired { .. } => "the server's sunset has passed",
         _ => "the grant was withdrawn",
     })?;
     let of = |grants| Entitlement { principal: who, server: slug, grants };
-    if of(book.grants(&who.tenant, slug)).includes(of(granted)) { Ok(()) } else { Err("the grant was narrowed") }
+    if of(policy.grants(&who.tenant, slug)).includes(of(granted)) { Ok(()) } else { Err("the grant was narrowed") }
 }
 
-fn decide(book: &Book, who: &Principal, slug: &str, (action, resource): (Action, &Resource), now: Timestamp) -> access::Decision {
+fn decide(policy: &PolicySnapshot, who: &Principal, slug: &str, (action, resource): (Action, &Resource), now: Timestamp) -> access::Decision {
     let request = Request { principal: who, server: slug, action, resource };
-    access::decide(&request, book.registry(), book.grants(&who.tenant, slug), now)
+    access::decide(&request, policy.registry(), policy.grants(&who.tenant, slug), now)
 }
 
 fn refusal(denial: &Denial, envelope: Option<&Envelope>) -> Refusal {
