@@ -1,6 +1,6 @@
 //! Where the newest sets and bundles are seen, by those who wait for news.
 
-use crate::state::State;
+use crate::image::Image;
 use rules::wire::v1::Signed;
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ pub(crate) type Shown = watch::Receiver<Option<Arc<Signed>>>;
 pub(crate) struct Windows {
     decisions: Mutex<BTreeMap<String, watch::Sender<Option<Arc<Signed>>>>>,
     bundle: watch::Sender<Option<Arc<Signed>>>,
-    /// Escalation after each commit.
+    /// Rings after each commit.
     pub(crate) committed: Arc<Notify>,
 }
 
@@ -36,12 +36,12 @@ impl Windows {
     }
 
     /// After a commit: what is durable may be seen.
-    pub(crate) fn publish(&self, state: &State) {
+    pub(crate) fn publish(&self, image: &Image) {
         let all = &mut self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, site) in &state.sites {
+        for (name, site) in &image.sites {
             show(all.entry(name.clone()).or_default(), site.issued.as_ref().map(|i| &i.signed));
         }
-        show(&self.bundle, state.bundle.as_ref().map(|(_, signed)| signed));
+        show(&self.bundle, image.bundle.as_ref().map(|(_, signed)| signed));
         self.committed.notify_one();
     }
 }

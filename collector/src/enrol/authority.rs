@@ -1,7 +1,7 @@
 //! The collector's own certificate authority.
 
 use super::Place;
-use crate::{Error, secrets, sensors::Role};
+use crate::{Error, secrets};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
@@ -116,12 +116,7 @@ impl Authority {
     pub(crate) fn certify(&self, csr: &Csr, place: &Place, now: Timestamp) -> Result<String, String> {
         let mut params = between(now, LIFETIME);
         params.distinguished_name = named(&place.name);
-        let unit = match place.role {
-            Role::Sensor => "sensor",
-            Role::Enforcer => "enforcer",
-            Role::Gateway => "gateway",
-        };
-        params.distinguished_name.push(DnType::OrganizationalUnitName, unit);
+        params.distinguished_name.push(DnType::OrganizationalUnitName, place.role.as_str());
         params.serial_number = Some(SerialNumber::from_slice(&unhex(&place.serial)));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
