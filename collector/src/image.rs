@@ -28,7 +28,7 @@ use rules::{
     wire::v1::Signed,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
@@ -100,14 +100,14 @@ impl Image {
 
     /// The site, made now if it is new: its soft phase begins.
     pub(crate) fn site(&mut self, records: &dyn Records, name: &str, now: Timestamp) -> Outcome<&mut Site> {
-        if !self.sites.contains_key(name) {
-            let kept = SiteSettings::new(now);
-            records.put_site(name, &kept)?;
-            let site = Site::new(name, kept, &self.config);
-            return Ok(self.sites.entry(name.to_owned()).or_insert(site));
+        match self.sites.entry(name.to_owned()) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                let kept = SiteSettings::new(now);
+                records.put_site(name, &kept)?;
+                Ok(new.insert(Site::new(name, kept, &self.config)))
+            }
         }
-        let kept = self.config.clone();
-        Ok(self.sites.entry(name.to_owned()).or_insert_with(|| Site::new(name, SiteSettings::new(now), &kept)))
     }
 
     pub(crate) fn policy<'a>(&'a self, site: &'a Site) -> &'a Policy {
@@ -139,7 +139,7 @@ impl Image {
         Ok(())
     }
 
-    /// Who enforces at a site, by their last word.
+    /// The enforcement points of a site, by their last report.
     pub(crate) fn points(&self, site: &str) -> Vec<Point> {
         let theirs = self.sensors.iter().filter(|(_, s)| s.site == site && s.revoked.is_none());
         let point = |(name, s): (&String, &Arc<Sensor>)| {
@@ -148,7 +148,7 @@ impl Image {
         theirs.filter_map(point).collect()
     }
 
-    /// Enforcers of a site, heard or not, and whoever else reports on decision sets.
+    /// Enforcers of a site, heard or not, and others that report on decision sets.
     pub(crate) fn enforcers<'a>(&'a self, site: &'a str) -> impl Iterator<Item = (&'a String, &'a Sensor)> {
         let reports = |s: &Sensor| s.applied.is_some() || s.role == Role::Enforcer;
         self.sensors.iter().map(|(name, s)| (name, s.as_ref())).filter(move |(_, s)| s.site == site && reports(s))
@@ -185,7 +185,7 @@ impl Site {
         Ok(site)
     }
 
-    /// Changes what is kept of the site, and stores it.
+    /// Changes the settings of the site, and stores them.
     pub(crate) fn change(&mut self, records: &dyn Records, name: &str, change: impl FnOnce(&mut SiteSettings)) -> Outcome<()> {
         change(Arc::make_mut(&mut self.kept));
         records.put_site(name, &self.kept)

@@ -1,7 +1,7 @@
 //! Observations, each taken once.
 //!
 //! A batch is checked, stored and folded into the inventory in one transaction; the acknowledgement names the highest number
-//! below which nothing is missing, after the commit. What was said before is known by its number for as long as the sensor's epoch
+//! below which nothing is missing, after the commit. A record that was sent before is known by its number for as long as the sensor's epoch
 //! lasts, even when the raw observation was pruned.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -36,7 +36,7 @@ pub enum AcceptError {
     Unavailable(#[from] Unavailable),
 }
 
-/// Who speaks, as far as the connection proves it.
+/// The sender of a batch, as far as the connection proves it.
 #[derive(Clone, Debug)]
 pub(crate) enum Speaker {
     /// This process; the name is the batch's word.
@@ -54,7 +54,7 @@ impl Speaker {
     }
 }
 
-/// Checks what can be checked without the state.
+/// The checks that need no knowledge of the sender.
 pub(crate) fn check(batch: &Batch) -> Result<(), AcceptError> {
     let bad = |why: String| Err(AcceptError::Malformed(why));
     if batch.records.len() > Batch::MAX {
@@ -111,7 +111,7 @@ pub(crate) fn take(tx: &mut Transaction<'_>, speaker: &Speaker, batch: &Batch) -
 }
 
 fn known_sensor(image: &Image, speaker: &Speaker, name: &str, batch: &Batch) -> Option<Sensor> {
-    // In this process nobody enrols: who reports on decision sets is an enforcer, whose silence is no blindness.
+    // In this process nobody enrols. A reporter on decision sets is an enforcer: its silence is no blindness.
     let reports = batch.records.iter().any(|r| matches!(r.said, Said::Applied(_)));
     let role = if reports { Role::Enforcer } else { Role::Sensor };
     match (image.sensor(name), speaker) {
@@ -154,7 +154,7 @@ fn take_record(tx: &mut Transaction<'_>, name: &str, sensor: &mut Sensor, record
     }
     let record = match Observation::admit(name, sensor.received.epoch, record.clone(), tx.now) {
         Ok(Observation { seq, at, said, .. }) => Record { seq, at, said },
-        // It will not get better by being sent again: its number is taken, what it said is not.
+        // Sent again it would be no better: its number is taken, its content is not.
         Err(_) => {
             tx.image.lose(Loss::RecordsRefused, 1);
             return Ok(sensor.received.take(record.seq, record.seq));
@@ -183,7 +183,7 @@ fn take_record(tx: &mut Transaction<'_>, name: &str, sensor: &mut Sensor, record
     Ok(true)
 }
 
-/// What a record says, which is stored by now.
+/// Folds in a record that is stored by now.
 fn take_word(tx: &mut Transaction<'_>, name: &str, sensor: &mut Sensor, said: Said) -> Outcome<()> {
     match said {
         Said::Evidence(evidence) => observe(tx, name, &sensor.site, &evidence),
@@ -236,7 +236,7 @@ fn observe(tx: &mut Transaction<'_>, sensor: &str, site: &str, evidence: &rules:
 
 /// An enforcer's word; journalled when it says something new.
 fn report_applied(tx: &mut Transaction<'_>, name: &str, sensor: &mut Sensor, applied: Applied) -> Outcome<()> {
-    // What a person did there while we could not be told, each act once.
+    // Acts of a person at the enforcement point while it could not report them, each once.
     for act in &applied.status.acts {
         if sensor.acts_upto.is_none_or(|upto| act.at > upto) {
             journal::write(tx, Actor::Point(name.to_owned()), Verb::PersonActed, &act.at.to_string(), &act.what, json!({"at": act.at}))?;

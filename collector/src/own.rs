@@ -1,6 +1,6 @@
 //! Which addresses a wildcard stands for on this host.
 //!
-//! `0.0.0.0:7413` is where a socket listens, never where a packet goes: what is to be protected is matched by real addresses.
+//! `0.0.0.0:7413` is where a socket listens, never where a packet goes: protected endpoints are matched by real addresses.
 
 use crate::store::{Outcome, Records, Setting};
 use rules::endpoint::Endpoint;
@@ -17,7 +17,7 @@ pub(crate) fn spelled_out(endpoints: &[Endpoint]) -> Result<Vec<Endpoint>, Strin
     Ok(spell_out(endpoints, &addresses()?))
 }
 
-/// What was ours before this start and is not any more (the gateway got another port) was seen as a server all the time: it is
+/// An endpoint that was ours before this start and is not any more (the gateway got another port) was seen as a server all the time: it is
 /// forgotten, and found anew when something answers there.
 pub(crate) fn forget_former(records: &dyn Records, now: &[Endpoint]) -> Outcome<()> {
     let stored = records.setting(Setting::OwnEndpoints)?;

@@ -45,13 +45,13 @@ pub struct Running {
     _lock: File,
 }
 
-/// What listens, before anything is served.
+/// The sockets, bound before anything is served.
 struct Sockets {
     admin: TcpListener,
     intake: Option<TcpListener>,
 }
 
-/// Opens the data directory, restores what was known, and starts all parts. What is returned is ready to be asked.
+/// Opens the data directory, loads the database, and starts all parts. The returned collector answers at once.
 pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Running, Error> {
     config.check().map_err(Error::Config)?;
     // Idempotent: another role of this process may have done it.
@@ -93,7 +93,7 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
     Ok(running)
 }
 
-/// Takes the addresses to listen on. What is ours is protected: a collector must not have itself cut off.
+/// Binds the addresses to listen on. They are protected: a collector must not have itself cut off.
 async fn bind(config: &mut Config) -> Result<Sockets, Error> {
     let admin = listen(config.admin, "the admin API", "admin").await?;
     let intake = match config.intake {
@@ -128,7 +128,7 @@ fn open_gate(config: &Config) -> Result<Gate, Error> {
     Ok(Gate { admin: Admin::new(token.trim()), token_file })
 }
 
-/// What the intake's certificate is for: what the configuration says, this machine, loopback, and the address it listens on.
+/// Names in the intake's certificate: the configured ones, this machine's, loopback, and the address it listens on.
 fn names(config: &Config) -> Vec<String> {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let mut names: Vec<String> = config.names.clone();
@@ -140,7 +140,7 @@ fn names(config: &Config) -> Vec<String> {
     names
 }
 
-/// The site exists from now on, and what passed while nobody ran is judged.
+/// Makes the site if it is new, and judges the time in which no collector ran.
 async fn first_look(writer: &Writer, site: &str, (key, root): (String, String)) -> Result<(), Unavailable> {
     let site = site.to_owned();
     let look = writer.write(move |tx| {
@@ -200,7 +200,7 @@ async fn tick(every: std::time::Duration, writer: Writer, stop: CancellationToke
         });
         match judged.await {
             Ok(()) => {}
-            // The writer has ended: nothing works any more, and whoever waits for us must know.
+            // The writer has ended, and nothing works without it: ending stops the whole collector.
             Err(Unavailable::Stopping) => return,
             Err(why) => tracing::warn!(%why, "the clocks were not looked at"),
         }

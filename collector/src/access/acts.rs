@@ -1,4 +1,4 @@
-//! What people do with keys and grants, inside a transaction.
+//! Issuing and revoking keys and grants, inside a transaction.
 
 use super::{Key, Refusal, Tenancy};
 use crate::{

@@ -1,4 +1,4 @@
-//! Tenants, their HMAC keys, and what they may use.
+//! Tenants, their HMAC keys and their grants.
 //!
 //! A key is `tenant.nonce.signature`, the signature being hexadecimal HMAC-SHA-256 (RFC 2104) over `tenant.nonce` with the
 //! tenant's newest secret. It is shown once, when it is issued. Rotation makes a new secret; the one before it verifies until the
@@ -32,7 +32,7 @@ impl std::fmt::Debug for Tenancy {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Key {
     pub(crate) nonce: String,
-    /// What it is for, in the words of whoever asked for it.
+    /// The purpose, in the words of the person who asked for it.
     pub(crate) label: String,
     pub(crate) issued_at: Timestamp,
     /// Which secret signed it.

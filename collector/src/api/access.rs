@@ -1,4 +1,4 @@
-//! `/v1/keys` and `/v1/grants`: who may use which registered server through the gateway.
+//! `/v1/keys` and `/v1/grants`: the right to use a registered server through the gateway.
 
 use super::Api;
 use crate::{

@@ -1,4 +1,4 @@
-//! `/v1/policy`, `/v1/enforce`: what people decide about blocks.
+//! `/v1/policy`, `/v1/enforce`: people's decisions on blocks.
 
 use super::{Api, OfSite, plan};
 use crate::{

@@ -16,7 +16,7 @@ struct About {
     subject: String,
 }
 
-/// The chain from what was seen to what was decided, as lines.
+/// The chain from evidence to decision, as lines.
 pub(super) async fn explain(State(api): State<Api>, uri: Uri) -> Result<Json<serde_json::Value>, Problem> {
     let About { subject } = query(&uri)?;
     let wanted: Subject = subject.parse().map_err(Problem::bad)?;

@@ -1,4 +1,4 @@
-//! `/v1/findings`: what is wrong, and what people decide about it.
+//! `/v1/findings`: findings, and people's decisions on them.
 
 use super::Api;
 use crate::{

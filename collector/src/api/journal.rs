@@ -1,4 +1,4 @@
-//! `/v1/journal`: who did what, when and why.
+//! `/v1/journal`: acts with actor, time and reason.
 
 use super::Api;
 use crate::{

@@ -1,6 +1,6 @@
 //! The admin API on loopback, and the intake for remote roles.
 //!
-//! Who may ask is settled before a handler runs ([`guard`], `remote`); what goes wrong has one shape ([`Problem`]).
+//! Permission is checked before a handler runs ([`guard`], `remote`); errors have one shape ([`Problem`]).
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod access;
@@ -37,7 +37,7 @@ pub(crate) use remote::routes as intake;
 use serde::Deserialize;
 use std::sync::Arc;
 
-/// What handlers work with. Cheap to clone.
+/// The tools of a handler. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     pub(crate) handle: Handle,
@@ -152,7 +152,7 @@ impl Api {
         self.handle.inner.writer.write(act).await?.map_err(Into::into)
     }
 
-    /// A longer look at what is known, off the runtime's threads. Nobody who writes is waited for.
+    /// A longer look at the snapshot, off the runtime's threads. It waits for no writer.
     pub(crate) async fn read<T: Send + 'static>(&self, look: impl FnOnce(&Image) -> T + Send + 'static) -> Result<T, Problem> {
         Ok(self.handle.inner.writer.read(look).await?)
     }

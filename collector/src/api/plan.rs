@@ -1,4 +1,4 @@
-//! `/v1/enforce/plan`: what would be blocked, and whom it would break.
+//! `/v1/enforce/plan`: the blocks, and the clients they would break.
 
 use super::{Api, OfSite};
 use crate::{
@@ -34,7 +34,7 @@ pub(super) struct Plan {
     /// The wave of new blocks under way.
     wave: Option<Wave>,
     coverage: Coverage,
-    /// What each enforcement point said last.
+    /// The last report of each enforcement point.
     points: BTreeMap<String, Option<Applied>>,
     /// When each of them was heard last.
     heard: BTreeMap<String, Timestamp>,

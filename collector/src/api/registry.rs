@@ -1,4 +1,4 @@
-//! `/v1/registry`: what may exist.
+//! `/v1/registry`: registered servers.
 
 use super::{Api, findings};
 use crate::{
@@ -39,7 +39,7 @@ pub(super) async fn remove(State(api): State<Api>, Path(slug): Path<String>) -> 
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// "Register this server": a draft filled in from what is known.
+/// "Register this server": a draft filled in from the inventory.
 pub(super) async fn draft(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Draft>, Problem> {
     let id = findings::resolve(&api, &id)?;
     let image = api.snapshot();

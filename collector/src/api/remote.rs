@@ -32,7 +32,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 const LONG_POLL: Duration = Duration::from_secs(25);
 const MAX_ENROLL: usize = 64 << 10;
 
-/// Batches that are read, checked and stored at the same time: what they may hold in memory together.
+/// Batches that are read, checked and stored at the same time. It bounds the memory that they take.
 const BATCHES: usize = 32;
 /// Strangers may ask to join, and signatures are dear.
 const ENROLMENTS: usize = 4;
@@ -67,8 +67,8 @@ struct Places {
     free: Arc<Semaphore>,
 }
 
-/// Lets so many batches in at a time, before their bodies are read; whoever waits too long is told to come back. Who has no
-/// certificate that stands waits for no place and takes none.
+/// Lets so many batches in at a time, before their bodies are read; a request that waits too long is told to come back. A client without
+/// a certificate that stands waits for no place and takes none.
 async fn bounded(State(places): State<Places>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Option<Peer>>().cloned().flatten();
     if let Err(problem) = admit(&places.api, peer, &[Role::Sensor, Role::Enforcer]) {
@@ -87,7 +87,7 @@ async fn place(free: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
     }
 }
 
-/// Who asks, in a role that may. Asked anew with each request: a revoked certificate ends with it.
+/// The client and its site, if its role may ask. Looked up with each request: a revoked certificate ends with it.
 fn admit(api: &Api, peer: Option<Peer>, may: &[Role]) -> Result<(Peer, String), Problem> {
     let advice = "enrol with a join token (`gnomon sensor --token …`)";
     let peer = peer.ok_or_else(|| Problem::forbidden("this needs a client certificate of this collector", advice))?;
@@ -100,7 +100,7 @@ fn admit(api: &Api, peer: Option<Peer>, may: &[Role]) -> Result<(Peer, String), 
     }
 }
 
-/// The place is taken when the whole request is here: who sends slowly holds up nobody.
+/// The place is taken when the whole request is here, so a slow sender holds up nobody.
 async fn enroll(
     State(api): State<Api>,
     Extension(joining): Extension<Arc<Semaphore>>,
@@ -111,8 +111,8 @@ async fn enroll(
     let csr = Csr::parse(&request.csr).map_err(Problem::bad)?;
     let secret = api.authority.secret(&request.token).ok_or(Problem::from(enrol::Refusal::Token))?.to_owned();
     let wanted = csr.common_name();
-    let place = api.write(move |tx| enrol::join(tx, &secret, wanted.as_deref())).await?;
-    certify(&api, &csr, &place)
+    let identity = api.write(move |tx| enrol::join(tx, &secret, wanted.as_deref())).await?;
+    certify(&api, &csr, &identity)
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,15 +124,15 @@ struct Renewal {
 async fn renew(State(api): State<Api>, Extension(peer): Certified, bytes: Bytes) -> Result<Json<EnrollResponse>, Problem> {
     let (peer, _) = admit(&api, peer, &[Role::Sensor, Role::Enforcer, Role::Gateway])?;
     let csr = Csr::parse(&body::<Renewal>(&bytes)?.csr).map_err(Problem::bad)?;
-    let place = api.write(move |tx| enrol::renew(tx, &peer.name)).await?;
-    certify(&api, &csr, &place)
+    let identity = api.write(move |tx| enrol::renew(tx, &peer.name)).await?;
+    certify(&api, &csr, &identity)
 }
 
-fn certify(api: &Api, csr: &Csr, place: &enrol::Place) -> Result<Json<EnrollResponse>, Problem> {
+fn certify(api: &Api, csr: &Csr, identity: &enrol::Identity) -> Result<Json<EnrollResponse>, Problem> {
     // Certificates live by the machine's time, as TLS does.
-    let certificate = api.authority.certify(csr, place, rules::Timestamp::now()).map_err(Problem::bad)?;
+    let certificate = api.authority.certify(csr, identity, rules::Timestamp::now()).map_err(Problem::bad)?;
     let root = api.authority.root_pem().to_owned();
-    Ok(Json(EnrollResponse { sensor: place.name.clone(), site: place.site.clone(), certificate, root }))
+    Ok(Json(EnrollResponse { sensor: identity.name.clone(), site: identity.site.clone(), certificate, root }))
 }
 
 async fn observations(State(api): State<Api>, Extension(peer): Certified, bytes: Bytes) -> Result<Json<Ack>, Problem> {

@@ -1,4 +1,4 @@
-//! `/v1/sensors` and `/v1/tokens`: who reports to us, and how one joins.
+//! `/v1/sensors` and `/v1/tokens`: the reporting roles, and join tokens.
 
 use super::Api;
 use crate::{

@@ -1,4 +1,4 @@
-//! `/v1/servers`: what was seen.
+//! `/v1/servers`: the servers that were seen.
 
 use super::Api;
 use crate::http::{problem::Problem, read::query};

@@ -27,7 +27,7 @@ pub(crate) struct Status {
     pub(crate) verifying_key: crate::VerifyingKey,
     /// The site's own signature packs, when a directory is named.
     pub(crate) packs: Option<Arc<crate::packs::InForce>>,
-    /// What did not fit or was was refused since the start, by reason.
+    /// What did not fit or was refused since the start, by reason.
     pub(crate) lost: BTreeMap<String, u64>,
 }
 

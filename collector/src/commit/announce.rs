@@ -1,4 +1,4 @@
-//! What is said to the log after a commit, and only then: a line in the log is a row in the database.
+//! Log lines of a transaction, written after its commit only: a line in the log is a row in the database.
 
 use crate::journal::Verb;
 

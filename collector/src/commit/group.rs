@@ -12,10 +12,10 @@ use rules::Timestamp;
 pub(crate) type Load = Box<dyn Fn(&dyn Read) -> Outcome<Image> + Send>;
 /// Judges what the jobs touched, in their transaction.
 pub(crate) type Judge = Box<dyn FnMut(&mut Transaction<'_>) -> Outcome<()> + Send>;
-/// Shows what is now durable.
+/// Publishes the image and logs the announcements of a commit.
 pub(crate) type Publish = Box<dyn FnMut(&Image, &[Announcement]) + Send>;
 
-/// What the writer is given by whoever starts it.
+/// The steps of a commit that differ from collector to collector.
 pub(crate) struct Hooks {
     pub(crate) load: Load,
     /// None: another collector on the same database judges.
@@ -46,20 +46,20 @@ impl Committer {
         Ok(Committer { engine, image, stale: false, clock, hooks })
     }
 
-    /// Runs all jobs in one transaction. Gives what became of each; the outer error is the same for all.
+    /// Runs all jobs in one transaction. Gives the result of each; the outer error is the same for all.
     pub(super) fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Outcome<Vec<Outcome<()>>> {
         self.refresh()?;
         let before = self.image.clone();
         let mut announced = Vec::new();
         let done = self.transact(jobs, &mut announced);
         match &done {
-            Ok(_) => (self.hooks.publish)(&self.image, &announced),
+            Ok(results) if results.iter().any(Result::is_ok) => (self.hooks.publish)(&self.image, &announced),
+            // Nothing new: whoever waits for news of a commit must not be woken, or a full disk makes it try without a pause.
+            Ok(_) => {}
             Err(why) => {
                 tracing::warn!(%why, "nothing was stored");
                 self.engine.roll_back();
                 self.go_back(before);
-                // Counts of losses are not in the database: they stand, and are shown.
-                (self.hooks.publish)(&self.image, &[]);
             }
         }
         done
@@ -72,6 +72,10 @@ impl Committer {
         let mut results = Vec::with_capacity(jobs.len());
         for job in jobs {
             results.push(self.run(job.as_mut(), now, &mut touched, announced)?);
+        }
+        if results.iter().all(Result::is_err) {
+            self.engine.roll_back();
+            return Ok(results);
         }
         if let Some(judge) = &mut self.hooks.judge {
             let records = self.engine.records();

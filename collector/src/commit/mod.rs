@@ -1,7 +1,7 @@
-//! How things change: jobs in a group, one transaction, then a new image for all who read.
+//! Changes: jobs in a group, one transaction, then a new image for all readers.
 //!
-//! A job that fails is undone alone, on the disk and in memory. What the jobs touched is judged before the commit, in the same
-//! transaction. What is announced (logged) is announced after it.
+//! A job that fails is undone alone, on the disk and in memory. The judge looks at the touched sites before the commit, in the same
+//! transaction. Announcements (log lines) follow the commit.
 
 mod announce;
 mod group;
@@ -19,7 +19,7 @@ pub(crate) use writer::Writer;
 /// An error undoes the job; a refusal is a value.
 pub(crate) use crate::store::Outcome;
 
-/// What a job works with: the open transaction, the image as of this moment in it, and the time.
+/// The tools of a job: the open transaction, the image as of this moment in it, and the time.
 pub(crate) struct Transaction<'a> {
     pub(crate) records: &'a dyn Records,
     pub(crate) image: &'a mut Image,
@@ -35,7 +35,7 @@ impl Transaction<'_> {
     }
 }
 
-/// What the jobs of a transaction changed, for the judge to look at. All that jobs tell the judge.
+/// Changes for the judge to look at: the one thing that jobs tell it.
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
     pub(crate) endpoints: BTreeSet<(String, Endpoint)>,
@@ -56,7 +56,7 @@ pub(crate) struct Touched {
 }
 
 impl Touched {
-    /// Adds what a later job touched.
+    /// Adds the changes of a later job.
     fn add(&mut self, later: Touched) {
         self.endpoints.extend(later.endpoints);
         self.renamed.extend(later.renamed);

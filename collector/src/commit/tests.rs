@@ -176,6 +176,22 @@ fn a_commit_that_fails_changes_nothing_but_the_losses_and_is_not_announced() {
 }
 
 #[test]
+fn where_every_job_failed_nobody_is_woken() {
+    let (data, seen) = (tempfile::tempdir().unwrap(), Seen::default());
+    let mut committer = seen.committer(data.path());
+    let woken = Arc::new(AtomicUsize::new(0));
+    let count = woken.clone();
+    committer.hooks.publish = Box::new(move |_, _| {
+        count.fetch_add(1, Relaxed);
+    });
+    let mut jobs = [job(|_| Err(Unavailable::Full))];
+    assert_eq!(committer.commit(&mut jobs), Ok(vec![Err(Unavailable::Full)]));
+    assert_eq!(woken.load(Relaxed), 0);
+    committer.commit(&mut [job(|tx| make_site(tx, "a"))]).unwrap();
+    assert_eq!((woken.load(Relaxed), names(&stored(&committer))), (1, vec!["a"]));
+}
+
+#[test]
 fn a_judge_that_fails_takes_all_back() {
     let (data, seen) = (tempfile::tempdir().unwrap(), Seen::default());
     let mut committer = seen.committer(data.path());

@@ -34,7 +34,7 @@ impl<T: Send, F: FnOnce(&mut Transaction<'_>) -> Outcome<T> + Send> Job for Aske
 
     fn answer(self: Box<Self>, result: Outcome<()>) {
         let Asked { value, reply, .. } = *self;
-        // Whoever asked may have gone; what was stored stays stored.
+        // The caller may have gone; the change stays stored.
         let _ = reply.send(result.and_then(|()| value.ok_or(Unavailable::Stopping)));
     }
 }
@@ -78,7 +78,7 @@ impl Writer {
 
     /// Runs `act` inside a transaction; durable when this returns. Waits for nothing but the disk: a full queue is `Busy`.
     ///
-    /// An error takes back what `act` did, and nothing else; a refusal is a value of `T`.
+    /// An error takes back the changes of `act`, and nothing else; a refusal is a value of `T`.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Transaction<'_>) -> Outcome<T> + Send + 'static,
@@ -106,7 +106,7 @@ impl Writer {
         tokio::task::spawn_blocking(move || look(&image)).await.map_err(|_| Unavailable::Stopping)
     }
 
-    /// Takes no more jobs; the thread ends when those that wait are done, whoever still holds a `Writer`.
+    /// Takes no more jobs; the thread ends when those that wait are done, even while a `Writer` is still held.
     pub(crate) async fn close(&self) {
         self.closing.store(true, Relaxed);
         let (reply, _) = oneshot::channel();

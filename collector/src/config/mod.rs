@@ -68,11 +68,11 @@ impl Default for Config {
 pub enum Beginning {
     #[default]
     AsLeft,
-    /// An empty database is meant. What is there is moved aside; keys are kept.
+    /// An empty database is meant. The old one is moved aside; keys are kept.
     NewSite,
     /// Keys that are missing or others are meant.
     NewKeys,
-    /// Goes back to this snapshot; what is there is moved aside.
+    /// Goes back to this snapshot; the present database is moved aside.
     Restore(PathBuf),
 }
 

@@ -57,13 +57,13 @@ fn note_wave(tx: &mut Transaction<'_>, name: &str, wave: Option<Wave>) -> Outcom
     };
     site.change(tx.records, name, |kept| kept.wave = wave)?;
     let kept = site.kept.clone();
-    // Who is in it, as far as a row should be long.
+    // The points in it, up to a bound.
     let points: Vec<_> = kept.wave.iter().flat_map(|w| &w.points).take(200).collect();
     let detail = json!({"stage": kept.wave.as_ref().map(|w| w.stage), "points": points});
     journal::write(tx, Actor::Judge, Verb::Wave, name, &reason, detail)
 }
 
-/// What a set says that the one before it did not, and the other way round: the journal holds changes, not states.
+/// The decisions that a set adds and removes: the journal holds changes, not whole sets.
 fn difference(before: Option<&DecisionSet>, now: &DecisionSet) -> serde_json::Value {
     /// Most that one row names; the rest is counted.
     const NAMED: usize = 200;
@@ -79,7 +79,7 @@ fn difference(before: Option<&DecisionSet>, now: &DecisionSet) -> serde_json::Va
     json!({"site": now.site, "added": added, "removed": removed})
 }
 
-/// What an enforcer of the site says it has applied: this database may be older than that.
+/// The generation that an enforcer of the site reports as applied: this database may be older than that.
 fn floor(image: &Image, site: &str) -> u64 {
     let applied = image.sensors.values().filter(|s| s.site == site).filter_map(|s| s.applied.as_ref());
     let believed = applied.filter(|a| matches!(a.outcome, Applied::Applied | Applied::DryRun)).map(|a| a.generation);

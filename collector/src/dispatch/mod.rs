@@ -1,4 +1,4 @@
-//! What enforcers and gateways are to know: whole, numbered, signed.
+//! Decision sets for enforcers and bundles for gateways: whole, numbered, signed.
 //!
 //! A generation is stored in the transaction that decided on it and shown after the commit, so no restart ever takes one back.
 

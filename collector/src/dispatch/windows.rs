@@ -1,4 +1,4 @@
-//! Where the newest sets and bundles are seen, by those who wait for news.
+//! The newest sets and bundles, for clients that wait for news.
 
 use crate::image::Image;
 use rules::wire::v1::Signed;
@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 
 pub(crate) type Shown = watch::Receiver<Option<Arc<Signed>>>;
 
-/// What is shown to enforcers, by site, and to gateways.
+/// The newest set by site, and the newest bundle.
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
     decisions: Mutex<BTreeMap<String, watch::Sender<Option<Arc<Signed>>>>>,
@@ -29,13 +29,13 @@ impl Windows {
         self.bundle.subscribe()
     }
 
-    /// Rings for whoever waits for a commit.
+    /// Wakes the one that waits for a commit.
     #[cfg(test)]
     pub(crate) fn wake(&self) {
         self.committed.notify_one();
     }
 
-    /// After a commit: what is durable may be seen.
+    /// Shows the sets and the bundle of a commit.
     pub(crate) fn publish(&self, image: &Image) {
         let all = &mut self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, site) in &image.sites {

@@ -1,6 +1,6 @@
 //! Joining, renewing, revoking: inside a transaction.
 
-use super::{LIFETIME, Place, Refusal, Token, TokenRequest};
+use super::{Identity, LIFETIME, Refusal, Token, TokenRequest};
 use crate::{
     commit::{Outcome, Transaction},
     image::Image,
@@ -55,7 +55,7 @@ pub(crate) fn issue(tx: &mut Transaction<'_>, ask: TokenRequest) -> Answered<Str
     Ok(Ok(secret))
 }
 
-/// By the hash that lists show, or as much of it as means one token: what is on a person's screen has to be enough.
+/// By the hash that lists show, or by a beginning of it that only one token has.
 pub(crate) fn withdraw(tx: &mut Transaction<'_>, given: &str) -> Answered<()> {
     if given.len() < MIN_HASH {
         return Ok(Err(Refusal::Ask("give at least 8 characters of the token's hash")));
@@ -80,7 +80,7 @@ pub(crate) fn open(read: &dyn Read, now: Timestamp) -> Outcome<Vec<(String, Toke
 }
 
 /// Takes a token's secret and a wanted name; gives the place that a certificate may be made for.
-pub(crate) fn join(tx: &mut Transaction<'_>, secret: &str, wanted: Option<&str>) -> Answered<Place> {
+pub(crate) fn join(tx: &mut Transaction<'_>, secret: &str, wanted: Option<&str>) -> Answered<Identity> {
     let hash = hash(secret);
     let Some(mut token) = tx.records.token(&hash)?.filter(|t| t.uses_left > 0) else {
         tx.image.lose(Loss::EnrolmentsRefused, 1);
@@ -131,11 +131,11 @@ pub(crate) fn join(tx: &mut Transaction<'_>, secret: &str, wanted: Option<&str>)
     tx.image.keep_sensor(tx.records, &name, sensor)?;
     let reason = format!("{role} at site {site}, with token {}", short(&hash));
     journal::write(tx, Actor::sensor(&name), Verb::Enrolled, &name, &reason, json!({"serial": serial}))?;
-    Ok(Ok(Place { name, site, role, serial }))
+    Ok(Ok(Identity { name, site, role, serial }))
 }
 
 /// Another certificate for a name whose present one stands. The old one counts until it expires.
-pub(crate) fn renew(tx: &mut Transaction<'_>, name: &str) -> Answered<Place> {
+pub(crate) fn renew(tx: &mut Transaction<'_>, name: &str) -> Answered<Identity> {
     let Some(mut sensor) = tx.image.sensor(name).filter(|s| s.revoked.is_none()).cloned() else {
         return Ok(Err(Refusal::Unknown(name.to_owned())));
     };
@@ -146,7 +146,7 @@ pub(crate) fn renew(tx: &mut Transaction<'_>, name: &str) -> Answered<Place> {
     let (site, role) = (sensor.site.clone(), sensor.role);
     tx.image.keep_sensor(tx.records, name, sensor)?;
     journal::write(tx, Actor::sensor(name), Verb::Renewed, name, "its certificate grows old", json!({"serial": serial}))?;
-    Ok(Ok(Place { name: name.to_owned(), site, role, serial }))
+    Ok(Ok(Identity { name: name.to_owned(), site, role, serial }))
 }
 
 pub(crate) fn revoke(tx: &mut Transaction<'_>, name: &str) -> Answered<()> {

@@ -1,6 +1,6 @@
 //! How a remote sensor, enforcer or gateway becomes known.
 //!
-//! A join token `gnomon1.<SHA-256 of the root's SubjectPublicKeyInfo, hex>.<secret>` proves both sides: whoever joins checks the
+//! A join token `gnomon1.<SHA-256 of the root's SubjectPublicKeyInfo, hex>.<secret>` proves both sides: the joiner checks the
 //! root it is shown against the first part, the collector checks the secret (of which it keeps a hash). It is bound to a site and
 //! a role, is good for one enrolment and one hour unless said otherwise, and is swapped for a client certificate of seven days.
 //! A certificate counts as long as its serial number is on its owner's list: revoking takes effect with the next request.
@@ -48,7 +48,7 @@ pub(crate) struct Token {
 pub(crate) enum Refusal {
     #[error("{0}")]
     Ask(&'static str),
-    /// One text for what was never issued, is used up or was withdrawn: a guesser learns nothing.
+    /// One text for a token that was never issued, is used up or was withdrawn: a guesser learns nothing.
     #[error("the token is not one of this collector, or was used already; ask for a new one with `gnomon tokens issue`")]
     Token,
     #[error("the token expired at {0}; ask for a new one")]
@@ -67,7 +67,7 @@ pub(crate) enum Refusal {
 
 /// A name and a serial number that are now on the list; the certificate is made after the commit.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Identity {
     pub(crate) name: String,
     pub(crate) site: String,
     pub(crate) role: Role,

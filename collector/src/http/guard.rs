@@ -1,4 +1,4 @@
-//! Who may ask the admin API: somebody on this machine, by one of its loopback names, who has the token, and no web page.
+//! The guard of the admin API: it answers callers on this machine, by a loopback name, with the token, and no web page.
 
 use super::problem::{self, Problem};
 use axum::{
@@ -14,7 +14,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const COOKIE: &str = "gnomon";
 
-/// Hashes of what proves the admin: comparing hashes tells nothing about how much of a guess was right.
+/// Hashes of the token and of the cookie: comparing hashes does not tell how much of a guess was right.
 #[derive(Clone)]
 pub(crate) struct Admin {
     token: digest::Digest,
@@ -39,7 +39,7 @@ impl Admin {
         hash(given).as_ref() == self.token.as_ref()
     }
 
-    /// What the status page's cookie holds: not the token, and good for the page only.
+    /// The value of the status page's cookie: not the token, and good for the page only.
     pub(crate) fn cookie(&self) -> &str {
         &self.cookie
     }
@@ -55,7 +55,7 @@ fn hash(text: &str) -> digest::Digest {
     digest::digest(&digest::SHA256, text.as_bytes())
 }
 
-/// What the token is compared with, and where whoever may read it finds it.
+/// The admin's proofs, and the file with the token.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     pub(crate) admin: Admin,

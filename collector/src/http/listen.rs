@@ -1,4 +1,4 @@
-//! Accepts connections: bounded in number, in time, in the size of what comes before a body.
+//! Accepts connections: bounded in number, in time, and in the size of headers.
 
 mod line;
 mod share;
@@ -33,7 +33,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(20);
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 32 << 10;
-/// How long the other end may take nothing of what waits for it.
+/// How long a client may leave its answer unread.
 const UNREAD: Duration = Duration::from_secs(30);
 /// How long an answer may still take once we are told to stop.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -57,7 +57,7 @@ impl TurnedAway {
     }
 }
 
-/// What is served on a port, and to how many at once.
+/// The service on a port, and how many connections it takes at once.
 #[derive(Clone)]
 pub(crate) struct Listener {
     pub(crate) router: Router,
@@ -66,10 +66,10 @@ pub(crate) struct Listener {
     pub(crate) turned: Arc<TurnedAway>,
 }
 
-/// Serves until told to stop; then ends what is under way.
+/// Serves until told to stop; then ends the requests under way.
 pub(crate) async fn serve(socket: TcpListener, listener: Listener, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(listener.most.max(1)));
-    // Whoever has no certificate yet may be anybody, and one machine must not take the places of all sensors. Without TLS the port
+    // A client without a certificate may be anybody, and one machine must not take the places of all sensors. Without TLS the port
     // is on loopback, and everybody has the same address.
     let shares = Shares::new(if listener.tls.is_some() { listener.most / 8 } else { listener.most });
     let mut open = JoinSet::new();

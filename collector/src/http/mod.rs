@@ -1,4 +1,4 @@
-//! How requests come in: listeners, who may ask, and one shape for what goes wrong. Knows nothing of what is asked.
+//! Listeners, the guard of the admin API, and one shape for errors. Knows nothing of the routes.
 
 pub(crate) mod guard;
 pub(crate) mod listen;

@@ -1,4 +1,4 @@
-//! Who is at the other end of a TLS connection, by the certificate that was verified.
+//! The client of a TLS connection, by its verified certificate.
 
 use tokio_rustls::rustls::pki_types::CertificateDer;
 

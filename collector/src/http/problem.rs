@@ -1,4 +1,4 @@
-//! What goes wrong, in one shape: what happened, whose side it is on, what to do.
+//! An error in one shape: the fault, the side it is on, the remedy.
 
 use crate::{AcceptError, Unavailable, access, enrol, registry};
 use axum::{

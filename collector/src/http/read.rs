@@ -1,4 +1,4 @@
-//! What a request says.
+//! The body and the query of a request.
 
 use super::problem::Problem;
 use axum::http::Uri;

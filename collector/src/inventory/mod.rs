@@ -1,4 +1,4 @@
-//! Evidence in, servers out. Pure and bounded; no clock: time is what the evidence says.
+//! Evidence in, servers out. Pure and bounded; no clock: time comes with the evidence.
 //!
 //! # What is one server
 //! One server per (site, address, port, path):

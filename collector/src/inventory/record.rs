@@ -21,7 +21,7 @@ const OTHER_SITE: &str = "probe.context.other-site";
 pub struct EndpointRecord {
     /// At most one record without a path: the endpoint itself.
     servers: Vec<Server>,
-    /// Names that something here answered to, and what it called itself then.
+    /// Names that something here answered to, and its own name for itself then.
     names: BTreeMap<String, Option<Implementation>>,
 }
 
@@ -196,7 +196,7 @@ impl EndpointRecord {
                     shares.insert(path.clone());
                 }
             }
-            // What was answered to the server's own name, if anything was: the last answer may have been another server's.
+            // The answer to the server's own name, if there was one: the last answer may have been another server's.
             let named = server.place.host.as_ref().and_then(|h| self.names.get(h)).and_then(Option::as_ref).or(mine);
             for (name, info) in &self.names {
                 // `Host` is the caller's word. It is another server's name only where another server answered to it: one request

@@ -1,4 +1,4 @@
-//! Who did what a journal row says.
+//! The actor of a journal row.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -9,7 +9,7 @@ pub enum Actor {
     Notifier,
     Resolver,
     Packs,
-    /// Whoever has the admin token, when the request names nobody.
+    /// A holder of the admin token, when the request names nobody.
     Admin,
     Sensor(String),
     /// An enforcement point.

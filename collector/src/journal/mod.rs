@@ -1,4 +1,4 @@
-//! Who did what, when and why: append-only, each row bound to the one before it.
+//! The journal: each act with its actor, time and reason. Append-only; each row is bound to the one before it.
 //!
 //! `hash = SHA-256(previous hash ‖ JSON [id, at, actor, verb, subject, reason, detail])`. Whoever changes or removes a row must
 //! rewrite all that follow, and the newest hash is on the status page and in every `/v1/journal` answer to compare with.
@@ -78,7 +78,7 @@ impl Text {
     }
 }
 
-/// What is wrong with a chain.
+/// The fault of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
     #[error("row {0} is missing or out of order")]

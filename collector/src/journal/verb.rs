@@ -1,4 +1,4 @@
-//! What a journal row says was done.
+//! The kind of act of a journal row.
 
 crate::words::stored_words! {
     /// The kind of act.

@@ -18,10 +18,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Failed so often, the journal has it; who else is told is for the rules of escalation to say.
+/// After so many failures the journal says so. The rules of escalation decide who else is told.
 const SAY_SO_AFTER: i64 = 5;
 /// That something is over is told so often; after about four days it is nobody's news.
 const GIVEN_UP_AFTER: i64 = 100;
+/// Looked at without being woken as well: letters fall due by time.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 const AT_ONCE: usize = 8;
 const AT_A_TIME: u32 = 64;
@@ -32,7 +34,7 @@ pub(crate) async fn run(channels: Channels, reader: Reader, writer: Writer, cloc
         tokio::select! {
             () = stop.cancelled() => return,
             () = wake.notified() => {}
-            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
         }
         let now = clock.now();
         let due = reader.ask(move |read| read.letters_due(now, AT_A_TIME)).await.flatten();
@@ -50,6 +52,11 @@ pub(crate) async fn run(channels: Channels, reader: Reader, writer: Writer, cloc
             let noted = writer.write(|tx| some.into_iter().try_for_each(|(counts, one, sent)| note(tx, one, sent, counts)));
             if let Err(why) = noted.await {
                 tracing::warn!(%why, "deliveries could not be noted");
+                // What is sent again at once would be sent again and again.
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(LOOK_EVERY) => break,
+                }
             }
         }
     }

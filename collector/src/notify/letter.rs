@@ -15,7 +15,7 @@ crate::words::stored_words! {
 }
 
 crate::words::stored_words! {
-    /// What a letter is about.
+    /// The subject of a letter.
     pub(crate) LetterKind {
         Notice = "notice",
         Reminder = "reminder",
@@ -24,7 +24,7 @@ crate::words::stored_words! {
     }
 }
 
-/// What a channel is given: the JSON body of a webhook.
+/// The content of a letter: the JSON body of a webhook.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Letter {
     #[serde(rename = "step")]
@@ -39,7 +39,7 @@ pub(crate) struct Letter {
     pub(crate) place: Option<String>,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) reasons: Vec<String>,
-    /// Whether its delivery proves that whoever answers was told.
+    /// Whether its delivery proves that a responsible person was told.
     pub(crate) is_proof: bool,
 }
 
@@ -83,7 +83,7 @@ impl From<String> for Step {
                 _ => Some(Step::Reminder(what.strip_prefix("reminder ")?.parse().ok()?, at)),
             }
         };
-        // It is half of a key: what would not be written the same way again is kept as it is.
+        // A step is half of a key: a text that would not be written the same way again is kept as it is.
         read().filter(|step| step.to_string() == text).unwrap_or(Step::Other(text))
     }
 }

@@ -49,7 +49,7 @@ fn slack(letter: &Letter) -> Value {
     json!({"text": escaped(&letter.subject, 300), "blocks": blocks})
 }
 
-/// Text blocks of a card read a part of Markdown: what strangers wrote is shown in one that reads none.
+/// Text blocks of a card read a part of Markdown, so strangers' text goes into one that reads none.
 fn teams(letter: &Letter) -> Value {
     let run = |text: &str, most: usize, bold: bool| {
         let weight = if bold { "Bolder" } else { "Default" };

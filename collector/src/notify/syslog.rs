@@ -11,7 +11,7 @@ use tokio::{
     net::{TcpStream, UdpSocket},
 };
 
-/// Facility local0; what a person has to act on is a notice.
+/// Facility local0; severity notice: a person has to act.
 const PRIORITY: u8 = 16 * 8 + 5;
 /// Bytes of one message; receivers should take 2048 (RFC 5426 §3.2), most take this.
 const MOST: usize = 8192;

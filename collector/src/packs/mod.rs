@@ -15,7 +15,7 @@ use crate::{
     journal::{self, Actor, Verb},
     losses::Loss,
 };
-use copy::Copy;
+use copy::LastGoodSet;
 pub(crate) use in_force::InForce;
 use in_force::Refused;
 use rules::pack::Pack;
@@ -39,13 +39,13 @@ const EVERY: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shelf {
     now: Arc<Mutex<Option<Arc<InForce>>>>,
-    copy: Copy,
+    copy: LastGoodSet,
 }
 
 impl Shelf {
     /// With the last good set of before, if there is one: what is in the directory may have broken since.
     pub(crate) fn open(directory: Option<&Path>, data: &Path) -> Shelf {
-        let copy = Copy::in_data(data);
+        let copy = LastGoodSet::in_data(data);
         let kept = |dir: &Path| {
             let empty = Set { pack: Pack::shipped(), files: Vec::new(), sha256: String::new(), changed: Vec::new(), texts: Vec::new() };
             let Set { pack, files, sha256, .. } = copy.read(dir).unwrap_or(empty);

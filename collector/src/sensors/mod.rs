@@ -91,17 +91,17 @@ impl Sensor {
         true
     }
 
-    /// What each capture point saw and lost of late. One that was opened just now and saw nothing yet is not judged.
+    /// Recent coverage of each capture point. One that was opened just now and saw nothing yet is left out.
     pub(crate) fn recent(&self, now: Timestamp) -> Vec<Coverage> {
         self.captures.values().filter_map(|capture| capture.recent(now)).collect()
     }
 
-    /// Takes an enforcement point's word. False: it says what it said before.
+    /// Takes an enforcement point's report. False: it says the same as before.
     pub(crate) fn take_word(&mut self, applied: Applied, now: Timestamp) -> bool {
         let s = &applied.status;
         let bad = matches!(applied.outcome, Outcome::Refused | Outcome::Failed) || !s.is_whole();
         self.short_since = (s.enforces && bad).then_some(self.short_since.unwrap_or(now));
-        // Who tried is no news about the set.
+        // A blocked attempt is no news about the set.
         let about =
             |a: &Applied| Applied { status: PointStatus { attempts: Vec::new(), attempts_lost: 0, ..a.status.clone() }, ..a.clone() };
         let news = self.applied.as_ref().map(about) != Some(about(&applied));
@@ -160,7 +160,7 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    /// What is judged is at least so long.
+    /// Coverage is judged over at least so long.
     const WINDOW: Period = Period::seconds(15 * 60);
     /// A network nothing came from for so long is not heard any more.
     const HEARD: Period = Period::seconds(60 * 60);

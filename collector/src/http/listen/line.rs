@@ -1,4 +1,4 @@
-//! A connection whose other end has to take what is sent to it.
+//! A connection that ends when the client takes no bytes.
 
 use super::TurnedAway;
 use std::{
@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// Who asks without ever reading an answer would keep its place for as long as it lives.
+/// A client that never reads its answers would keep its place for ever.
 #[derive(Debug)]
 pub(super) struct Line {
     stream: TcpStream,
@@ -29,7 +29,7 @@ impl Line {
         Line { stream, timeout, turned, waiting: None }
     }
 
-    /// Who took something has its time anew.
+    /// A client that took something has its time anew.
     fn in_time<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
             self.waiting = None;

@@ -1,4 +1,4 @@
-//! How many places one address holds among those who have not shown who they are.
+//! The share of connections that one address may hold without a certificate.
 
 use std::{
     collections::BTreeMap,
