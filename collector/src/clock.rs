@@ -1,4 +1,4 @@
-//! What time it is, as a value that is handed in.
+//! The time, as a value that is handed in.
 
 use rules::Timestamp;
 use std::{

@@ -1,39 +1,45 @@
 //! The policy administrator: receives observations, keeps the inventory and the registry, asks [`rules`], tells people, sends
 //! decisions. It never touches a packet or a firewall.
 //!
-//! Read in this order: [`inventory`] (evidence to servers, pure), `intake` (each observation once), `store` (one writer, group
-//! commit), `judge` (runs the rules inside the writer's transactions), `dispatch` (signed sets), `notify`, then `api`.
+//! Read in this order: [`inventory`] (evidence to servers, pure), `image` (all that is known), `store` (what is kept on disk),
+//! `commit` (how things change), `intake`, `judge`, `dispatch`, [`notify`], then `api`. Each knows only those before it.
 
+mod access;
 mod api;
 pub mod ca_log;
 pub mod clock;
+mod commit;
 pub mod config;
 mod console;
 mod dispatch;
 mod enrol;
+mod handle;
+mod http;
+mod image;
 mod intake;
 pub mod inventory;
 pub mod journal;
 mod judge;
-mod keys;
+mod losses;
 pub mod notify;
 mod own;
 pub mod packs;
 mod prior;
 pub mod registry;
 mod retention;
-mod run;
 mod secrets;
 mod sensors;
-mod state;
+mod site;
+mod start;
 mod store;
+mod words;
 
-pub use config::Config;
+pub use config::{Beginning, Config};
 pub use dispatch::VerifyingKey;
+pub use handle::Handle;
 pub use intake::AcceptError;
-pub use prior::Beginning;
-pub use run::{Handle, Running, start};
 pub use sensors::Role;
+pub use start::{Running, start};
 use std::{net::SocketAddr, path::PathBuf};
 pub use store::Unavailable;
 pub use store::snapshot::newest as newest_snapshot;

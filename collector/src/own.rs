@@ -1,10 +1,9 @@
 //! Which addresses a wildcard stands for on this host.
 //!
-//! `0.0.0.0:7413` is where a socket listens, never where a packet goes: what is to be protected is matched by real addresses.
+//! `0.0.0.0:7413` is where a socket listens, never where a packet goes: protected endpoints are matched by real addresses.
 
-use crate::store::{Outcome, rows};
+use crate::store::{Outcome, Records, Setting};
 use rules::endpoint::Endpoint;
-use rusqlite::Connection;
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -18,15 +17,17 @@ pub(crate) fn spelled_out(endpoints: &[Endpoint]) -> Result<Vec<Endpoint>, Strin
     Ok(spell_out(endpoints, &addresses()?))
 }
 
-/// What was ours before this start and is not any more (the gateway got another port) was seen as a server all the time: it is
+/// An endpoint that was ours before this start and is not any more (the gateway got another port) was seen as a server all the time: it is
 /// forgotten, and found anew when something answers there.
-pub(crate) fn forget_former(db: &Connection, now: &[Endpoint]) -> Outcome<()> {
-    let before: Vec<Endpoint> = rows::meta(db, "own")?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+pub(crate) fn forget_former(records: &dyn Records, now: &[Endpoint]) -> Outcome<()> {
+    let stored = records.setting(Setting::OwnEndpoints)?;
+    let before: Vec<Endpoint> = stored.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     for former in before.iter().filter(|e| !now.contains(e)) {
-        let forgotten = db.execute("DELETE FROM servers WHERE endpoint = ?1", [former.to_string()])?;
+        let forgotten = records.delete_servers_at(*former)?;
         tracing::info!(%former, forgotten, "no longer an address of ours");
     }
-    rows::set_meta(db, "own", &rows::encode(&now)?)
+    // Endpoints always have a JSON text.
+    records.set_setting(Setting::OwnEndpoints, &serde_json::to_string(now).unwrap_or_default())
 }
 
 /// `[::]` takes IPv4 too, as sockets do unless told otherwise.

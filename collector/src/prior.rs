@@ -6,38 +6,22 @@
 
 use crate::{
     Config, Error,
+    commit::{Outcome, Transaction},
+    config::Beginning,
     dispatch::Signer,
     enrol::Authority,
-    journal,
-    run::database,
-    store::{self, Outcome, Turn, rows, snapshot},
+    journal::{self, Actor, Verb},
+    store::{self, Read, Setting, database, snapshot},
 };
 use rules::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
 use serde_json::json;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
-
-/// What a person answered to a start that was refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Beginning {
-    #[default]
-    AsLeft,
-    /// An empty database is meant. What is there is moved aside; keys are kept.
-    NewSite,
-    /// Keys that are missing or others are meant.
-    NewKeys,
-    /// Goes back to this snapshot; what is there is moved aside.
-    Restore(PathBuf),
-}
+use std::{fs, path::Path};
 
 /// Before the database is opened: whether it is the one that was left. Gives what was done about it.
 pub(crate) fn settle(config: &Config, now: Timestamp) -> Result<Beginning, Error> {
     let path = database(&config.data);
     let aside = config.data.join(format!("aside-{}", now.strftime("%Y%m%dT%H%M%SZ")));
-    let lost = is_empty(&path).then(|| traces(&config.data)).filter(|found| !found.is_empty());
+    let lost = store::is_empty(&path).then(|| traces(&config.data)).filter(|found| !found.is_empty());
     match (&config.beginning, lost) {
         (Beginning::Restore(from), _) => snapshot::restore(&path, from, &aside)?,
         // Left in a unit file, it must not cost a site at every start.
@@ -52,13 +36,6 @@ pub(crate) fn settle(config: &Config, now: Timestamp) -> Result<Beginning, Error
     Ok(config.beginning.clone())
 }
 
-/// No file, nothing in it, or a database in which nothing was ever made.
-fn is_empty(path: &Path) -> bool {
-    let tables = || Connection::open(path)?.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get::<_, i64>(0));
-    // What cannot be read is not empty: it is damaged, and opening it says how.
-    fs::metadata(path).map_or(0, |m| m.len()) == 0 || tables().is_ok_and(|n| n == 0)
-}
-
 /// What only a directory in use has.
 fn traces(data: &Path) -> Vec<String> {
     let files = ["signing.key", "ca.key", "decisions.pub", "enforcer/state.json", "gateway/bundle.json"];
@@ -69,15 +46,13 @@ fn traces(data: &Path) -> Vec<String> {
 }
 
 /// The keys that this database was used with, or, where none was yet, new ones.
-pub(crate) fn keys(config: &Config, db: &Connection, now: Timestamp) -> Result<(Signer, Authority), Error> {
-    let known = |sql| db.query_row(sql, [], |r| r.get::<_, Option<String>>(0)).optional().map(Option::flatten);
-    // Before the names were kept, what was signed named its key.
-    let signing = known("SELECT value FROM meta WHERE key = 'signing-key'").and_then(|name| match name {
-        None => known("SELECT body ->> 'key_id' FROM signed WHERE domain = 'gnomon.bundle.v1'"),
-        name => Ok(name),
-    });
-    let signing = signing.map_err(crate::Unavailable::from)?;
-    let root = known("SELECT value FROM meta WHERE key = 'root'").map_err(crate::Unavailable::from)?;
+pub(crate) fn keys(config: &Config, records: &dyn Read, now: Timestamp) -> Result<(Signer, Authority), Error> {
+    let signing = match records.setting(Setting::SigningKey)? {
+        // Before the names were kept, what was signed named its key.
+        None => records.bundle()?.map(|(_, signed)| signed.key_id.clone()),
+        name => name,
+    };
+    let root = records.setting(Setting::Root)?;
     let (key, ca) = (config.data.join("signing.key"), config.data.join("ca.key"));
     let strict = config.beginning != Beginning::NewKeys;
     there(&key, strict && signing.is_some())?;
@@ -101,14 +76,14 @@ fn same(path: &Path, known: Option<String>, found: &str) -> Result<(), Error> {
 }
 
 /// The database remembers its keys, and the journal what a person answered.
-pub(crate) fn note(turn: &mut Turn<'_>, key: &str, root: &str) -> Outcome<()> {
-    rows::set_meta(turn.db, "signing-key", key)?;
-    rows::set_meta(turn.db, "root", root)?;
-    let (verb, reason) = match &turn.state.config.beginning {
+pub(crate) fn note(tx: &mut Transaction<'_>, key: &str, root: &str) -> Outcome<()> {
+    tx.records.set_setting(Setting::SigningKey, key)?;
+    tx.records.set_setting(Setting::Root, root)?;
+    let (verb, reason) = match &tx.image.config.beginning {
         Beginning::AsLeft => return Ok(()),
-        Beginning::NewSite => ("began-anew", "asked for: an empty database; the old one was moved aside".to_owned()),
-        Beginning::NewKeys => ("keys-accepted", "asked for: keys that were missing or others".to_owned()),
-        Beginning::Restore(from) => ("restored", format!("asked for: from {}", from.display())),
+        Beginning::NewSite => (Verb::BeganAnew, "asked for: an empty database; the old one was moved aside".to_owned()),
+        Beginning::NewKeys => (Verb::KeysAccepted, "asked for: keys that were missing or others".to_owned()),
+        Beginning::Restore(from) => (Verb::Restored, format!("asked for: from {}", from.display())),
     };
-    journal::write(turn, "admin", verb, key, &reason, json!({}))
+    journal::write(tx, Actor::Admin, verb, key, &reason, json!({}))
 }

@@ -34,8 +34,8 @@ impl Tally {
     /// Adds one piece of evidence. Gives what is newly known: a server, or a better confidence in one.
     pub fn take(&mut self, evidence: &Evidence) -> Vec<ServerReport> {
         self.inventory.observe("local", evidence, &self.pack);
-        let Some(door) = self.inventory.door(evidence.place.endpoint) else { return Vec::new() };
-        let servers = door.servers().filter(|s| !s.is_attempt(&self.pack));
+        let Some(known) = self.inventory.record(evidence.place.endpoint) else { return Vec::new() };
+        let servers = known.servers().filter(|s| !s.is_attempt(&self.pack));
         // A report is much to make; most evidence says again what is known.
         let better = |s: &&Server| self.told.get(&s.key()).is_none_or(|told| *told < s.judgement(&self.pack).confidence);
         let news = servers.filter(better).map(|s| ServerReport::new(s, &self.pack)).collect::<Vec<_>>();

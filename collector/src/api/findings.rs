@@ -1,7 +1,15 @@
-//! `/v1/findings`: what is wrong, and people's word on it.
+//! `/v1/findings`: findings, and people's decisions on them.
 
-use super::{Api, body, problem::Problem, query};
-use crate::{judge::amend, state::State as Known, store::Turn};
+use super::Api;
+use crate::{
+    commit::Transaction,
+    http::{
+        problem::Problem,
+        read::{body, query},
+    },
+    journal::{self, Actor, Verb},
+    judge::amend,
+};
 use axum::{
     Json,
     body::Bytes,
@@ -33,10 +41,10 @@ pub(super) struct Filter {
 pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Vec<FindingReport>>, Problem> {
     let filter: Filter = query(&uri)?;
     let now = api.now();
-    let found = api.read(move |state| {
+    let found = api.read(move |image| {
         let mut reports = Vec::new();
-        for (_, site) in state.sites.iter().filter(|(name, _)| filter.site.as_ref().is_none_or(|s| s == *name)) {
-            let policy = state.policy(site);
+        for (_, site) in image.sites.iter().filter(|(name, _)| filter.site.as_ref().is_none_or(|s| s == *name)) {
+            let policy = image.policy(site);
             let open = site.matters.values().filter(|m| filter.all || m.case.escalation != Escalation::Closed);
             let wanted = open.filter(|m| filter.kind.is_none_or(|k| k == m.finding.kind));
             reports.extend(wanted.map(|m| FindingReport::new(&m.finding, &m.case, policy, site.kept.first_used, now)));
@@ -50,21 +58,18 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Vec<Fi
 }
 
 pub(super) async fn one(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<FindingReport>, Problem> {
-    report(&api, resolve(&api, &id).await?).await.map(Json)
+    report(&api, &resolve(&api, &id)?).map(Json)
 }
 
 /// The one finding whose id begins so.
-pub(super) async fn resolve(api: &Api, text: &str) -> Result<FindingId, Problem> {
+pub(super) fn resolve(api: &Api, text: &str) -> Result<FindingId, Problem> {
     /// Most that an ambiguous beginning names.
     const NAMED: usize = 5;
     let prefix = FindingPrefix::parse(text)
         .ok_or_else(|| Problem::bad(format!("`{}` is not a finding's id such as F-1a2b3c4d", printable(text, 40))))?;
-    let wanted = prefix.clone();
-    let find = move |state: &Known| -> Vec<FindingId> {
-        let all = state.sites.values().flat_map(|s| s.matters.keys());
-        all.filter(|id| wanted.is_of(id)).take(NAMED).cloned().collect()
-    };
-    let found = api.read(find).await?;
+    let image = api.snapshot();
+    let all = image.sites.values().flat_map(|s| s.matters.keys());
+    let found: Vec<FindingId> = all.filter(|id| prefix.is_of(id)).take(NAMED).cloned().collect();
     match found.as_slice() {
         [] => Err(Problem::missing(format!("there is no finding {prefix}"))),
         [one] => Ok(one.clone()),
@@ -76,14 +81,10 @@ pub(super) async fn resolve(api: &Api, text: &str) -> Result<FindingId, Problem>
     }
 }
 
-async fn report(api: &Api, id: FindingId) -> Result<FindingReport, Problem> {
-    let now = api.now();
-    let wanted = id.clone();
-    let found = api.read(move |state| {
-        let (_, site, matter) = state.matter(&wanted)?;
-        Some(FindingReport::new(&matter.finding, &matter.case, state.policy(site), site.kept.first_used, now))
-    });
-    found.await?.ok_or_else(|| unknown(&id))
+fn report(api: &Api, id: &FindingId) -> Result<FindingReport, Problem> {
+    let image = api.snapshot();
+    let (_, site, matter) = image.matter(id).ok_or_else(|| unknown(id))?;
+    Ok(FindingReport::new(&matter.finding, &matter.case, image.policy(site), site.kept.first_used, api.now()))
 }
 
 fn unknown(id: &FindingId) -> Problem {
@@ -100,10 +101,9 @@ struct Snooze {
 pub(super) async fn exempt(State(api): State<Api>, Path(id): Path<String>, bytes: Bytes) -> Result<Json<FindingReport>, Problem> {
     let exemption: Exemption = body(&bytes)?;
     let reason = format!("{}; until {}", exemption.reason, exemption.until);
-    let by = exemption.approved_by.clone();
+    let by = (Actor::person(&exemption.approved_by), Verb::Exempted);
     let detail = json!({"requested_by": printable(&exemption.requested_by, 200)});
-    change(&api, resolve(&api, &id).await?, &by, "exempted", &reason, detail, |case, policy, _, now| case.exempt(exemption, policy, now))
-        .await
+    change(&api, resolve(&api, &id)?, by, reason, detail, |case, policy, _, now| case.exempt(exemption, policy, now)).await
 }
 
 pub(super) async fn end_exemption(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<FindingReport>, Problem> {
@@ -114,38 +114,37 @@ pub(super) async fn end_exemption(State(api): State<Api>, Path(id): Path<String>
         }
         Ok(())
     };
-    change(&api, resolve(&api, &id).await?, "admin", "exemption-ended", "asked for", json!({}), end).await
+    change(&api, resolve(&api, &id)?, (Actor::Admin, Verb::ExemptionEnded), "asked for".to_owned(), json!({}), end).await
 }
 
 pub(super) async fn snooze(State(api): State<Api>, Path(id): Path<String>, bytes: Bytes) -> Result<Json<FindingReport>, Problem> {
     let Snooze { until, by } = body(&bytes)?;
     let reason = format!("no messages until {until}");
     let act = move |case: &mut Case, policy: &Policy, start: Timestamp, now: Timestamp| case.snooze(until, policy, start, now);
-    change(&api, resolve(&api, &id).await?, &by, "snoozed", &reason, json!({}), act).await
+    change(&api, resolve(&api, &id)?, (Actor::person(&by), Verb::Snoozed), reason, json!({}), act).await
 }
 
 /// Somebody's word on a case, with its journal row.
 async fn change(
     api: &Api,
     id: FindingId,
-    by: &str,
-    verb: &'static str,
-    reason: &str,
+    (by, verb): (Actor, Verb),
+    reason: String,
     detail: serde_json::Value,
     act: impl FnOnce(&mut Case, &Policy, Timestamp, Timestamp) -> Result<(), Unacceptable> + Send + 'static,
 ) -> Result<Json<FindingReport>, Problem> {
-    let (by, reason, about) = (by.to_owned(), reason.to_owned(), id.clone());
-    let job = move |turn: &mut Turn<'_>| {
-        let now = turn.now;
-        match amend(turn, &about, |case, policy, start| act(case, policy, start, now))? {
+    let about = id.clone();
+    let job = move |tx: &mut Transaction<'_>| {
+        let now = tx.now;
+        match amend(tx, &about, |case, policy, start| act(case, policy, start, now))? {
             None => Ok(Err(unknown(&about))),
             Some(Err(why)) => Ok(Err(why.into())),
             Some(Ok(())) => {
-                crate::journal::write(turn, &by, verb, about.as_str(), &reason, detail)?;
+                journal::write(tx, by, verb, about.as_str(), &reason, detail)?;
                 Ok(Ok::<(), Problem>(()))
             }
         }
     };
     api.write(job).await?;
-    report(api, id).await.map(Json)
+    report(api, &id).map(Json)
 }

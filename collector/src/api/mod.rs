@@ -1,16 +1,15 @@
-//! The doors of the collector: the admin API with the status page on loopback, and the intake for remote roles.
+//! The admin API on loopback, and the intake for remote roles.
 //!
-//! Who may ask is settled before a handler runs ([`guard`], `remote`); what goes wrong has one shape ([`problem::Problem`]).
+//! Permission is checked before a handler runs ([`guard`], `remote`); errors have one shape ([`Problem`]).
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod access;
 mod enforce;
+mod explain;
 mod findings;
-mod guard;
 mod journal;
-pub(crate) mod listen;
-mod peer;
-pub(crate) mod problem;
+mod metrics;
+mod plan;
 mod registry;
 mod remote;
 pub(crate) mod sensors;
@@ -18,29 +17,33 @@ mod servers;
 pub(crate) mod status;
 
 use crate::{
+    commit::{Outcome, Transaction},
     enrol::Authority,
-    run::Handle,
-    state::State,
-    store::{Outcome, Turn, open_reader},
+    handle::Handle,
+    http::{
+        guard::{self, Gate},
+        listen::TurnedAway,
+        problem::{self, Problem},
+    },
+    image::Image,
+    store::Read,
 };
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    http::Uri,
     routing::{delete, get, post},
 };
-use problem::Problem;
-use rusqlite::Connection;
-use serde::de::DeserializeOwned;
+pub(crate) use remote::routes as intake;
+use serde::Deserialize;
 use std::sync::Arc;
 
-/// What handlers work with. Cheap to clone.
+/// The tools of a handler. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     pub(crate) handle: Handle,
     pub(crate) authority: Arc<Authority>,
-    /// SHA-256 of the admin token and of the status page's cookie.
-    pub(crate) admin: Admin,
+    pub(crate) turned: Arc<TurnedAway>,
+    pub(crate) gate: Gate,
 }
 
 /// Largest body of the admin API.
@@ -88,10 +91,10 @@ pub(crate) const ROUTES: &[(&str, &str)] = &[
     ("DELETE", "/v1/grants/x"),
 ];
 
-/// The admin API and the status page.
-pub(crate) fn admin(api: Api) -> Router {
+/// The admin API, and a page that does not ask for the token by a header.
+pub(crate) fn admin(api: Api, page: Router<Api>) -> Router {
     let guarded = Router::new()
-        .route("/metrics", get(status::metrics))
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/status", get(status::status))
         .route("/v1/servers", get(servers::list))
         .route("/v1/servers/{*key}", get(servers::one))
@@ -103,10 +106,10 @@ pub(crate) fn admin(api: Api) -> Router {
         .route("/v1/registry", get(registry::list).post(registry::create))
         .route("/v1/registry/{slug}", get(registry::one).put(registry::replace).delete(registry::remove))
         .route("/v1/policy", get(enforce::policy).put(enforce::set_policy))
-        .route("/v1/enforce/plan", get(enforce::plan))
+        .route("/v1/enforce/plan", get(plan::plan))
         .route("/v1/enforce/approve", post(enforce::approve))
         .route("/v1/enforce/wave", post(enforce::wave))
-        .route("/v1/explain", get(enforce::explain))
+        .route("/v1/explain", get(explain::explain))
         .route("/v1/decisions", get(enforce::decisions))
         .route("/v1/verifying-key", get(enforce::verifying_key))
         .route("/v1/journal", get(journal::list))
@@ -120,11 +123,10 @@ pub(crate) fn admin(api: Api) -> Router {
         .route("/v1/keys/{tenant}/rotate", post(access::rotate))
         .route("/v1/grants", get(access::grants).post(access::grant))
         .route("/v1/grants/{id}", delete(access::ungrant))
-        .layer(axum::middleware::from_fn_with_state(api.clone(), guard::token));
+        .layer(axum::middleware::from_fn_with_state(api.gate.clone(), guard::token));
     Router::new()
-        .route("/", get(crate::console::page))
-        .route("/style.css", get(crate::console::style))
         .route("/healthz", get(|| async { "ok\n" }))
+        .merge(page)
         .merge(guarded)
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::wrong_method)
@@ -134,33 +136,35 @@ pub(crate) fn admin(api: Api) -> Router {
         .with_state(api)
 }
 
-pub(crate) use guard::{Admin, COOKIE};
-pub(crate) use remote::routes as intake;
+/// A question about one site; this process's when none is named.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfSite {
+    site: Option<String>,
+}
 
 impl Api {
     /// A job of the writer, with its refusal as a problem.
     pub(crate) async fn write<T: Send + 'static, R: Into<Problem> + Send + 'static>(
         &self,
-        act: impl FnOnce(&mut Turn<'_>) -> Outcome<Result<T, R>> + Send + 'static,
+        act: impl FnOnce(&mut Transaction<'_>) -> Outcome<Result<T, R>> + Send + 'static,
     ) -> Result<T, Problem> {
         self.handle.inner.writer.write(act).await?.map_err(Into::into)
     }
 
-    pub(crate) async fn read<T: Send + 'static>(&self, look: impl FnOnce(&State) -> T + Send + 'static) -> Result<T, Problem> {
+    /// A longer look at the snapshot, off the runtime's threads. It waits for no writer.
+    pub(crate) async fn read<T: Send + 'static>(&self, look: impl FnOnce(&Image) -> T + Send + 'static) -> Result<T, Problem> {
         Ok(self.handle.inner.writer.read(look).await?)
     }
 
+    /// All that is known, for a short look.
+    pub(crate) fn snapshot(&self) -> Arc<Image> {
+        self.handle.inner.writer.snapshot()
+    }
+
     /// A question to the database itself.
-    pub(crate) async fn query<T: Send + 'static>(
-        &self,
-        ask: impl FnOnce(&Connection) -> Outcome<T> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let path = crate::run::database(&self.handle.inner.config.data);
-        let asked = tokio::task::spawn_blocking(move || {
-            let db = open_reader(&path)?;
-            ask(&db).map_err(crate::Unavailable::from)
-        });
-        Ok(asked.await.map_err(|_| crate::Unavailable::Stopping)??)
+    pub(crate) async fn query<T: Send + 'static>(&self, ask: impl FnOnce(&dyn Read) -> Outcome<T> + Send + 'static) -> Result<T, Problem> {
+        Ok(self.handle.inner.reader.ask(ask).await.flatten()?)
     }
 
     pub(crate) fn now(&self) -> rules::Timestamp {
@@ -171,14 +175,4 @@ impl Api {
     pub(crate) fn site(&self, asked: Option<String>) -> String {
         asked.unwrap_or_else(|| self.handle.inner.config.site.clone())
     }
-}
-
-/// A JSON body, or a problem that says where it is wrong.
-pub(crate) fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|why| Problem::bad(format!("the body is not what is expected here: {why}")))
-}
-
-/// Query parameters, or a problem that names the unknown one.
-pub(crate) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
-    axum::extract::Query::try_from_uri(uri).map(|axum::extract::Query(q)| q).map_err(|why| Problem::bad(why.body_text()))
 }

@@ -1,9 +1,15 @@
 //! The intake for sensors, enforcers and gateways elsewhere: HTTPS, and a client certificate for all but joining.
 
-use super::{Api, body, guard, peer::Peer, problem::Problem, query};
+use super::Api;
 use crate::{
     dispatch,
     enrol::{self, Csr},
+    http::{
+        guard,
+        peer::Peer,
+        problem::{self, Problem},
+        read::{body, query},
+    },
     intake::Speaker,
     sensors::Role,
 };
@@ -26,89 +32,87 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 const LONG_POLL: Duration = Duration::from_secs(25);
 const MAX_ENROLL: usize = 64 << 10;
 
-/// Batches that are read, checked and stored at the same time: what they may hold in memory together.
+/// Batches that are read, checked and stored at the same time. It bounds the memory that they take.
 const BATCHES: usize = 32;
 /// Strangers may ask to join, and signatures are dear.
 const ENROLMENTS: usize = 4;
-const TURN: Duration = Duration::from_secs(2);
+/// How long a request waits for its place.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Certified = Extension<Option<Peer>>;
 
 pub(crate) fn routes(api: Api) -> Router {
-    let turns = Turns { api: api.clone(), free: Arc::new(Semaphore::new(BATCHES)) };
+    let places = Places { api: api.clone(), free: Arc::new(Semaphore::new(BATCHES)) };
     let joining = Extension(Arc::new(Semaphore::new(ENROLMENTS)));
     Router::new()
         .route("/v1/enroll", post(enroll).layer(DefaultBodyLimit::max(MAX_ENROLL)))
         .route("/v1/renew", post(renew).layer(DefaultBodyLimit::max(MAX_ENROLL)))
         .route(
             "/v1/observations",
-            post(observations).layer(DefaultBodyLimit::max(Batch::MAX_BYTES)).layer(from_fn_with_state(turns, in_turn)),
+            post(observations).layer(DefaultBodyLimit::max(Batch::MAX_BYTES)).layer(from_fn_with_state(places, bounded)),
         )
         .route("/v1/decisions", get(decisions))
         .route("/v1/bundle", get(bundle))
         .route("/healthz", get(|| async { "ok\n" }))
-        .fallback(super::problem::not_found)
-        .method_not_allowed_fallback(super::problem::wrong_method)
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::wrong_method)
         .layer(joining)
         .layer(axum::middleware::from_fn(guard::in_time))
         .with_state(api)
 }
 
 #[derive(Clone)]
-struct Turns {
+struct Places {
     api: Api,
     free: Arc<Semaphore>,
 }
 
-/// Lets so many batches in at a time, before their bodies are read; whoever waits too long is told to come back. Who has no
-/// certificate that stands waits for no turn and takes none.
-async fn in_turn(State(turns): State<Turns>, request: Request, next: Next) -> Response {
+/// Lets so many batches in at a time, before their bodies are read; a request that waits too long is told to come back. A client without
+/// a certificate that stands waits for no place and takes none.
+async fn bounded(State(places): State<Places>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Option<Peer>>().cloned().flatten();
-    if let Err(problem) = admit(&turns.api, peer, &[Role::Sensor, Role::Enforcer]).await {
+    if let Err(problem) = admit(&places.api, peer, &[Role::Sensor, Role::Enforcer]) {
         return problem.into_response();
     }
-    match turn(&turns.free).await {
-        Ok(_turn) => next.run(request).await,
+    match place(&places.free).await {
+        Ok(_place) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn turn(free: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
-    match tokio::time::timeout(TURN, free.acquire()).await {
-        Ok(Ok(turn)) => Ok(turn),
+async fn place(free: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
+    match tokio::time::timeout(PLACE_TIMEOUT, free.acquire()).await {
+        Ok(Ok(tx)) => Ok(tx),
         _ => Err(Problem::from(crate::Unavailable::Busy)),
     }
 }
 
-/// Who asks, in a role that may. Asked anew with each request: a revoked certificate ends with it.
-async fn admit(api: &Api, peer: Option<Peer>, may: &'static [Role]) -> Result<(Peer, String), Problem> {
+/// The client and its site, if its role may ask. Looked up with each request: a revoked certificate ends with it.
+fn admit(api: &Api, peer: Option<Peer>, may: &[Role]) -> Result<(Peer, String), Problem> {
     let advice = "enrol with a join token (`gnomon sensor --token …`)";
     let peer = peer.ok_or_else(|| Problem::forbidden("this needs a client certificate of this collector", advice))?;
-    let asked = peer.clone();
-    let known = api.read(move |state| {
-        let sensor = state.sensors.get(&asked.name)?;
-        Some((sensor.stands(&asked.serial), sensor.role, sensor.site.clone()))
-    });
-    match known.await? {
+    let image = api.snapshot();
+    let known = image.sensor(&peer.name).map(|sensor| (sensor.stands(&peer.serial), sensor.role, sensor.site.clone()));
+    match known {
         Some((true, role, site)) if may.contains(&role) => Ok((peer, site)),
         Some((true, ..)) => Err(Problem::forbidden(format!("the role of `{}` may not ask this", peer.name), "enrol it in another role")),
         _ => Err(Problem::forbidden(format!("`{}` was revoked", peer.name), advice)),
     }
 }
 
-/// The turn is taken when the whole request is here: who sends slowly holds up nobody.
+/// The place is taken when the whole request is here, so a slow sender holds up nobody.
 async fn enroll(
     State(api): State<Api>,
     Extension(joining): Extension<Arc<Semaphore>>,
     bytes: Bytes,
 ) -> Result<Json<EnrollResponse>, Problem> {
-    let _turn = turn(&joining).await?;
+    let _place = place(&joining).await?;
     let request: EnrollRequest = body(&bytes)?;
     let csr = Csr::parse(&request.csr).map_err(Problem::bad)?;
     let secret = api.authority.secret(&request.token).ok_or(Problem::from(enrol::Refusal::Token))?.to_owned();
     let wanted = csr.common_name();
-    let place = api.write(move |turn| enrol::join(turn, &secret, wanted.as_deref())).await?;
-    certify(&api, &csr, &place)
+    let identity = api.write(move |tx| enrol::join(tx, &secret, wanted.as_deref())).await?;
+    certify(&api, &csr, &identity)
 }
 
 #[derive(Debug, Deserialize)]
@@ -118,21 +122,21 @@ struct Renewal {
 }
 
 async fn renew(State(api): State<Api>, Extension(peer): Certified, bytes: Bytes) -> Result<Json<EnrollResponse>, Problem> {
-    let (peer, _) = admit(&api, peer, &[Role::Sensor, Role::Enforcer, Role::Gateway]).await?;
+    let (peer, _) = admit(&api, peer, &[Role::Sensor, Role::Enforcer, Role::Gateway])?;
     let csr = Csr::parse(&body::<Renewal>(&bytes)?.csr).map_err(Problem::bad)?;
-    let place = api.write(move |turn| enrol::renew(turn, &peer.name)).await?;
-    certify(&api, &csr, &place)
+    let identity = api.write(move |tx| enrol::renew(tx, &peer.name)).await?;
+    certify(&api, &csr, &identity)
 }
 
-fn certify(api: &Api, csr: &Csr, place: &enrol::Place) -> Result<Json<EnrollResponse>, Problem> {
+fn certify(api: &Api, csr: &Csr, identity: &enrol::Identity) -> Result<Json<EnrollResponse>, Problem> {
     // Certificates live by the machine's time, as TLS does.
-    let certificate = api.authority.certify(csr, place, rules::Timestamp::now()).map_err(Problem::bad)?;
+    let certificate = api.authority.certify(csr, identity, rules::Timestamp::now()).map_err(Problem::bad)?;
     let root = api.authority.root_pem().to_owned();
-    Ok(Json(EnrollResponse { sensor: place.name.clone(), site: place.site.clone(), certificate, root }))
+    Ok(Json(EnrollResponse { sensor: identity.name.clone(), site: identity.site.clone(), certificate, root }))
 }
 
 async fn observations(State(api): State<Api>, Extension(peer): Certified, bytes: Bytes) -> Result<Json<Ack>, Problem> {
-    let (peer, _) = admit(&api, peer, &[Role::Sensor, Role::Enforcer]).await?;
+    let (peer, _) = admit(&api, peer, &[Role::Sensor, Role::Enforcer])?;
     let batch: Batch = body(&bytes)?;
     let speaker = Speaker::Certified { name: peer.name, serial: peer.serial };
     Ok(Json(api.handle.accept_from(speaker, batch).await?))
@@ -146,21 +150,21 @@ struct After {
 }
 
 async fn decisions(State(api): State<Api>, Extension(peer): Certified, uri: Uri) -> Result<Response, Problem> {
-    let (asking, site) = admit(&api, peer, &[Role::Enforcer]).await?;
-    let news = news(api.handle.inner.shown.decisions(&site), query::<After>(&uri)?.after).await;
-    admit(&api, Some(asking), &[Role::Enforcer]).await?;
+    let (asking, site) = admit(&api, peer, &[Role::Enforcer])?;
+    let news = news(api.handle.inner.windows.decisions(&site), query::<After>(&uri)?.after).await;
+    admit(&api, Some(asking), &[Role::Enforcer])?;
     Ok(news)
 }
 
 /// Holds the tenants' secrets: for gateways only.
 async fn bundle(State(api): State<Api>, Extension(peer): Certified, uri: Uri) -> Result<Response, Problem> {
-    let (asking, _) = admit(&api, peer, &[Role::Gateway]).await?;
+    let (asking, _) = admit(&api, peer, &[Role::Gateway])?;
     let (after, name) = (query::<After>(&uri)?.after, asking.name.clone());
-    if api.read(move |state| dispatch::is_behind(state, after)).await? {
-        api.write(move |turn| dispatch::raise_bundle(turn, &name, after).map(Ok::<(), Problem>)).await?;
+    if dispatch::is_behind(&api.snapshot(), after) {
+        api.write(move |tx| dispatch::raise_bundle(tx, &name, after).map(Ok::<(), Problem>)).await?;
     }
-    let news = news(api.handle.inner.shown.bundle(), after).await;
-    admit(&api, Some(asking), &[Role::Gateway]).await?;
+    let news = news(api.handle.inner.windows.bundle(), after).await;
+    admit(&api, Some(asking), &[Role::Gateway])?;
     Ok(news)
 }
 
@@ -195,8 +199,8 @@ mod tests {
         use super::*;
         use hyper::service::Service;
 
-        pub(super) async fn ask(turns: Turns, peer: Option<Peer>) -> (u16, Option<String>) {
-            let router = Router::new().route("/", get(|| async {}).layer(from_fn_with_state(turns, in_turn)));
+        pub(super) async fn ask(places: Places, peer: Option<Peer>) -> (u16, Option<String>) {
+            let router = Router::new().route("/", get(|| async {}).layer(from_fn_with_state(places, bounded)));
             let request = Request::get("/").extension(peer).body(axum::body::Body::empty()).unwrap();
             let answer = hyper_util::service::TowerToHyperService::new(router).call(request).await.unwrap();
             let later = answer.headers().get("retry-after").map(|v| v.to_str().unwrap().to_owned());
@@ -205,26 +209,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_finds_no_turn_is_told_when_to_come_back_and_a_stranger_takes_none() {
+    async fn whoever_finds_no_place_is_told_when_to_come_back_and_a_stranger_takes_none() {
         let data = tempfile::tempdir().unwrap();
         let config = crate::tests::config(data.path());
         let (running, stop) = crate::tests::run(&config).await;
         let authority = Arc::new(enrol::Authority::open(data.path(), rules::Timestamp::now(), false).unwrap());
-        let api = Api { handle: running.handle(), authority, admin: crate::api::Admin::new("x") };
+        let gate = guard::Gate { admin: guard::Admin::new("x"), token_file: data.path().join("admin.token") };
+        let api = Api { handle: running.handle(), authority, turned: Arc::default(), gate };
         let mut known = crate::sensors::Sensor::new("default", Role::Sensor);
         known.serials = vec!["01".to_owned()];
         let handle = running.handle();
-        let joined = handle.inner.writer.write(move |turn| {
-            turn.state.sensors.insert("s1".to_owned(), known);
-            Ok(())
-        });
+        let joined = handle.inner.writer.write(move |tx| tx.image.keep_sensor(tx.records, "s1", known));
         joined.await.unwrap();
         let peer = |serial: &str| Some(Peer { name: "s1".to_owned(), serial: serial.to_owned() });
-        let turns = |free| Turns { api: api.clone(), free: Arc::new(Semaphore::new(free)) };
-        assert_eq!(ask(turns(1), peer("01")).await, (200, None));
-        assert_eq!(ask(turns(0), peer("01")).await, (503, Some("2".to_owned())));
+        let places = |free| Places { api: api.clone(), free: Arc::new(Semaphore::new(free)) };
+        assert_eq!(ask(places(1), peer("01")).await, (200, None));
+        assert_eq!(ask(places(0), peer("01")).await, (503, Some("2".to_owned())));
         for stranger in [None, peer("02")] {
-            assert_eq!(ask(turns(0), stranger).await.0, 403, "no turn is waited for");
+            assert_eq!(ask(places(0), stranger).await.0, 403, "no place is waited for");
         }
         crate::tests::end(running, stop).await;
     }

@@ -1,7 +1,12 @@
-//! `/v1/sensors` and `/v1/tokens`: who reports to us, and how one joins.
+//! `/v1/sensors` and `/v1/tokens`: the reporting roles, and join tokens.
 
-use super::{Api, body, problem::Problem};
-use crate::{enrol, sensors::Role};
+use super::Api;
+use crate::{
+    enrol,
+    http::{problem::Problem, read::body},
+    image::Image,
+    sensors::{Role, Sensor},
+};
 use axum::{
     Json,
     body::Bytes,
@@ -14,10 +19,11 @@ use rules::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// A sensor, enforcer or gateway, for people.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct SensorReport {
     pub(crate) name: String,
     pub(crate) site: String,
     pub(crate) role: Role,
@@ -37,8 +43,8 @@ pub(crate) struct Report {
     pub(crate) applied: Option<Applied>,
 }
 
-pub(crate) fn reports(state: &crate::state::State) -> Vec<Report> {
-    let report = |(name, s): (&String, &crate::sensors::Sensor)| Report {
+pub(crate) fn reports(image: &Image) -> Vec<SensorReport> {
+    let report = |(name, s): (&String, &Arc<Sensor>)| SensorReport {
         name: name.clone(),
         site: s.site.clone(),
         role: s.role,
@@ -51,38 +57,38 @@ pub(crate) fn reports(state: &crate::state::State) -> Vec<Report> {
         waiting_for_missing: s.received.has_holes(),
         gaps: s.gaps,
         refused_batches: s.stale,
-        coverage: s.eyes.values().map(|e| e.last.clone()).collect(),
+        coverage: s.captures.values().map(|e| e.last.clone()).collect(),
         applied: s.applied.clone(),
     };
-    state.sensors.iter().map(report).collect()
+    image.sensors.iter().map(report).collect()
 }
 
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<Report>>, Problem> {
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<SensorReport>>, Problem> {
     Ok(Json(api.read(reports).await?))
 }
 
 pub(super) async fn revoke(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
-    api.write(move |turn| enrol::revoke(turn, &name)).await?;
+    api.write(move |tx| enrol::revoke(tx, &name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn tokens(State(api): State<Api>) -> Result<Json<Vec<Value>>, Problem> {
     let now = api.now();
-    let all = api.query(move |db| enrol::open(db, now)).await?;
+    let all = api.query(move |read| enrol::open(read, now)).await?;
     Ok(Json(all.into_iter().map(|(hash, token)| json!({"hash": hash, "token": token})).collect()))
 }
 
-/// The answer holds the token; it is not kept and cannot be shown again.
+/// The response holds the token; it is not kept and cannot be shown again.
 pub(super) async fn issue_token(State(api): State<Api>, bytes: Bytes) -> Result<(StatusCode, Json<Value>), Problem> {
-    let ask: enrol::Ask = if bytes.is_empty() { enrol::Ask::default() } else { body(&bytes)? };
-    let ttl = ask.ttl;
-    let secret = api.write(move |turn| enrol::issue(turn, ask)).await?;
+    let request: enrol::TokenRequest = if bytes.is_empty() { enrol::TokenRequest::default() } else { body(&bytes)? };
+    let ttl = request.ttl;
+    let secret = api.write(move |tx| enrol::issue(tx, request)).await?;
     let token = api.authority.token(&secret);
     let intake = api.handle.inner.config.intake;
     Ok((StatusCode::CREATED, Json(json!({"token": token, "expires_at": ttl.after(api.now()), "intake": intake}))))
 }
 
 pub(super) async fn withdraw_token(State(api): State<Api>, Path(hash): Path<String>) -> Result<StatusCode, Problem> {
-    api.write(move |turn| enrol::withdraw(turn, &hash)).await?;
+    api.write(move |tx| enrol::withdraw(tx, &hash)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -22,7 +22,7 @@ impl std::fmt::Debug for Signer {
     }
 }
 
-/// What decision sets and bundles are verified with.
+/// The public key that verifies decision sets and bundles.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyingKey {
     /// First 16 hexadecimal digits of SHA-256 over the public key.
@@ -53,7 +53,7 @@ impl Signer {
         &self.public
     }
 
-    /// Whether this key signed it: what another one did, nobody who is told of this one accepts.
+    /// Whether this key signed it. A receiver that knows this key accepts no other's signature.
     pub(crate) fn made(&self, signed: &Signed) -> bool {
         signed.key_id == self.public.key_id
     }

@@ -1,6 +1,6 @@
-//! Where the newest sets and bundles are seen, by those who wait for news.
+//! The newest sets and bundles, for clients that wait for news.
 
-use crate::state::State;
+use crate::image::Image;
 use rules::wire::v1::Signed;
 use std::{
     collections::BTreeMap,
@@ -10,12 +10,12 @@ use tokio::sync::{Notify, watch};
 
 pub(crate) type Shown = watch::Receiver<Option<Arc<Signed>>>;
 
-/// What is shown to enforcers, by site, and to gateways.
+/// The newest set by site, and the newest bundle.
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
     decisions: Mutex<BTreeMap<String, watch::Sender<Option<Arc<Signed>>>>>,
     bundle: watch::Sender<Option<Arc<Signed>>>,
-    /// Escalation after each commit.
+    /// Rings after each commit.
     pub(crate) committed: Arc<Notify>,
 }
 
@@ -29,19 +29,19 @@ impl Windows {
         self.bundle.subscribe()
     }
 
-    /// Rings for whoever waits for a commit.
+    /// Wakes the one that waits for a commit.
     #[cfg(test)]
     pub(crate) fn wake(&self) {
         self.committed.notify_one();
     }
 
-    /// After a commit: what is durable may be seen.
-    pub(crate) fn publish(&self, state: &State) {
+    /// Shows the sets and the bundle of a commit.
+    pub(crate) fn publish(&self, image: &Image) {
         let all = &mut self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, site) in &state.sites {
+        for (name, site) in &image.sites {
             show(all.entry(name.clone()).or_default(), site.issued.as_ref().map(|i| &i.signed));
         }
-        show(&self.bundle, state.bundle.as_ref().map(|(_, signed)| signed));
+        show(&self.bundle, image.bundle.as_ref().map(|(_, signed)| signed));
         self.committed.notify_one();
     }
 }

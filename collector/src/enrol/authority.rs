@@ -1,7 +1,7 @@
 //! The collector's own certificate authority.
 
-use super::Place;
-use crate::{Error, secrets, sensors::Role};
+use super::Identity;
+use crate::{Error, secrets};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
@@ -91,7 +91,7 @@ impl Authority {
         Ok(Authority { root, root_pem, issuer, pin })
     }
 
-    /// What is given to whoever installs a sensor.
+    /// The join token, for the person who installs a sensor.
     pub(crate) fn token(&self, secret: &str) -> String {
         format!("gnomon1.{}.{secret}", self.pin)
     }
@@ -113,23 +113,18 @@ impl Authority {
     }
 
     /// A client certificate (PEM) for a place that is on the list.
-    pub(crate) fn certify(&self, csr: &Csr, place: &Place, now: Timestamp) -> Result<String, String> {
+    pub(crate) fn certify(&self, csr: &Csr, identity: &Identity, now: Timestamp) -> Result<String, String> {
         let mut params = between(now, LIFETIME);
-        params.distinguished_name = named(&place.name);
-        let unit = match place.role {
-            Role::Sensor => "sensor",
-            Role::Enforcer => "enforcer",
-            Role::Gateway => "gateway",
-        };
-        params.distinguished_name.push(DnType::OrganizationalUnitName, unit);
-        params.serial_number = Some(SerialNumber::from_slice(&unhex(&place.serial)));
+        params.distinguished_name = named(&identity.name);
+        params.distinguished_name.push(DnType::OrganizationalUnitName, identity.role.as_str());
+        params.serial_number = Some(SerialNumber::from_slice(&unhex(&identity.serial)));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         params.signed_by(&csr.params.public_key, &self.issuer).map(|c| c.pem()).map_err(|e| e.to_string())
     }
 
-    /// TLS for the intake: a fresh key, the root in the chain (for whoever joins by its pin), client certificates asked for and
+    /// TLS for the intake: a fresh key, the root in the chain (a joiner checks it by its pin), client certificates asked for and
     /// verified when given.
     pub(crate) fn tls(&self, names: &[String], now: Timestamp) -> Result<ServerConfig, Error> {
         let fail = |e: String| Error::Certificate(e);

@@ -6,7 +6,7 @@ use rules::{
 };
 use std::collections::BTreeSet;
 
-/// Adds all that was said about `from` to `into`, within the same bounds; what does not fit is counted.
+/// Adds all that was said about `from` to `into`, within the same bounds; the rest is counted.
 pub(super) fn merge(into: &mut Server, from: Server) {
     let newer = from.last_seen > into.last_seen;
     into.first_seen = into.first_seen.min(from.first_seen);

@@ -1,4 +1,4 @@
-//! Evidence in, servers out. Pure and bounded; no clock: time is what the evidence says.
+//! Evidence in, servers out. Pure and bounded; no clock: time comes with the evidence.
 //!
 //! # What is one server
 //! One server per (site, address, port, path):
@@ -13,12 +13,13 @@
 //! `shares_endpoint_with`: a block would hit it too; so does another site that a probe was shown under another name. What a client merely
 //! tried does not count, neither a `Host` nor a name in a TLS hello: whoever could say so could keep a server from being blocked.
 
-mod door;
 mod merge;
+mod record;
 #[cfg(test)]
 mod tests;
 
-pub use door::Door;
+pub use record::EndpointRecord;
+use rpds::RedBlackTreeMapSync;
 use rules::{
     confidence::Confidence,
     endpoint::Endpoint,
@@ -26,19 +27,19 @@ use rules::{
     pack::{Pack, Strength},
     server::Server,
 };
-use std::{collections::BTreeMap, ops::Bound};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
-/// All servers of one site.
+/// All servers of one site. A clone shares what neither of the two has changed since, so it costs next to nothing.
 #[derive(Clone, Debug)]
 pub struct Inventory {
-    site: String,
-    doors: BTreeMap<Endpoint, Door>,
+    site: Arc<str>,
+    records: RedBlackTreeMapSync<Endpoint, Arc<EndpointRecord>>,
     servers: usize,
     /// How many servers each sensor was the first to speak of.
-    by_sensor: BTreeMap<String, usize>,
+    by_sensor: RedBlackTreeMapSync<String, usize>,
     limits: Limits,
-    /// What did not fit, by what it was: `site-full`, `sensor-full`, `endpoint-full`, `evicted`.
-    lost: BTreeMap<&'static str, u64>,
+    /// Records that did not fit.
+    lost: BTreeMap<Lost, u64>,
     /// Where the last search for something to evict ended.
     cursor: Option<Endpoint>,
 }
@@ -66,6 +67,26 @@ pub struct Observed {
     pub evicted: Option<Endpoint>,
 }
 
+/// Why a record was not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lost {
+    SiteFull,
+    SensorFull,
+    EndpointFull,
+    Evicted,
+}
+
+impl Lost {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Lost::SiteFull => "site-full",
+            Lost::SensorFull => "sensor-full",
+            Lost::EndpointFull => "endpoint-full",
+            Lost::Evicted => "evicted",
+        }
+    }
+}
+
 /// Whether there is place for one more record.
 enum Room {
     Free,
@@ -86,26 +107,26 @@ impl Inventory {
 
     pub fn with_limits(site: &str, limits: Limits) -> Inventory {
         Inventory {
-            site: site.to_owned(),
-            doors: BTreeMap::new(),
+            site: site.into(),
+            records: RedBlackTreeMapSync::new_sync(),
             servers: 0,
-            by_sensor: BTreeMap::new(),
+            by_sensor: RedBlackTreeMapSync::new_sync(),
             limits,
             lost: BTreeMap::new(),
             cursor: None,
         }
     }
 
-    /// Takes back what [`Inventory::door`] gave before a restart.
-    pub fn restore(&mut self, endpoint: Endpoint, door: Door) {
-        self.forget_door(endpoint);
-        self.count(&door, true);
-        self.doors.insert(endpoint, door);
+    /// Takes back what [`Inventory::record`] gave before a restart.
+    pub fn restore(&mut self, endpoint: Endpoint, record: EndpointRecord) {
+        self.forget(endpoint);
+        self.records.insert_mut(endpoint, Arc::new(record));
+        self.count(endpoint, true);
     }
 
     pub fn observe(&mut self, sensor: &str, evidence: &Evidence, pack: &Pack) -> Observed {
         let endpoint = evidence.place.endpoint;
-        let known = self.doors.get(&endpoint);
+        let known = self.records.get(&endpoint);
         let mut evicted = None;
         if known.is_none_or(|d| d.would_add(evidence)) {
             match self.make_room(sensor, evidence, pack) {
@@ -114,35 +135,41 @@ impl Inventory {
                 Room::None => return Observed::default(),
             }
         }
-        let mut door = self.doors.remove(&endpoint).unwrap_or_default();
-        self.count(&door, false);
-        let observed = door.observe(&self.site, sensor, evidence, pack);
+        self.count(endpoint, false);
+        let observed = match self.records.get_mut(&endpoint) {
+            Some(record) => Arc::make_mut(record).observe(&self.site, sensor, evidence, pack),
+            None => {
+                let mut record = EndpointRecord::default();
+                let observed = record.observe(&self.site, sensor, evidence, pack);
+                if !record.is_empty() {
+                    self.records.insert_mut(endpoint, Arc::new(record));
+                }
+                observed
+            }
+        };
         if !observed.kept {
-            self.lose("endpoint-full");
+            self.lose(Lost::EndpointFull);
         }
-        self.count(&door, true);
-        if !door.is_empty() {
-            self.doors.insert(endpoint, door);
-        }
+        self.count(endpoint, true);
         Observed { evicted, ..observed }
     }
 
     pub fn servers(&self) -> impl Iterator<Item = &Server> {
-        self.doors.values().flat_map(Door::servers)
+        self.records.values().flat_map(|record| record.servers())
     }
 
-    pub fn door(&self, endpoint: Endpoint) -> Option<&Door> {
-        self.doors.get(&endpoint)
+    pub fn record(&self, endpoint: Endpoint) -> Option<&EndpointRecord> {
+        self.records.get(&endpoint).map(Arc::as_ref)
     }
 
     /// The server with this [`Server::key`].
     pub fn find(&self, key: &str) -> Option<&Server> {
-        let place = key.strip_prefix(self.site.as_str())?.strip_prefix('/')?;
+        let place = key.strip_prefix(&*self.site)?.strip_prefix('/')?;
         let (endpoint, path) = match place.find('/') {
             Some(at) => (place.get(..at)?, place.get(at..)),
             None => (place, None),
         };
-        self.doors.get(&endpoint.parse().ok()?)?.server(path)
+        self.records.get(&endpoint.parse().ok()?)?.server(path)
     }
 
     pub fn site(&self) -> &str {
@@ -158,7 +185,7 @@ impl Inventory {
     }
 
     /// Losses by reason, since the start of this process.
-    pub fn lost(&self) -> &BTreeMap<&'static str, u64> {
+    pub fn lost(&self) -> &BTreeMap<Lost, u64> {
         &self.lost
     }
 
@@ -166,16 +193,15 @@ impl Inventory {
     /// the keys that are no more and those that stand for them (as in [`Observed::renamed`]).
     pub fn expire(&mut self, before: rules::Timestamp, pack: &Pack) -> BTreeMap<Endpoint, Vec<(String, String)>> {
         let mut changed = BTreeMap::new();
-        for endpoint in self.doors.keys().copied().collect::<Vec<_>>() {
-            let Some(mut door) = self.doors.remove(&endpoint) else { continue };
-            self.count(&door, false);
-            if let Some(renamed) = door.expire(before, pack) {
-                changed.insert(endpoint, renamed);
+        let old = self.records.iter().filter(|(_, record)| record.has_expired(before, pack)).map(|(endpoint, _)| *endpoint);
+        for endpoint in old.collect::<Vec<_>>() {
+            self.count(endpoint, false);
+            let Some(record) = self.records.get_mut(&endpoint).map(Arc::make_mut) else { continue };
+            changed.insert(endpoint, record.expire(before, pack));
+            if record.is_empty() {
+                self.records.remove_mut(&endpoint);
             }
-            self.count(&door, true);
-            if !door.is_empty() {
-                self.doors.insert(endpoint, door);
-            }
+            self.count(endpoint, true);
         }
         changed
     }
@@ -190,11 +216,11 @@ impl Inventory {
         if pack.weigh(&evidence.signature).0 != Strength::Weak
             && let Some(victim) = self.oldest_candidate(own_share.then_some(sensor), evidence.place.endpoint, pack)
         {
-            self.forget_door(victim);
-            self.lose("evicted");
+            self.forget(victim);
+            self.lose(Lost::Evicted);
             return Room::Made(victim);
         }
-        self.lose(if own_share { "sensor-full" } else { "site-full" });
+        self.lose(if own_share { Lost::SensorFull } else { Lost::SiteFull });
         Room::None
     }
 
@@ -203,13 +229,13 @@ impl Inventory {
     fn oldest_candidate(&mut self, of: Option<&str>, but: Endpoint, pack: &Pack) -> Option<Endpoint> {
         const LOOKED_AT: usize = 256;
         let from = self.cursor.map_or(Bound::Unbounded, Bound::Excluded);
-        let round = self.doors.range((from, Bound::Unbounded)).chain(self.doors.iter()).take(self.doors.len());
-        let own = |d: &Door| of.is_none_or(|name| d.servers().all(|s| first_witness(s) == name));
+        let round = self.records.range((from, Bound::Unbounded)).chain(self.records.iter()).take(self.records.size());
+        let own = |d: &EndpointRecord| of.is_none_or(|name| d.servers().all(|s| first_witness(s) == name));
         let (mut last, mut oldest) = (None, None);
-        for (endpoint, door) in round.filter(|(endpoint, door)| **endpoint != but && own(door)).take(LOOKED_AT) {
+        for (endpoint, record) in round.filter(|(endpoint, record)| **endpoint != but && own(record)).take(LOOKED_AT) {
             last = Some(*endpoint);
-            if door.servers().all(|s| s.judgement(pack).confidence == Confidence::Candidate) {
-                let seen = (door.servers().map(|s| s.last_seen).max(), *endpoint);
+            if record.servers().all(|s| s.judgement(pack).confidence == Confidence::Candidate) {
+                let seen = (record.servers().map(|s| s.last_seen).max(), *endpoint);
                 oldest = Some(oldest.map_or(seen, |o| seen.min(o)));
             }
         }
@@ -217,28 +243,29 @@ impl Inventory {
         oldest.map(|(_, endpoint)| endpoint)
     }
 
-    fn forget_door(&mut self, endpoint: Endpoint) {
-        if let Some(door) = self.doors.remove(&endpoint) {
-            self.count(&door, false);
-        }
+    fn forget(&mut self, endpoint: Endpoint) {
+        self.count(endpoint, false);
+        self.records.remove_mut(&endpoint);
     }
 
-    fn count(&mut self, door: &Door, add: bool) {
-        for server in door.servers() {
-            let n = self.by_sensor.entry(first_witness(server).to_owned()).or_default();
-            if add {
-                *n = n.saturating_add(1);
-                self.servers = self.servers.saturating_add(1);
+    /// Adds the servers of an endpoint to the sums, or takes them out.
+    fn count(&mut self, endpoint: Endpoint, add: bool) {
+        let Some(record) = self.records.get(&endpoint).cloned() else { return };
+        for server in record.servers() {
+            let sensor = first_witness(server);
+            let known = self.by_sensor.get(sensor).copied().unwrap_or(0);
+            let n = if add { known.saturating_add(1) } else { known.saturating_sub(1) };
+            if n == 0 {
+                self.by_sensor.remove_mut(sensor);
             } else {
-                *n = n.saturating_sub(1);
-                self.servers = self.servers.saturating_sub(1);
+                self.by_sensor.insert_mut(sensor.to_owned(), n);
             }
+            self.servers = if add { self.servers.saturating_add(1) } else { self.servers.saturating_sub(1) };
         }
-        self.by_sensor.retain(|_, n| *n > 0);
     }
 
-    fn lose(&mut self, what: &'static str) {
-        let n = self.lost.entry(what).or_default();
+    fn lose(&mut self, lost: Lost) {
+        let n = self.lost.entry(lost).or_default();
         *n = n.saturating_add(1);
     }
 }

@@ -137,15 +137,15 @@ fn bounds_hold_and_count_and_strong_evidence_displaces_candidates() {
         inventory.observe(sensor, &Evidence::new(place(n), Source::Wire, "wire.context.port", at(0)), &pack);
     }
     assert_eq!(inventory.len(), 10);
-    assert_eq!(inventory.lost().get("site-full"), Some(&20));
+    assert_eq!(inventory.lost().get(&Lost::SiteFull), Some(&20));
     inventory.observe("third", &Evidence::new(place(99), Source::Probe, "probe.server.discover-result", at(1)), &pack);
     assert_eq!(inventory.len(), 10);
     assert!(inventory.find("lab/10.0.0.5:99").is_some());
-    assert_eq!(inventory.lost().get("evicted"), Some(&1));
+    assert_eq!(inventory.lost().get(&Lost::Evicted), Some(&1));
     for n in 100..120 {
         inventory.observe("third", &Evidence::new(place(n), Source::Probe, "probe.server.discover-result", at(1)), &pack);
     }
-    assert_eq!(inventory.lost().get("sensor-full"), Some(&13));
+    assert_eq!(inventory.lost().get(&Lost::SensorFull), Some(&13));
 }
 
 #[test]
@@ -163,11 +163,11 @@ fn a_sensor_with_its_share_gives_up_its_oldest_candidate_and_says_which() {
     for (n, gone) in [(20, 11), (21, 12), (22, 10)] {
         let observed = inventory.observe("s1", &strong(n, 7), &pack);
         assert_eq!((observed.kept, observed.evicted), (true, Some(place(gone).endpoint)));
-        assert!(inventory.door(place(gone).endpoint).is_none());
+        assert!(inventory.record(place(gone).endpoint).is_none());
     }
     let observed = inventory.observe("s1", &strong(23, 8), &pack);
     assert_eq!((observed.kept, observed.evicted), (false, None), "another sensor's records are not its to give up");
-    assert_eq!((inventory.len(), inventory.lost().get("sensor-full")), (4, Some(&2)));
+    assert_eq!((inventory.len(), inventory.lost().get(&Lost::SensorFull)), (4, Some(&2)));
 }
 
 #[test]
@@ -176,10 +176,10 @@ fn what_was_stored_comes_back_the_same() {
     let b = named(said("wire.server.tools-result", Some("/a"), 1), "two.example", None);
     let inventory = fold(&[a, b]);
     let endpoint = "10.0.0.5:3001".parse().unwrap();
-    let text = serde_json::to_string(inventory.door(endpoint).unwrap()).unwrap();
+    let text = serde_json::to_string(inventory.record(endpoint).unwrap()).unwrap();
     let mut again = Inventory::new("lab");
     again.restore(endpoint, serde_json::from_str(&text).unwrap());
-    assert_eq!(again.door(endpoint), inventory.door(endpoint));
+    assert_eq!(again.record(endpoint), inventory.record(endpoint));
     assert_eq!(again.len(), 1);
 }
 
@@ -240,9 +240,9 @@ mod any_order {
                 prop_assert!(inventory.find(&key).is_some(), "{} leads nowhere", key);
             }
             for server in inventory.servers() {
-                let door = inventory.door(server.place.endpoint).unwrap();
-                let text = serde_json::to_string(door).unwrap();
-                prop_assert_eq!(&serde_json::from_str::<Door>(&text).unwrap(), door);
+                let record = inventory.record(server.place.endpoint).unwrap();
+                let text = serde_json::to_string(record).unwrap();
+                prop_assert_eq!(&serde_json::from_str::<EndpointRecord>(&text).unwrap(), record);
                 prop_assert!(server.shares_endpoint_with.iter().all(|s| Some(s) != server.place.path.as_ref()));
             }
         }

@@ -6,26 +6,27 @@
 mod rename;
 
 use crate::{
+    commit::{Outcome, Touched, Transaction},
     dispatch::{self, Signer},
-    journal, notify,
+    image::Image,
+    journal::{self, Actor, Verb},
+    notify,
     sensors::Role,
-    state::State,
-    store::{Outcome, Turn, rows},
+    site::for_one_round,
 };
 use rules::{
     Timestamp,
     admission::{Case, Effect},
     detect::Sight,
+    endpoint::Endpoint,
     finding::FindingId,
     observation::Coverage,
     period::Period,
     policy::Policy,
-    round::{Round, round},
-    site::Matter,
+    round::{Matter, Round, round},
 };
-use rusqlite::params;
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A site with more servers than this is judged by the timer, not after every batch and every delivery.
 const AT_ONCE: usize = 500;
@@ -34,94 +35,79 @@ const AT_ONCE: usize = 500;
 const STORE_TIME_EVERY: i64 = 600;
 
 /// Stores what the jobs changed, judges it, and says what enforcers and gateways are to know.
-pub(crate) fn settle(turn: &mut Turn<'_>, signer: &Signer) -> Outcome<()> {
-    let touched = std::mem::take(&mut turn.state.touched);
-    store_doors(turn, &touched.doors)?;
+pub(crate) fn settle(tx: &mut Transaction<'_>, signer: &Signer) -> Outcome<()> {
+    let touched = std::mem::take(tx.touched);
+    store_servers(tx, &touched.endpoints)?;
     for (site, from, to) in &touched.renamed {
-        rename::rename(turn, site, from, to)?;
+        rename::rename(tx, site, from, to)?;
     }
-    for site in due(turn.state, &touched) {
-        judge_site(turn, &site, touched.let_pass.contains(&site))?;
-        dispatch::issue_decisions(turn, signer, &site, touched.let_pass.contains(&site))?;
+    for site in due(tx.image, &touched) {
+        judge_site(tx, &site, touched.let_pass.contains(&site))?;
+        dispatch::issue_decisions(tx, signer, &site, touched.let_pass.contains(&site))?;
     }
-    if touched.access || touched.registry || !turn.state.bundle.as_ref().is_some_and(|(_, signed)| signer.made(signed)) {
-        dispatch::issue_bundle(turn, signer)?;
+    if touched.access || touched.registry || !tx.image.bundle.as_ref().is_some_and(|(_, signed)| signer.made(signed)) {
+        dispatch::issue_bundle(tx, signer)?;
     }
     Ok(())
 }
 
-fn due(state: &State, touched: &crate::state::Touched) -> BTreeSet<String> {
+fn due(image: &Image, touched: &Touched) -> BTreeSet<String> {
     let everywhere = touched.tick || touched.registry;
-    let small = |name: &String| state.sites.get(name).is_some_and(|s| s.inventory.len() <= AT_ONCE);
-    let all = state.sites.keys().filter(|_| everywhere).cloned();
-    let seen = touched.doors.iter().map(|(site, _)| site).chain(&touched.told).filter(|s| small(s)).cloned();
+    let small = |name: &String| image.sites.get(name).is_some_and(|s| s.inventory.len() <= AT_ONCE);
+    let all = image.sites.keys().filter(|_| everywhere).cloned();
+    let seen = touched.endpoints.iter().map(|(site, _)| site).chain(&touched.told).filter(|s| small(s)).cloned();
     all.chain(seen).chain(touched.sites.iter().cloned()).chain(touched.let_pass.iter().cloned()).collect()
 }
 
-fn store_doors(turn: &mut Turn<'_>, doors: &BTreeSet<(String, rules::endpoint::Endpoint)>) -> Outcome<()> {
-    for (site, endpoint) in doors {
-        match turn.state.sites.get(site).and_then(|s| s.inventory.door(*endpoint)) {
-            Some(door) => {
-                let sql = "INSERT INTO servers (site, endpoint, body) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET body = ?3";
-                turn.db.prepare_cached(sql)?.execute(params![site, endpoint.to_string(), rows::encode(door)?])?;
-            }
-            None => {
-                let sql = "DELETE FROM servers WHERE site = ?1 AND endpoint = ?2";
-                turn.db.prepare_cached(sql)?.execute(params![site, endpoint.to_string()])?;
-            }
+fn store_servers(tx: &mut Transaction<'_>, endpoints: &BTreeSet<(String, Endpoint)>) -> Outcome<()> {
+    for (site, endpoint) in endpoints {
+        match tx.image.sites.get(site).and_then(|s| s.inventory.record(*endpoint)) {
+            Some(record) => tx.records.put_server(site, *endpoint, record)?,
+            None => tx.records.delete_server(site, *endpoint)?,
         }
     }
     Ok(())
 }
 
 /// One round of one site. `let_pass`: a person said that however many new blocks there are, they are meant.
-fn judge_site(turn: &mut Turn<'_>, name: &str, let_pass: bool) -> Outcome<()> {
-    let Some(site) = turn.state.sites.get(name) else { return Ok(()) };
-    let policy = effective(turn.state.policy(site), let_pass);
-    let coverage = coverage(turn.state, name, turn.now);
+fn judge_site(tx: &mut Transaction<'_>, name: &str, let_pass: bool) -> Outcome<()> {
+    let Some(site) = tx.image.sites.get(name) else { return Ok(()) };
+    let policy = for_one_round(tx.image.policy(site), let_pass);
+    let coverage = coverage(tx.image, name, tx.now);
     let sights: Vec<Sight<'_>> =
         coverage.iter().map(|(sensor, heard, c)| Sight { sensor: sensor.as_str(), last_heard: *heard, coverage: c.as_slice() }).collect();
-    let points = turn.state.points(name);
-    let view = turn.state.view(name, site, &policy, &points);
-    let Round { matters, effects, hold } = round(&view, site.inventory.servers(), &sights, &site.matters, turn.now);
+    let points = tx.image.points(name);
+    let view = tx.image.view(name, site, &policy, &points);
+    let Round { matters, effects, hold } = round(&view, site.inventory.servers(), &sights, &site.matters, tx.now);
 
     for (id, matter) in &matters {
         let known = site.matters.get(id);
         if known.is_none_or(|k| is_news(k, matter)) {
-            store(turn, name, matter)?;
+            tx.records.put_case(name, matter)?;
         }
     }
     let gone: Vec<FindingId> = site.matters.keys().filter(|id| !matters.contains_key(*id)).cloned().collect();
     let opened: Vec<Matter> = matters.iter().filter(|(id, _)| !site.matters.contains_key(*id)).map(|(_, m)| m.clone()).collect();
     let start = site.kept.first_used;
-    if let Some(site) = turn.state.sites.get_mut(name) {
-        site.matters = matters;
-        site.hold = hold;
+    if let Some(site) = tx.image.sites.get_mut(name) {
+        site.matters = Arc::new(matters);
+        site.hold = hold.map(Into::into);
     }
     for id in gone {
-        turn.db.execute("DELETE FROM cases WHERE finding = ?1", [id.as_str()])?;
-        journal::write(turn, "judge", "finding-forgotten", id.as_str(), "closed long ago", json!({}))?;
+        tx.records.delete_case(&id)?;
+        journal::write(tx, Actor::Judge, Verb::FindingForgotten, id.as_str(), "closed long ago", json!({}))?;
     }
     for matter in opened {
-        journal_opened(turn, &matter)?;
+        journal_opened(tx, &matter)?;
     }
     for (id, effect) in effects {
-        perform(turn, name, &id, effect, &policy, start)?;
+        perform(tx, name, &id, effect, &policy, start)?;
     }
     Ok(())
 }
 
-/// The policy of one round; a person's word lifts the limit on new blocks for once.
-pub(crate) fn effective(policy: &Policy, let_pass: bool) -> Policy {
-    let mut effective = policy.clone();
-    if let_pass {
-        effective.blocking.max_new_blocks = u32::MAX;
-    }
-    effective
-}
-
-fn coverage(state: &State, site: &str, now: Timestamp) -> Vec<(String, Timestamp, Vec<Coverage>)> {
-    let sensors = state.sensors.iter().filter(|(_, s)| s.site == site && s.role == Role::Sensor && s.revoked.is_none());
+fn coverage(image: &Image, site: &str, now: Timestamp) -> Vec<(String, Timestamp, Vec<Coverage>)> {
+    let sensors = image.sensors.iter().filter(|(_, s)| s.site == site && s.role == Role::Sensor && s.revoked.is_none());
     sensors.filter_map(|(name, s)| Some((name.clone(), s.heard_at?, s.recent(now)))).collect()
 }
 
@@ -134,55 +120,54 @@ fn is_news(known: &Matter, now: &Matter) -> bool {
     seen(known) != seen(now) || timeless(&known.case) != timeless(&now.case) || slot(&known.case) != slot(&now.case)
 }
 
-fn store(turn: &Turn<'_>, site: &str, matter: &Matter) -> Outcome<()> {
-    let sql = "INSERT INTO cases (finding, site, body) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET body = ?3";
-    turn.db.prepare_cached(sql)?.execute(params![matter.finding.id.as_str(), site, rows::encode(matter)?]).map(drop)
-}
-
-fn journal_opened(turn: &mut Turn<'_>, matter: &Matter) -> Outcome<()> {
+fn journal_opened(tx: &mut Transaction<'_>, matter: &Matter) -> Outcome<()> {
     let f = &matter.finding;
     let reason = f.reasons.first().cloned().unwrap_or_default();
     let place = f.place.as_ref().map(ToString::to_string);
     let detail = json!({"kind": f.kind, "place": place, "reasons": f.reasons, "corroborated": f.corroborated});
-    journal::write(turn, "judge", "finding-opened", f.id.as_str(), &reason, detail)
+    journal::write(tx, Actor::Judge, Verb::FindingOpened, f.id.as_str(), &reason, detail)
 }
 
-fn perform(turn: &mut Turn<'_>, site: &str, id: &FindingId, effect: Effect, policy: &Policy, start: Timestamp) -> Outcome<()> {
-    let Some(matter) = turn.state.sites.get(site).and_then(|s| s.matters.get(id)).cloned() else { return Ok(()) };
+fn perform(tx: &mut Transaction<'_>, site: &str, id: &FindingId, effect: Effect, policy: &Policy, start: Timestamp) -> Outcome<()> {
+    let Some(matter) = tx.image.sites.get(site).and_then(|s| s.matters.get(id)).cloned() else { return Ok(()) };
     match effect {
         Effect::Moved { from, to, reason } => {
             let detail = json!({"from": from, "to": to, "deadline": matter.case.block_at(policy, start)});
-            journal::write(turn, "judge", "case-moved", id.as_str(), &reason, detail)
+            journal::write(tx, Actor::Judge, Verb::CaseMoved, id.as_str(), &reason, detail)
         }
-        Effect::Tell { to, message, deadline } => notify::enqueue(turn, &matter, to, message, deadline),
+        Effect::Tell { to, message, deadline } => notify::enqueue(tx, &matter, to, message, deadline),
     }
 }
 
 /// Changes a case by somebody's word; the site is judged again in the same transaction. `None`: no such finding.
-pub(crate) fn amend<T>(turn: &mut Turn<'_>, id: &FindingId, change: impl FnOnce(&mut Case, &Policy, Timestamp) -> T) -> Outcome<Option<T>> {
-    let Some((site, result)) = alter(turn, id, change)? else { return Ok(None) };
-    turn.state.touched.sites.insert(site);
+pub(crate) fn amend<T>(
+    tx: &mut Transaction<'_>,
+    id: &FindingId,
+    change: impl FnOnce(&mut Case, &Policy, Timestamp) -> T,
+) -> Outcome<Option<T>> {
+    let Some((site, result)) = alter(tx, id, change)? else { return Ok(None) };
+    tx.touched.sites.insert(site);
     Ok(Some(result))
 }
 
 /// Notes that a notice reached somebody: the clock starts. False: it had, or the case is over.
-pub(crate) fn delivered(turn: &mut Turn<'_>, id: &FindingId) -> Outcome<bool> {
-    let now = turn.now;
-    let Some((site, started)) = alter(turn, id, |case, _, _| case.delivered(now))? else { return Ok(false) };
-    turn.state.touched.told.insert(site);
+pub(crate) fn delivered(tx: &mut Transaction<'_>, id: &FindingId) -> Outcome<bool> {
+    let now = tx.now;
+    let Some((site, started)) = alter(tx, id, |case, _, _| case.delivered(now))? else { return Ok(false) };
+    tx.touched.told.insert(site);
     Ok(started)
 }
 
 type Altered<T> = Option<(String, T)>;
 
-fn alter<T>(turn: &mut Turn<'_>, id: &FindingId, change: impl FnOnce(&mut Case, &Policy, Timestamp) -> T) -> Outcome<Altered<T>> {
-    let Some((name, site, matter)) = turn.state.matter(id) else { return Ok(None) };
+fn alter<T>(tx: &mut Transaction<'_>, id: &FindingId, change: impl FnOnce(&mut Case, &Policy, Timestamp) -> T) -> Outcome<Altered<T>> {
+    let Some((name, site, matter)) = tx.image.matter(id) else { return Ok(None) };
     let (name, mut matter, start) = (name.to_owned(), matter.clone(), site.kept.first_used);
-    let policy = turn.state.policy(site).clone();
+    let policy = tx.image.policy(site).clone();
     let result = change(&mut matter.case, &policy, start);
-    store(turn, &name, &matter)?;
-    if let Some(site) = turn.state.sites.get_mut(&name) {
-        site.matters.insert(id.clone(), matter);
+    tx.records.put_case(&name, &matter)?;
+    if let Some(site) = tx.image.sites.get_mut(&name) {
+        Arc::make_mut(&mut site.matters).insert(id.clone(), matter);
     }
     Ok(Some((name, result)))
 }

@@ -1,9 +1,8 @@
 //! A server's path was learned, and with it its key: its cases keep their clocks under their new names.
 
-use super::store;
 use crate::{
-    journal,
-    store::{Outcome, Turn},
+    commit::{Outcome, Transaction},
+    journal::{self, Actor, Verb},
 };
 use rules::{
     admission::{Case, Escalation},
@@ -11,30 +10,31 @@ use rules::{
     finding::FindingId,
 };
 use serde_json::json;
+use std::sync::Arc;
 
-pub(super) fn rename(turn: &mut Turn<'_>, site: &str, from: &str, to: &str) -> Outcome<()> {
-    let Some(room) = turn.state.sites.get(site) else { return Ok(()) };
-    let place = room.inventory.find(to).map(|s| s.place.clone());
+pub(super) fn rename(tx: &mut Transaction<'_>, site: &str, from: &str, to: &str) -> Outcome<()> {
+    let Some(known) = tx.image.sites.get(site) else { return Ok(()) };
+    let place = known.inventory.find(to).map(|s| s.place.clone());
     let key = |p: &Place| format!("{site}/{p}");
-    let about = |id: &FindingId| room.matters.get(id).and_then(|m| m.finding.place.as_ref()).is_some_and(|p| key(p) == from);
-    let ids: Vec<FindingId> = room.matters.keys().filter(|id| about(id)).cloned().collect();
+    let about = |id: &FindingId| known.matters.get(id).and_then(|m| m.finding.place.as_ref()).is_some_and(|p| key(p) == from);
+    let ids: Vec<FindingId> = known.matters.keys().filter(|id| about(id)).cloned().collect();
     for old in ids {
-        let Some(mut matter) = turn.state.sites.get_mut(site).and_then(|s| s.matters.remove(&old)) else { continue };
+        let Some(mut matter) = tx.image.sites.get_mut(site).and_then(|s| Arc::make_mut(&mut s.matters).remove(&old)) else { continue };
         let new = FindingId::derive(matter.finding.kind, to);
         matter.finding.id = new.clone();
         matter.finding.place = place.clone().or(matter.finding.place);
-        if let Some(room) = turn.state.sites.get_mut(site) {
+        if let Some(known) = tx.image.sites.get_mut(site) {
             // Two records, one server: the clock that started first is the one its owner knows.
-            if let Some(other) = room.matters.get(&new) {
+            if let Some(other) = known.matters.get(&new) {
                 matter.case = earlier(matter.case, other.case.clone());
             }
-            room.matters.insert(new.clone(), matter.clone());
+            Arc::make_mut(&mut known.matters).insert(new.clone(), matter.clone());
         }
-        turn.db.execute("DELETE FROM cases WHERE finding = ?1", [old.as_str()])?;
-        turn.db.execute("UPDATE OR IGNORE outbox SET finding = ?2 WHERE finding = ?1", [old.as_str(), new.as_str()])?;
-        store(turn, site, &matter)?;
+        tx.records.delete_case(&old)?;
+        tx.records.readdress_letters(&old, &new)?;
+        tx.records.put_case(site, &matter)?;
         let reason = format!("`{from}` turned out to be `{to}`; it goes on as {new}");
-        journal::write(turn, "judge", "finding-renamed", old.as_str(), &reason, json!({"now": new}))?;
+        journal::write(tx, Actor::Judge, Verb::FindingRenamed, old.as_str(), &reason, json!({"now": new}))?;
     }
     Ok(())
 }

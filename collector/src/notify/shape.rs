@@ -1,22 +1,9 @@
 //! A letter as the receiver of a webhook wants it. Pure.
 
-use super::Letter;
+use super::letter::Letter;
+use crate::config::notify::Format;
 use rules::printable::printable;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-/// Whose webhook it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// The letter itself, for a program.
-    #[default]
-    Gnomon,
-    /// A Slack incoming webhook: `text` for notifications, `blocks` to read.
-    Slack,
-    /// A Teams workflow ("when a webhook request is received"): one Adaptive Card 1.4.
-    Teams,
-}
 
 /// Reasons shown to a person; the finding has them all.
 const REASONS: usize = 5;
@@ -62,7 +49,7 @@ fn slack(letter: &Letter) -> Value {
     json!({"text": escaped(&letter.subject, 300), "blocks": blocks})
 }
 
-/// Text blocks of a card read a part of Markdown: what strangers wrote is shown in one that reads none.
+/// Text blocks of a card read a part of Markdown, so strangers' text goes into one that reads none.
 fn teams(letter: &Letter) -> Value {
     let run = |text: &str, most: usize, bold: bool| {
         let weight = if bold { "Bolder" } else { "Default" };
@@ -87,7 +74,7 @@ pub(super) mod tests {
 
     pub(crate) fn letter() -> Letter {
         Letter {
-            step: "notice".into(),
+            about: crate::notify::letter::LetterKind::Notice,
             finding: "F-1a2b3c4d".into(),
             kind: rules::finding::FindingKind::Shadow,
             site: "default".into(),

@@ -2,44 +2,22 @@
 //!
 //! Neither answers, so what was sent proves nothing: no clock starts by it.
 
-use super::Letter;
+use super::letter::Letter;
+use crate::config::notify::{Syslog, Transport};
 use rules::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpStream, UdpSocket},
 };
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Syslog {
-    /// `HOST:PORT`.
-    pub address: String,
-    #[serde(default)]
-    pub transport: Transport,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Transport {
-    #[default]
-    Udp,
-    Tcp,
-}
-
-/// Facility local0; what a person has to act on is a notice.
+/// Facility local0; severity notice: a person has to act.
 const PRIORITY: u8 = 16 * 8 + 5;
 /// Bytes of one message; receivers should take 2048 (RFC 5426 §3.2), most take this.
 const MOST: usize = 8192;
-const PATIENCE: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Syslog {
-    pub(super) fn check(&self) -> Result<(), String> {
-        let good = self.address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-        if good { Ok(()) } else { Err("`notify.syslog.address` must be HOST:PORT".to_owned()) }
-    }
-
     pub(super) async fn send(&self, letter: &Letter, host: &str, now: Timestamp) -> Result<(), String> {
         let message = message(letter, host, now)?;
         let sending = async {
@@ -56,9 +34,9 @@ impl Syslog {
                 }
             }
         };
-        match tokio::time::timeout(PATIENCE, sending).await {
+        match tokio::time::timeout(SEND_TIMEOUT, sending).await {
             Ok(sent) => sent.map_err(|why| format!("syslog at {}: {why}", self.address)),
-            Err(_) => Err(format!("syslog at {} did not take it in {} s", self.address, PATIENCE.as_secs())),
+            Err(_) => Err(format!("syslog at {} did not take it in {} s", self.address, SEND_TIMEOUT.as_secs())),
         }
     }
 }
@@ -74,7 +52,7 @@ fn message(letter: &Letter, host: &str, now: Timestamp) -> Result<String, String
         now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"),
         token(host, 255),
         std::process::id(),
-        token(&letter.step, 32)
+        token(letter.about.as_str(), 32)
     );
     let json = |letter: &Letter| serde_json::to_string(letter).map_err(|why| why.to_string());
     let mut body = json(letter)?;

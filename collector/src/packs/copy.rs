@@ -10,7 +10,7 @@ use std::{
 
 /// Where it is kept.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Copy(PathBuf);
+pub(super) struct LastGoodSet(PathBuf);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,9 +21,9 @@ struct Kept {
     files: Vec<(String, String)>,
 }
 
-impl Copy {
-    pub(super) fn in_data(data: &Path) -> Copy {
-        Copy(data.join("packs.json"))
+impl LastGoodSet {
+    pub(super) fn in_data(data: &Path) -> LastGoodSet {
+        LastGoodSet(data.join("packs.json"))
     }
 
     /// The set that was kept of `directory`; `None` when there is none, or none that can still be laid over the shipped pack.

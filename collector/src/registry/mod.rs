@@ -4,13 +4,15 @@ pub(crate) mod draft;
 mod resolve;
 
 use crate::{
-    journal,
-    store::{Outcome, Turn, rows},
+    commit::{Outcome, Transaction},
+    journal::{self, Actor, Verb},
+    store::Setting,
 };
 pub use draft::{Draft, DraftBackend};
 pub(crate) use resolve::{refresh, resolve};
 use rules::registry::{Registration, RegistrationError};
 use serde_json::json;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -28,83 +30,85 @@ pub(crate) enum Refusal {
     OtherSlug { draft: String, address: String },
 }
 
-type Answer<T> = Outcome<Result<T, Refusal>>;
+/// A refusal is an answer, not an error.
+type Answered<T> = Outcome<Result<T, Refusal>>;
 
 /// Registers what was not registered before.
-pub(crate) fn create(turn: &mut Turn<'_>, draft: Registration) -> Answer<Registration> {
-    if turn.state.registry.registrations.contains_key(&draft.slug) {
+pub(crate) fn create(tx: &mut Transaction<'_>, draft: Registration) -> Answered<Registration> {
+    if tx.image.registry.registrations.contains_key(&draft.slug) {
         return Ok(Err(Refusal::Taken(draft.slug)));
     }
-    let max = turn.state.config.limits.registrations;
-    if turn.state.registry.registrations.len() >= max {
+    let max = tx.image.config.limits.registrations;
+    if tx.image.registry.registrations.len() >= max {
         return Ok(Err(Refusal::Full(max)));
     }
-    put(turn, Registration { revision: 1, registered_at: turn.now, ..draft }, "registered")
+    put(tx, Registration { revision: 1, registered_at: tx.now, ..draft }, Verb::Registered)
 }
 
 /// Replaces a registration; its history is in the journal.
-pub(crate) fn replace(turn: &mut Turn<'_>, slug: &str, draft: Registration) -> Answer<Registration> {
+pub(crate) fn replace(tx: &mut Transaction<'_>, slug: &str, draft: Registration) -> Answered<Registration> {
     if draft.slug != slug {
         return Ok(Err(Refusal::OtherSlug { draft: draft.slug, address: rules::printable::printable(slug, 80) }));
     }
-    let Some(known) = turn.state.registry.registrations.get(slug) else {
+    let Some(known) = tx.image.registry.registrations.get(slug) else {
         return Ok(Err(Refusal::Unknown(rules::printable::printable(slug, 80))));
     };
     let next = Registration { revision: known.revision + 1, registered_at: known.registered_at, ..draft };
-    put(turn, next, "registration-changed")
+    put(tx, next, Verb::RegistrationChanged)
 }
 
-pub(crate) fn delete(turn: &mut Turn<'_>, slug: &str, by: &str) -> Answer<()> {
-    if !rows::REGISTRATIONS.delete(turn.db, slug)? {
+pub(crate) fn delete(tx: &mut Transaction<'_>, slug: &str, by: Actor) -> Answered<()> {
+    if !tx.records.delete_registration(slug)? {
         return Ok(Err(Refusal::Unknown(rules::printable::printable(slug, 80))));
     }
-    turn.state.registry.registrations.remove(slug);
-    journal::write(turn, by, "unregistered", slug, "asked for", json!({}))?;
-    grew(turn)?;
+    Arc::make_mut(&mut tx.image.registry).registrations.remove(slug);
+    journal::write(tx, by, Verb::Unregistered, slug, "asked for", json!({}))?;
+    grew(tx)?;
     Ok(Ok(()))
 }
 
 /// What names resolve to now. Addresses of names that did not resolve this time are kept.
-pub(crate) fn readdress(turn: &mut Turn<'_>, resolved: Vec<Registration>) -> Outcome<()> {
+pub(crate) fn readdress(tx: &mut Transaction<'_>, resolved: Vec<Registration>) -> Outcome<()> {
     for fresh in resolved {
-        let Some(known) = turn.state.registry.registrations.get(&fresh.slug) else { continue };
+        let Some(known) = tx.image.registry.registrations.get(&fresh.slug) else { continue };
         // Changed by a person in the meantime: theirs stands.
         if known.revision != fresh.revision || *known == fresh {
             continue;
         }
         let addresses = |r: &Registration| r.backends.iter().flat_map(|b| b.addresses.clone()).collect::<Vec<_>>();
         let detail = json!({"before": addresses(known), "now": addresses(&fresh)});
-        rows::REGISTRATIONS.put(turn.db, &fresh.slug, &fresh)?;
-        journal::write(turn, "resolver", "addresses-changed", &fresh.slug, "its names resolve to other addresses", detail)?;
-        turn.state.registry.registrations.insert(fresh.slug.clone(), fresh);
-        grew(turn)?;
+        tx.records.put_registration(&fresh)?;
+        journal::write(tx, Actor::Resolver, Verb::AddressesChanged, &fresh.slug, "its names resolve to other addresses", detail)?;
+        Arc::make_mut(&mut tx.image.registry).registrations.insert(fresh.slug.clone(), fresh);
+        grew(tx)?;
     }
     Ok(())
 }
 
-fn put(turn: &mut Turn<'_>, registration: Registration, verb: &'static str) -> Answer<Registration> {
+fn put(tx: &mut Transaction<'_>, registration: Registration, verb: Verb) -> Answered<Registration> {
     if let Err(unsound) = registration.check() {
         return Ok(Err(unsound.into()));
     }
-    let others = turn.state.registry.registrations.values().filter(|r| r.slug != registration.slug);
+    let others = tx.image.registry.registrations.values().filter(|r| r.slug != registration.slug);
     for other in others {
         if let Some(b) = registration.backends.iter().find(|b| other.backends.iter().any(|o| o.url == b.url)) {
             let url = rules::printable::printable(b.url.as_str(), 200);
             return Ok(Err(Refusal::Shared { url, slug: other.slug.clone() }));
         }
     }
-    rows::REGISTRATIONS.put(turn.db, &registration.slug, &registration)?;
+    tx.records.put_registration(&registration)?;
     let reason = format!("{} {}, owner {}", registration.name, registration.version, registration.owner);
     let detail = serde_json::to_value(&registration).unwrap_or_default();
     let (by, slug) = (registration.registered_by.clone(), registration.slug.clone());
-    journal::write(turn, &by, verb, &slug, &reason, detail)?;
-    turn.state.registry.registrations.insert(slug, registration.clone());
-    grew(turn)?;
+    journal::write(tx, Actor::from(by.as_str()), verb, &slug, &reason, detail)?;
+    Arc::make_mut(&mut tx.image.registry).registrations.insert(slug, registration.clone());
+    grew(tx)?;
     Ok(Ok(registration))
 }
 
-fn grew(turn: &mut Turn<'_>) -> Outcome<()> {
-    turn.state.registry.revision += 1;
-    turn.state.touched.registry = true;
-    rows::set_meta(turn.db, "registry_revision", &turn.state.registry.revision.to_string())
+fn grew(tx: &mut Transaction<'_>) -> Outcome<()> {
+    let registry = Arc::make_mut(&mut tx.image.registry);
+    registry.revision += 1;
+    tx.touched.registry = true;
+    tx.records.set_setting(Setting::RegistryRevision, &registry.revision.to_string())
 }

@@ -1,6 +1,7 @@
 //! kill -9 at any moment: nothing acknowledged is lost, no clock starts anew, no generation comes back.
 
 use super::*;
+use crate::store::Read;
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
@@ -61,17 +62,17 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
 
 fn check(data: &Path, acked: u64, generation: u64, first_used: &mut Option<Timestamp>) {
     let config = std::sync::Arc::new(config(data));
-    let db = crate::store::open(&crate::run::database(data), None).unwrap();
-    let state = crate::state::State::load(&db, &config).unwrap();
-    let sensor = &state.sensors["s1"];
+    let db = crate::store::open(&crate::store::database(data), None).unwrap();
+    let image = crate::image::Image::load(&db, &config).unwrap();
+    let sensor = image.sensor("s1").unwrap();
     assert!(sensor.received.acked() >= acked, "{} < {acked}", sensor.received.acked());
-    let stored: i64 = db.query_row("SELECT count(*) FROM observations WHERE sensor = 's1'", [], |r| r.get(0)).unwrap();
+    let stored: i64 = db.raw().query_row("SELECT count(*) FROM observations WHERE sensor = 's1'", [], |r| r.get(0)).unwrap();
     assert_eq!(stored as u64, sensor.received.acked(), "what is acknowledged is stored, once");
-    let site = &state.sites["default"];
+    let site = &image.sites["default"];
     assert!(site.issued.as_ref().unwrap().set.generation >= generation);
     let counted: u64 = site.inventory.servers().flat_map(|s| &s.testimonies).map(|t| t.count).sum();
     assert_eq!(counted, sensor.received.acked(), "each observation was folded in, once");
     let before = first_used.get_or_insert(site.kept.first_used);
     assert_eq!(*before, site.kept.first_used, "the soft phase did not start anew");
-    assert!(crate::journal::verify(&db).is_ok());
+    assert!(db.verify_journal().is_ok());
 }

@@ -1,7 +1,7 @@
 //! A full disk, a locked database: nothing is acknowledged, and it goes on by itself afterwards.
 
 use super::*;
-use crate::Unavailable;
+use crate::{Unavailable, store::Read};
 
 #[tokio::test]
 async fn a_full_disk_refuses_and_recovers_when_there_is_room() {
@@ -36,7 +36,7 @@ async fn a_full_disk_refuses_and_recovers_when_there_is_room() {
 async fn a_locked_database_refuses_and_recovers_when_it_is_let_go() {
     let data = tempfile::tempdir().unwrap();
     let (running, stop) = run(&config(data.path())).await;
-    let other = rusqlite::Connection::open(crate::run::database(data.path())).unwrap();
+    let other = rusqlite::Connection::open(crate::store::database(data.path())).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let refused = running.handle().accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap_err();
     assert_eq!(refused, AcceptError::Unavailable(Unavailable::Locked));
@@ -53,15 +53,16 @@ async fn a_changed_journal_is_noticed() {
     running.handle().accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
     shown(&running.handle(), |s| !s.decisions.is_empty()).await;
     end(running, stop).await;
-    let db = rusqlite::Connection::open(crate::run::database(data.path())).unwrap();
-    let rows = crate::journal::verify(&db).unwrap();
+    let store = crate::store::open(&crate::store::database(data.path()), None).unwrap();
+    let db = store.raw();
+    let rows = store.verify_journal().unwrap();
     assert!(rows > 3);
     db.execute_batch("BEGIN; UPDATE journal SET reason = 'nothing happened' WHERE id = 2").unwrap();
-    assert_eq!(crate::journal::verify(&db), Err(crate::journal::Broken::Changed(2)));
+    assert_eq!(store.verify_journal(), Err(crate::journal::Broken::Changed(2)));
     db.execute_batch("ROLLBACK; BEGIN; DELETE FROM journal WHERE id = 3").unwrap();
-    assert_eq!(crate::journal::verify(&db), Err(crate::journal::Broken::Missing(3)));
+    assert_eq!(store.verify_journal(), Err(crate::journal::Broken::Missing(3)));
     db.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(crate::journal::verify(&db), Ok(rows));
+    assert_eq!(store.verify_journal(), Ok(rows));
 }
 
 #[tokio::test]
@@ -75,7 +76,7 @@ async fn old_observations_go_and_what_they_said_stays() {
     handle.accept(first.clone()).await.unwrap();
     handle.inner.writer.write(crate::retention::prune).await.unwrap();
     let stored = |db: &rusqlite::Connection| db.query_row("SELECT count(*) FROM observations", [], |r| r.get::<_, i64>(0)).unwrap();
-    let db = rusqlite::Connection::open(crate::run::database(data.path())).unwrap();
+    let db = rusqlite::Connection::open(crate::store::database(data.path())).unwrap();
     assert_eq!(stored(&db), 2);
     // A replay of what is no longer stored is still a replay.
     assert_eq!(handle.accept(first).await.unwrap().seq, 3);

@@ -156,7 +156,7 @@ async fn an_enforcer_waits_for_news_and_a_gateway_gets_the_bundle() {
     let refused = |rows: &Value| rows["rows"].as_array().unwrap().iter().filter(|r| r["verb"] == "record-refused").count();
     assert_eq!(refused(&site.admin.get("/v1/journal?subject=e1").await), 1, "said once");
     let handle = site.running.handle();
-    let lost = handle.inner.writer.read(|s| s.lost.get("records-of-another-role").copied());
+    let lost = handle.inner.writer.read(|s| s.lost.get(crate::losses::Loss::RecordsOfAnotherRole));
     assert_eq!(lost.await.unwrap(), Some(6));
 
     // What it says it has applied is journalled, and the plan knows.

@@ -1,7 +1,7 @@
 //! New blocks on their way through the enforcement points, and points that do not hold what they should.
 
 use super::{batch, config, confirmed, day, end, look, payload, run};
-use crate::{Config, Handle};
+use crate::{Config, Handle, journal::Verb};
 use rules::{
     decision::{Action, DecisionSet},
     finding::FindingKind,
@@ -63,19 +63,17 @@ impl Site<'_> {
     }
 
     async fn open(&self, kind: FindingKind) -> Vec<String> {
-        let reasons = self.handle.inner.writer.read(move |state| {
-            let matters = state.sites["default"].matters.values();
+        let reasons = self.handle.inner.writer.read(move |image| {
+            let matters = image.sites["default"].matters.values();
             let open = matters.filter(|m| m.finding.kind == kind && m.case.closed_at.is_none());
             open.flat_map(|m| m.finding.reasons.clone()).collect()
         });
         reasons.await.unwrap()
     }
 
-    async fn journalled(&self, verb: &'static str) -> Vec<String> {
-        let db = crate::store::open_reader(&crate::run::database(&self.config.data)).unwrap();
-        let mut ask = db.prepare("SELECT reason FROM journal WHERE verb = ?1 ORDER BY id").unwrap();
-        let rows = ask.query_map([verb], |r| r.get(0)).unwrap();
-        rows.map(|r| r.unwrap()).collect()
+    async fn journalled(&self, verb: Verb) -> Vec<String> {
+        let rows = self.handle.inner.reader.ask(|read| read.journal_after(0, None, 100_000)).await.unwrap().unwrap();
+        rows.into_iter().filter(|row| row.verb == verb).map(|row| row.reason).collect()
     }
 }
 
@@ -113,13 +111,14 @@ async fn a_block_reaches_the_points_in_waves_stops_at_trouble_and_goes_on_at_a_p
         site.say(&first, broken).await;
     }
     assert_eq!(site.wave(), 1);
-    assert!(site.journalled("wave").await.iter().any(|r| r.contains("stands still") && r.contains(&first)));
+    assert!(site.journalled(Verb::Wave).await.iter().any(|r| r.contains("stands still") && r.contains(&first)));
     let reasons = site.open(FindingKind::Unenforced).await;
     assert!(reasons.iter().any(|r| r.contains("holds 0 of 1 blocks")), "{reasons:?}");
 
-    let go = site.handle.inner.writer.write(|turn| {
-        turn.state.sites.get_mut("default").unwrap().kept.wave.as_mut().unwrap().go();
-        turn.state.touched.tick = true;
+    let go = site.handle.inner.writer.write(|tx| {
+        let site = tx.image.sites.get_mut("default").unwrap();
+        site.change(tx.records, "default", |kept| kept.wave.as_mut().unwrap().go())?;
+        tx.touched.tick = true;
         Ok(())
     });
     go.await.unwrap();
@@ -161,6 +160,6 @@ async fn what_a_person_did_at_a_point_offline_is_journalled_once() {
     for _ in 0..2 {
         site.say("p0", |a| a.status.acts = acts.clone()).await;
     }
-    assert_eq!(site.journalled("person-acted").await, ["stopped enforcement: wrong subnet, by ada", "resumed enforcement"]);
+    assert_eq!(site.journalled(Verb::PersonActed).await, ["stopped enforcement: wrong subnet, by ada", "resumed enforcement"]);
     end(running, stop).await;
 }

@@ -1,7 +1,7 @@
 //! A database or a key that was there and is not: no start takes it for a new site.
 
 use super::*;
-use crate::{Beginning, run::database};
+use crate::{Beginning, store::database};
 use std::fs;
 
 async fn used(data: &Path) -> Config {

@@ -83,8 +83,8 @@ pub(crate) async fn shown(handle: &Handle, wanted: impl Fn(&DecisionSet) -> bool
 
 /// The timer's turn, now.
 pub(crate) async fn look(handle: &Handle) {
-    let judged = handle.inner.writer.write(|turn| {
-        turn.state.touched.tick = true;
+    let judged = handle.inner.writer.write(|tx| {
+        tx.touched.tick = true;
         Ok(())
     });
     judged.await.unwrap();

@@ -29,8 +29,8 @@ impl Hook {
             StatusCode::OK
         };
         let router = Router::new().route("/in", post(take));
-        let door = crate::api::listen::Door { router, tls: None, most: 8, turned: std::sync::Arc::default() };
-        tokio::spawn(crate::api::listen::serve(listener, door, CancellationToken::new()));
+        let listening = crate::http::listen::Listener { router, tls: None, most: 8, turned: std::sync::Arc::default() };
+        tokio::spawn(crate::http::listen::serve(listener, listening, CancellationToken::new()));
         (hook, url)
     }
 
@@ -47,7 +47,7 @@ async fn notified(handle: &Handle, config: &Config) -> Timestamp {
             return at;
         }
         config.clock.advance(std::time::Duration::from_secs(1));
-        handle.inner.shown.wake();
+        handle.inner.windows.wake();
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     panic!("nobody was told");
@@ -99,7 +99,7 @@ async fn slack_is_told_in_its_shape_and_its_answer_starts_the_clock_while_syslog
     let delivered = |db: &rusqlite::Connection| {
         db.query_row("SELECT count(*) FROM outbox WHERE channel = 'syslog' AND state = 'delivered'", [], |r| r.get::<_, i64>(0)).unwrap()
     };
-    let db = rusqlite::Connection::open(crate::run::database(data.path())).unwrap();
+    let db = rusqlite::Connection::open(crate::store::database(data.path())).unwrap();
     while delivered(&db) == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
@@ -133,7 +133,7 @@ async fn a_notice_of_an_open_case_is_never_given_up() {
     let (running, stop) = run(&config).await;
     let handle = running.handle();
     handle.accept(batch(1, 1, day(0), confirmed("10.0.0.5:3001/mcp", day(0)))).await.unwrap();
-    let db = rusqlite::Connection::open(crate::run::database(data.path())).unwrap();
+    let db = rusqlite::Connection::open(crate::store::database(data.path())).unwrap();
     let row = || db.query_row("SELECT state, attempts FROM outbox", [], |r| Ok((r.get::<_, String>(0)?, r.get::<_, i64>(1)?))).unwrap();
     for _ in 0..1000 {
         if row().1 > 0 {
@@ -142,14 +142,14 @@ async fn a_notice_of_an_open_case_is_never_given_up() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     // The first attempt failed, the second is not due. As after a week in which the channel was down:
-    let aged = handle.inner.writer.write(|turn| turn.db.execute("UPDATE outbox SET attempts = 1000, next_ms = 0", []));
-    assert!(aged.await.unwrap() > 0);
+    db.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
+    assert!(db.execute("UPDATE outbox SET attempts = 1000, next_ms = 0", []).unwrap() > 0);
     for _ in 0..400 {
         if row().1 > 1000 {
             break;
         }
         config.clock.advance(std::time::Duration::from_secs(2 * 3600));
-        handle.inner.shown.wake();
+        handle.inner.windows.wake();
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     assert!(row().1 > 1000 && row().0 == "waiting", "{:?}", row());
@@ -159,7 +159,7 @@ async fn a_notice_of_an_open_case_is_never_given_up() {
             break;
         }
         config.clock.advance(std::time::Duration::from_secs(2 * 3600));
-        handle.inner.shown.wake();
+        handle.inner.windows.wake();
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     assert_eq!(row().0, "delivered");
@@ -220,7 +220,7 @@ async fn time_alone_is_not_worth_a_write() {
     // Past the clock's own boundary, so that what follows stays between two of them.
     config.clock.set(Timestamp::from_second((config.clock.now().as_second() / 600 + 1) * 600).unwrap());
     look(&running.handle()).await;
-    let db = rusqlite::Connection::open(crate::run::database(data.path())).unwrap();
+    let db = rusqlite::Connection::open(crate::store::database(data.path())).unwrap();
     let stored = || db.query_row("SELECT body FROM cases", [], |r| r.get::<_, String>(0)).unwrap();
     let before = stored();
     for _ in 0..9 {

@@ -17,7 +17,7 @@ const NINE_IN_TEN_FILES: usize = 300;
 /// Findings that are known and still stand; whoever mends one lowers the number.
 const KNOWN_CIRCLES: usize = 6;
 const KNOWN_SIZES: usize = 6;
-const KNOWN_SQL: usize = 24;
+const KNOWN_SQL: usize = 0;
 const KNOWN_DEBUG: usize = 46;
 
 fn at_most(known: usize, found: &[String]) {

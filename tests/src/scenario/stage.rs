@@ -192,8 +192,8 @@ impl Stage {
         let mut inventory = Inventory::new("default");
         let endpoints: Vec<_> = self.inventory.servers().map(|s| s.place.endpoint).collect();
         for endpoint in endpoints {
-            if let Some(door) = self.inventory.door(endpoint) {
-                inventory.restore(endpoint, again(door));
+            if let Some(record) = self.inventory.record(endpoint) {
+                inventory.restore(endpoint, again(record));
             }
         }
         self.inventory = inventory;
