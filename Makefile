@@ -12,7 +12,7 @@ GNOMON := $(CARGO_TARGET_DIR)/release/gnomon
 SKIPPED := $(CARGO_TARGET_DIR)/skipped
 ROOT := $(filter 0,$(shell id -u))
 
-.PHONY: help up demo bench test build fmt lint unit netns deny fuzz needs-% tools
+.PHONY: help up demo bench test build install fmt lint unit netns deny fuzz needs-% tools
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 9
@@ -26,9 +26,16 @@ demo: needs-demo build ## Show the whole product in namespaces of its own, each 
 bench: needs-bench build ## Measure this machine, and print a table
 	@exec packaging/bench $(ARGS)
 
-build: needs-build ## Build the released command
-	@$(CARGO) build --release --locked -p gnomon
-	@echo "built $(GNOMON)"
+build: needs-build ## Build the released command, and the small executables of the two roles with a capability
+	@$(CARGO) build --release --locked -p gnomon -p gnomon-sensor -p gnomon-enforcer
+	@echo "built $(GNOMON), and beside it gnomon-sensor and gnomon-enforcer"
+
+# DESTDIR is for packages. The settings file is left alone where there is one.
+install: build ## Install executables, settings and systemd units: make install DESTDIR=/tmp/package
+	install -D -t $(DESTDIR)/usr/bin $(GNOMON) $(GNOMON)-sensor $(GNOMON)-enforcer
+	install -D -m 644 -t $(DESTDIR)/usr/lib/systemd/system packaging/systemd/*.service
+	install -D -m 644 packaging/systemd/gnomon.sysusers $(DESTDIR)/usr/lib/sysusers.d/gnomon.conf
+	@test -e $(DESTDIR)/etc/gnomon/gnomon.toml || install -D -m 644 packaging/config/gnomon.toml $(DESTDIR)/etc/gnomon/gnomon.toml
 
 test: needs-test ## Everything that is checked: format, lints, tests of all tiers, dependencies
 	@mkdir -p $(CARGO_TARGET_DIR) && rm -f $(SKIPPED)

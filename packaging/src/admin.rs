@@ -5,6 +5,7 @@ pub mod findings;
 pub mod import;
 pub mod keys;
 pub mod policy;
+mod receipt;
 pub mod registry;
 pub mod report;
 pub mod sensors;
@@ -12,9 +13,9 @@ pub mod servers;
 
 use crate::{
     api::{Access, Api},
-    cli::Global,
     failure::Failure,
 };
+use launch::Global;
 use std::future::Future;
 
 /// Opens the API and runs one command on it.
@@ -23,7 +24,7 @@ where
     F: Future<Output = Result<T, Failure>>,
 {
     let api = Api::open(access, global)?;
-    crate::async_main(command(api))
+    launch::block_on(command(api))
 }
 
 /// Who is at the keyboard, for the journal: `login@host`, as far as this machine tells.

@@ -4,10 +4,8 @@ mod calls;
 
 pub use calls::{KeyReport, Row, TenantReport};
 
-use crate::{
-    cli::Global,
-    failure::{Failure, Side},
-};
+use crate::failure::{Failure, Side};
+use launch::Global;
 use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::Path, time::Duration};
@@ -17,7 +15,7 @@ use url::Url;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Access {
     /// The collector's admin API
-    #[arg(long, global = true, value_name = "URL", env = "GNOMON_API", default_value = "http://127.0.0.1:7411", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "URL", env = "GNOMON_API", default_value = DEFAULT_API, hide_env_values = true)]
     api: Url,
     /// Admin token [default: read from DIR/admin.token]
     #[arg(long, global = true, value_name = "TOKEN", env = "GNOMON_TOKEN", hide_env_values = true)]
@@ -32,8 +30,9 @@ pub struct Api {
     client: reqwest::Client,
 }
 
+const DEFAULT_API: &str = "http://127.0.0.1:7411";
 /// Long enough for a busy collector, short enough for a person.
-const PATIENCE: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer that is read: an inventory of a large site.
 const MAX_ANSWER: usize = 256 << 20;
 
@@ -46,6 +45,9 @@ struct Refusal {
 
 impl Api {
     pub fn open(access: &Access, global: &Global) -> Result<Api, Failure> {
+        if access.api.as_str().trim_end_matches('/') != DEFAULT_API {
+            launch::global::remember_api(access.api.as_str().trim_end_matches('/'));
+        }
         let token = match &access.token {
             Some(token) => token.clone(),
             None => read_token(&global.data())?,
@@ -54,9 +56,9 @@ impl Api {
     }
 
     pub fn new(base: Url, token: String) -> Result<Api, Failure> {
-        crate::install_crypto();
+        gnomon_sensor::install_crypto();
         let client = reqwest::Client::builder()
-            .timeout(PATIENCE)
+            .timeout(REQUEST_TIMEOUT)
             .connect_timeout(Duration::from_secs(5))
             // The token must not wander off to a proxy or to wherever a redirection points.
             .no_proxy()
@@ -151,7 +153,10 @@ impl Api {
                 "give the collector's own: --data DIR where its admin.token is, --token or GNOMON_TOKEN",
             );
         }
-        let what = said.as_ref().map_or_else(|| format!("{} answered {status}", self.base), |r| r.error.clone());
+        let what = said.as_ref().map_or_else(
+            || format!("{} refused: {}", self.base, status.canonical_reason().unwrap_or("no reason given").to_lowercase()),
+            |r| r.error.clone(),
+        );
         let side = if status.is_client_error() { Side::CommandLine } else { Side::Collector };
         let fallback = match status {
             StatusCode::NOT_FOUND => "the list command shows what there is",

@@ -14,10 +14,8 @@ mod teller;
 pub mod webhook;
 pub mod world;
 
-use crate::{
-    cli::Global,
-    failure::{Exit, Failure, Side},
-};
+use crate::failure::{Exit, Failure, Side};
+use launch::Global;
 use shelter::Surroundings;
 use std::{path::Path, time::Duration};
 use teller::Teller;
@@ -67,7 +65,7 @@ fn sheltered(gnomon: &Path, options: &Options, global: &Global, teller: &mut Tel
     let mut args = vec!["demo".to_owned(), "--inside".to_owned()];
     args.extend(options.slow.then(|| "--slow".to_owned()));
     args.extend(global.json.then(|| "--json".to_owned()));
-    let status = crate::async_main(wait(shelter::command(gnomon, &args)))?;
+    let status = launch::block_on(wait(shelter::command(gnomon, &args)))?;
     let differences = Surroundings::look().differences(&before);
     let as_before = if differences.is_empty() { Ok(before.describe()) } else { Err(differences.join("; ")) };
     teller.claim("this machine is as it was before", as_before)?;

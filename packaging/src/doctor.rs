@@ -7,13 +7,13 @@ mod places;
 mod reset;
 
 use crate::{
-    cli::Global,
     config::Config,
     failure::{Exit, Failure},
     out::{self, DIM, ERROR, GOOD, WARN},
-    role::Common,
+    role::SettingsFile,
 };
 use clap::{Args, ValueEnum};
+use launch::Global;
 use serde::Serialize;
 
 /// Looks only at this machine, unless --collector names one to reach.
@@ -30,7 +30,7 @@ pub struct Options {
     #[arg(value_enum, default_value_t = Role::Up)]
     pub role: Role,
     #[command(flatten)]
-    pub common: Common,
+    pub settings: SettingsFile,
     /// A collector to reach, for example https://collector.corp.example:7412
     #[arg(long, value_name = "URL")]
     pub collector: Option<url::Url>,
@@ -48,7 +48,7 @@ pub enum Role {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum Readiness {
     Ok,
     /// Something runs without it, with a part turned off.
     Lacking,
@@ -60,7 +60,7 @@ pub enum State {
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
     pub name: &'static str,
-    pub state: State,
+    pub state: Readiness,
     /// What was found.
     pub found: String,
     /// What to do, when something is not right.
@@ -70,18 +70,18 @@ pub struct Finding {
 
 impl Finding {
     fn ok(name: &'static str, found: impl Into<String>) -> Finding {
-        Finding { name, state: State::Ok, found: found.into(), todo: None }
+        Finding { name, state: Readiness::Ok, found: found.into(), todo: None }
     }
 
     /// `needed`: whether the role asked about cannot run without it.
     fn lacking(name: &'static str, needed: bool, found: impl Into<String>, todo: impl Into<String>) -> Finding {
-        let state = if needed { State::Missing } else { State::Lacking };
+        let state = if needed { Readiness::Missing } else { Readiness::Lacking };
         Finding { name, state, found: found.into(), todo: Some(todo.into()) }
     }
 }
 
 pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
-    let config = Config::load(options.common.config.as_deref())?;
+    let config = Config::load(options.settings.config.as_deref())?;
     let findings = examine(options, &config, global);
     for f in &findings {
         if global.json {
@@ -90,7 +90,7 @@ pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
             print(f)?;
         }
     }
-    let missing = findings.iter().filter(|f| f.state == State::Missing).count();
+    let missing = findings.iter().filter(|f| f.state == Readiness::Missing).count();
     if !global.json {
         let role = options.role.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned());
         out::line(match missing {
@@ -117,9 +117,9 @@ fn examine(options: &Options, config: &Config, global: &Global) -> Vec<Finding> 
 
 fn print(f: &Finding) -> Result<(), Failure> {
     let (style, word) = match f.state {
-        State::Ok => (GOOD, "ok"),
-        State::Lacking => (WARN, "lacks"),
-        State::Missing => (ERROR, "NEEDS"),
+        Readiness::Ok => (GOOD, "ok"),
+        Readiness::Lacking => (WARN, "lacks"),
+        Readiness::Missing => (ERROR, "NEEDS"),
     };
     out::line(format!("{style}{word:<6}{style:#} {:<24} {}", f.name, f.found))?;
     match &f.todo {

@@ -6,17 +6,21 @@ mod print;
 
 use crate::{
     api::{Access, Api},
-    cli::Global,
     config::Config,
     data,
     failure::{Exit, Failure, Side},
-    out, wiring,
+    out,
 };
 use clap::{Args, Subcommand};
 use enforcer::operator::{self, Approval, Error, Plan};
-use rules::{endpoint::Endpoint, fleet::Tried, observation::Outcome, period::Period, wire::v1::Signed};
+use gnomon_enforcer::memory;
+use launch::{Global, global::command};
+use rules::{fleet::Tried, endpoint::Endpoint, observation::Outcome, period::Period, wire::v1::Signed};
 use serde::{Deserialize, Serialize};
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 /// Each block is a lease: if everything of ours dies, the kernel forgets it by itself.
 #[derive(Debug, Args)]
@@ -104,50 +108,25 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
         _ => {}
     }
     let data_dir = global.data();
-    // Without a word of the person's, as the enforcer here was started: by the defaults of another kind of host, what it closed would open.
-    let started = if options.config.is_none() { wiring::known_point(&data_dir) } else { Ok(None) };
-    let configured = started.and_then(|started| match started {
-        Some(started) => Ok(started),
-        None => Ok(Config::load(options.config.as_deref())?.enforcer_at(&data_dir)),
-    });
-    let mut config = match (configured, &options.command) {
-        // The glass breaks whatever is damaged here: which hooks our table has does not matter to take it away.
-        (Err(why), Command::Stop { .. }) => {
-            out::note(format!(
-                "settings that cannot be read are passed over, and an enforcer that goes by them may not hear of this: end it too\n{why}"
-            ));
-            Config::default().enforcer_at(&data_dir)
-        }
-        (configured, _) => configured?,
-    };
+    let mut config = settings(options, &data_dir)?;
     if let Command::Stop { reason } = &options.command {
         config.trusted_keys.clear();
         operator::panic(&config, reason).await.map_err(unmarked)?;
-        return said(global.json, "stopped", "our table is gone; nothing is applied until `gnomon enforce resume`");
+        return said(global.json, "stopped", &format!("our table is gone; nothing is applied until `{}`", command("enforce resume")));
     }
     if config.trusted_keys.is_empty() {
-        config.trusted_keys = wiring::known_keys(&data_dir);
+        config.trusted_keys = memory::known_keys(&data_dir);
     }
     match &options.command {
         Command::Plan { set, nft } => {
-            let plan = operator::plan(&config, &chosen(set.as_deref(), &config).await?).await.map_err(explained)?;
-            let radius = blast(options, global, &plan).await;
-            if global.json {
-                out::object(&WithRadius { plan: &plan, blast_radius: radius.as_deref().ok() })?;
-            } else {
-                print::plan(&plan, *nft)?;
-                match &radius {
-                    Ok(radius) => print::blast(radius)?,
-                    Err(_) => out::note("whom it breaks is not known: no collector answers here (--api URL, --token TOKEN)"),
-                }
-            }
-            Ok(Exit::found(!plan.objections.is_empty() || !plan.nft.is_empty()))
+            let set = chosen(set.as_deref(), &config).await?;
+            planned(options, global, &operator::plan(&config, &set).await.map_err(explained)?, *nft).await
         }
         Command::Apply { set, confirm_within, confirmed, many_new } => {
             let approval = Approval { confirm_within: (!confirmed).then_some(*confirm_within), many_new: *many_new };
             let set = chosen(set.as_deref(), &config).await?;
             let done = operator::apply(&config, &set, approval).await.map_err(explained)?;
-            let todo = format!("keep it within {confirm_within}: gnomon enforce confirm");
+            let todo = format!("keep it within {confirm_within}: {}", command("enforce confirm"));
             applied(&done, global.json, (!confirmed).then_some(todo))
         }
         Command::Confirm => applied(&operator::confirm(&config).await.map_err(explained)?, global.json, None),
@@ -168,17 +147,54 @@ pub async fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
             operator::resume(&config).await.map_err(explained)?;
             said(global.json, "resumed", "sets are applied again as they arrive")
         }
-        Command::Remove => {
-            // It mends what is taken from under it: gone is what nobody puts back.
-            if let Some(pid) = data::holder(&data_dir) {
-                let what = format!("process {pid} still enforces from {}, and puts our table back", data_dir.display());
-                let todo = "stop it first (systemctl stop gnomon-enforcer); to open everything at once: gnomon enforce stop 'why'";
-                return Err(Failure::new(Side::Machine, what, todo));
-            }
-            operator::remove(&config).await.map_err(explained)?;
-            said(global.json, "removed", "our table is gone and the last set forgotten")
+        Command::Remove => remove(&config, &data_dir, global.json).await,
+    }
+}
+
+/// The settings: those of `--config`, else those that the enforcer here was started with. By the defaults of another kind of host,
+/// an endpoint that was closed would open.
+fn settings(options: &Options, data: &Path) -> Result<enforcer::Config, Failure> {
+    let started = if options.config.is_none() { memory::known_point(data) } else { Ok(None) };
+    let configured = started.and_then(|started| match started {
+        Some(started) => Ok(started),
+        None => Ok(Config::load(options.config.as_deref())?.enforcer_at(data)),
+    });
+    match (configured, &options.command) {
+        // The glass breaks whatever is damaged here: the removal of our table does not depend on its hooks.
+        (Err(why), Command::Stop { .. }) => {
+            out::note(format!(
+                "settings that cannot be read are passed over, and an enforcer that goes by them may not hear of this: end it too\n{why}"
+            ));
+            Ok(Config::default().enforcer_at(data))
+        }
+        (configured, _) => configured,
+    }
+}
+
+async fn planned(options: &Options, global: &Global, plan: &Plan, nft: bool) -> Result<Exit, Failure> {
+    let radius = blast(options, global, plan).await;
+    if global.json {
+        out::object(&WithRadius { plan, blast_radius: radius.as_deref().ok() })?;
+    } else {
+        print::plan(plan, nft)?;
+        match &radius {
+            Ok(radius) => print::blast(radius)?,
+            Err(_) => out::note("the clients it breaks are not known: no collector answers here (--api URL, --token TOKEN)"),
         }
     }
+    Ok(Exit::found(!plan.objections.is_empty() || !plan.nft.is_empty()))
+}
+
+async fn remove(config: &enforcer::Config, data: &Path, json: bool) -> Result<Exit, Failure> {
+    // A running enforcer would put the table back.
+    if let Some(pid) = data::holder(data) {
+        let what = format!("process {pid} still enforces from {}, and puts our table back", data.display());
+        let stop = command("enforce stop 'why'");
+        let todo = format!("stop it first (systemctl stop gnomon-enforcer); to open everything at once: {stop}");
+        return Err(Failure::new(Side::Machine, what, todo));
+    }
+    operator::remove(config).await.map_err(explained)?;
+    said(json, "removed", "our table is gone and the last set forgotten")
 }
 
 /// A plan, and what the collector knows about it.
@@ -266,7 +282,7 @@ fn said(json: bool, state: &str, text: &str) -> Result<Exit, Failure> {
 
 fn explained(why: Error) -> Failure {
     let todo = match why {
-        Error::Unavailable(_) => "`gnomon doctor enforcer` says what this machine lacks",
+        Error::Unavailable(_) => "`gnomon doctor enforcer` names what this machine lacks",
         Error::Stopped(_) => "nothing of ours is in the kernel until then",
         Error::Kernel(_) | Error::Differs(_) | Error::State(_) => "`gnomon enforce status` tells what is in the kernel now",
         _ => "the kernel was not changed",

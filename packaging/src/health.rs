@@ -5,8 +5,7 @@
 //! beyond that, and no command is run.
 
 use enforcer::health::Health;
-use rules::{endpoint::Endpoint, observation::Applied, period::Period, printable::printable};
-use serde::{Deserialize, Serialize};
+use rules::{observation::Applied, printable::printable};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -18,29 +17,7 @@ use tokio::{
 };
 use url::Url;
 
-/// `[health]`: what must answer for new blocks to stay. The collector is always asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Off: new blocks have their full lease at once.
-    pub enabled: bool,
-    /// The resolvers of this host must answer.
-    pub dns: bool,
-    /// Must take a TCP connection: the gateway, what the site cannot do without.
-    pub connect: Vec<Endpoint>,
-    /// Must answer a GET with a status below 500.
-    pub get: Vec<Url>,
-    /// One question may take so long.
-    pub within: Period,
-    /// How often it is asked when nothing is new, to know what fails anyway.
-    pub every: Period,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config { enabled: true, dns: true, connect: Vec::new(), get: Vec::new(), within: Period::seconds(3), every: Period::seconds(30) }
-    }
-}
+pub use gnomon_enforcer::health::Config;
 
 /// More than this is not asked.
 const MOST: usize = 32;
@@ -166,7 +143,7 @@ mod tests {
 
     #[tokio::test]
     async fn doors_that_open_and_doors_that_do_not() {
-        crate::install_crypto();
+        gnomon_sensor::install_crypto();
         let open = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (at, shut) = (open.local_addr().unwrap(), tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap());
         let router = axum::Router::new()
@@ -186,12 +163,16 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_names_the_generation_that_asked_and_what_fails_anyway_is_told_first() {
-        crate::install_crypto();
+        gnomon_sensor::install_crypto();
         let (reports, said) = mpsc::channel(4);
         let (told, mut health) = watch::channel(None);
         let shut = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let config =
-            Config { dns: false, connect: vec![shut.to_string().parse().unwrap()], every: Period::seconds(3600), ..Config::default() };
+        let config = Config {
+            dns: false,
+            connect: vec![shut.to_string().parse().unwrap()],
+            every: rules::period::Period::seconds(3600),
+            ..Config::default()
+        };
         let watching = tokio::spawn(super::watch(config, None, said, told));
         let mut next = async || {
             health.changed().await.unwrap();

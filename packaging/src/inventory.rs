@@ -1,12 +1,12 @@
 //! `gnomon inventory`: this host's listeners and client configurations, without a collector.
 
 use crate::{
-    cli::Global,
     failure::{Exit, Failure},
     out,
     tally::{self, Tally},
 };
 use clap::Args;
+use launch::Global;
 use rules::Timestamp;
 
 /// Reads /proc and the configuration files of MCP clients; sends nothing, changes nothing.

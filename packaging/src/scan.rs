@@ -6,7 +6,6 @@ mod sarif;
 mod show;
 
 use crate::{
-    cli::Global,
     failure::{Exit, Failure, Side},
     out::Progress,
     stop,
@@ -14,6 +13,7 @@ use crate::{
 };
 use clap::Args;
 use ipnet::IpNet;
+use launch::Global;
 use sensor::probe::{self, ScanConfig, ScanReport, TargetHint, TestIdentity, Window};
 use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
@@ -207,7 +207,7 @@ pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
         return halt::turn(&global.data(), options.stop, global.json);
     }
     let mut tally = Tally::weighing_by(options.packs.as_deref())?;
-    let report = crate::async_main(ask(options.config(global), &mut tally))?;
+    let report = launch::block_on(ask(options.config(global), &mut tally))?;
     if options.dry_run {
         return show::dry_run(&report, global.json);
     }

@@ -26,7 +26,7 @@ impl Tally {
     pub fn weighing_by(packs: Option<&Path>) -> Result<Tally, Failure> {
         let Some(directory) = packs else { return Ok(Tally::new()) };
         let set = collector::packs::read(directory).map_err(|why| {
-            Failure::new(Side::Input, format!("{}: {why}", directory.display()), "rules/packs/README.md says what a pack may change")
+            Failure::new(Side::Input, format!("{}: {why}", directory.display()), "a pack changes strength, status and groups of signatures that exist, or adds its own; `gnomon doctor collector` names the packs in force")
         })?;
         Ok(Tally { pack: set.pack, ..Tally::new() })
     }

@@ -5,17 +5,16 @@ mod roles;
 mod screen;
 
 use crate::{
-    cli::Global,
     config::Config,
-    data::Held,
     failure::{Exit, Failure},
     out,
-    role::Recover,
+    role::collector::Recover,
     stop,
 };
 use clap::Args;
 use events::{Event, Scribe};
 use ipnet::IpNet;
+use launch::{DataDir, Global};
 use roles::Roles;
 use rules::endpoint::Endpoint;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -64,8 +63,8 @@ const COLLECTOR_END: Duration = Duration::from_secs(3);
 
 pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
     let config = merged(options)?;
-    let held = Held::take(&global.data())?;
-    crate::async_main(live(config, &held, global.json))
+    let data = DataDir::take(&global.data())?;
+    launch::block_on(live(config, &data, global.json))
 }
 
 /// The file, and over it what the command line says.
@@ -88,11 +87,11 @@ fn merged(options: &Options) -> Result<Config, Failure> {
     Ok(config)
 }
 
-async fn live(config: Config, held: &Held, json: bool) -> Result<Exit, Failure> {
-    crate::install_crypto();
+async fn live(config: Config, data: &DataDir, json: bool) -> Result<Exit, Failure> {
+    gnomon_sensor::install_crypto();
     let shutdown = CancellationToken::new();
     stop::on_signal(shutdown.clone())?;
-    let (mut roles, mut news) = Roles::start(config, held.path(), shutdown.clone()).await?;
+    let (mut roles, mut news) = Roles::start(config, data.path(), shutdown.clone()).await?;
     screen::show(&roles.started, json)?;
     let mut scribe = Scribe::open(&roles.started).await?;
     let mut failed = false;

@@ -1,12 +1,12 @@
 //! `gnomon watch`: servers on the wire, or in a capture, without a collector.
 
 use crate::{
-    cli::Global,
     failure::{Exit, Failure, Side},
     out, stop,
     tally::{self, Tally},
 };
 use clap::Args;
+use launch::Global;
 use rules::observation::{Coverage, Said};
 use sensor::capture::{Threads, live, replay};
 use std::{
@@ -43,7 +43,7 @@ pub struct Options {
 pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
     let mut tally = Tally::weighing_by(options.packs.as_deref())?;
     if options.pcap.is_empty() {
-        crate::async_main(live(options, &mut tally, global.json))?;
+        launch::block_on(live(options, &mut tally, global.json))?;
     } else {
         for file in &options.pcap {
             let coverage = replay(file, &mut tally)?;

@@ -36,9 +36,24 @@ fn file(dir: &Path, name: &str, content: &[u8]) -> String {
 fn refused(output: &Output, what: &str, todo: &str) {
     let error = text(&output.stderr);
     assert_eq!((code(output), text(&output.stdout).as_str()), (2, ""), "{error}");
-    assert!(error.starts_with("error ") && error.contains("\n side ") && error.contains("\n   do "), "{error}");
+    assert!(error.starts_with("error: ") && error.contains("\nwhere: ") && error.contains("\n  fix: "), "{error}");
     assert!(error.contains(what) && error.contains(todo), "{error}");
     assert!(!error.contains('\u{1b}'), "colours only on a terminal: {error}");
+}
+
+/// The same for a program: one object on standard error.
+#[track_caller]
+fn refused_in_json(output: &Output, what: &str, fix: &str) {
+    let error = text(&output.stderr);
+    assert_eq!((code(output), text(&output.stdout).as_str(), error.lines().count()), (2, "", 1), "{error}");
+    let object: serde_json::Value = serde_json::from_str(&error).expect("an object");
+    assert!(object["error"].as_str().unwrap().contains(what) && object["fix"].as_str().unwrap().contains(fix), "{error}");
+    assert!(object["where"].is_string() && object["exit"] == 2, "{error}");
+}
+
+#[test]
+fn wrong_usage_is_an_object_too_where_json_is_asked_for() {
+    refused_in_json(&run(&["servers", "--nope", "--json"]), "unexpected argument '--nope' found", "Usage: gnomon servers");
 }
 
 #[test]
@@ -148,9 +163,8 @@ fn a_malformed_capture_is_the_files_fault_and_no_crash() {
         [("empty.pcap", b"".as_slice()), ("cut.pcap", b"\xd4\xc3\xb2\xa1\x02\x00"), ("text.pcap", b"hello, not a capture at all ....")]
     {
         let path = file(dir.path(), name, content);
-        for args in [vec!["watch", "--pcap", &path], vec!["watch", "--json", "--pcap", &path]] {
-            refused(&run(&args), name, "pcap or pcapng");
-        }
+        refused(&run(&["watch", "--pcap", &path]), name, "pcap or pcapng");
+        refused_in_json(&run(&["watch", "--json", "--pcap", &path]), name, "pcap or pcapng");
     }
     refused(&run(&["watch", "--pcap", "/nowhere/x.pcap"]), "/nowhere/x.pcap", "");
 }
@@ -174,8 +188,12 @@ fn a_sites_packs_weigh_in_a_watch_and_a_broken_one_is_refused_with_its_line() {
     assert!(said.contains("10-site.yaml from") && said.contains(&rules::pack::Pack::shipped_digest()), "{said}");
 
     file(dir.path(), "20-broken.yaml", b"marks:\n- id: wire.server.meta\n  strenght: weak\n");
-    refused(&run(&["watch", "--pcap", capture, "--packs", &packs]), "20-broken.yaml:3:3: unknown key `strenght`", "README");
-    refused(&run(&["scan", "127.0.0.1", "--ports", "9", "--packs", &packs]), "20-broken.yaml:3:3", "README");
+    refused(
+        &run(&["watch", "--pcap", capture, "--packs", &packs]),
+        "20-broken.yaml:3:3: unknown key `strenght`",
+        "names the packs in force",
+    );
+    refused(&run(&["scan", "127.0.0.1", "--ports", "9", "--packs", &packs]), "20-broken.yaml:3:3", "names the packs in force");
     let said = doctor();
     assert!(said.contains("refused: ") && said.contains("20-broken.yaml:3:3"), "{said}");
 }

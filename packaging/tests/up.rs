@@ -149,6 +149,24 @@ fn asked_to_end_while_it_starts_it_ends_every_time() {
 }
 
 #[test]
+fn with_every_source_off_it_still_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("gnomon.toml");
+    std::fs::write(&config, "[sensor.capture]\nenabled = false\n[sensor.host]\nenabled = false\n").unwrap();
+    let data = dir.path().join("state");
+    let mut command = gnomon(&arguments(&data));
+    let mut up = Up::spawn({
+        command.arg("--config").arg(&config);
+        command
+    });
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(up.child.try_wait().unwrap(), None, "it ended by itself");
+    assert_eq!(up.ask(&["servers"], &data).status.code(), Some(0));
+    let (code, last) = up.end();
+    assert_eq!((code, serde_json::from_str::<Value>(&last).unwrap()["event"].clone()), (0, "ended".into()), "{last}");
+}
+
+#[test]
 fn without_privileges_it_says_what_is_off_and_runs_the_rest() {
     if !nix::unistd::Uid::effective().is_root() {
         // Then every other test here is this one.

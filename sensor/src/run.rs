@@ -26,6 +26,8 @@ const WAITING: usize = 4096;
 /// Runs the wire, host and probe sources until `shutdown`. A source that cannot work says so as lost coverage and the others go on;
 /// only a spool or uplink that cannot work is an error.
 pub async fn run(config: Config, uplink: Uplink, shutdown: CancellationToken) -> Result<(), Error> {
+    // Ours alone: a sensor that fails must not end the other roles of its process.
+    let shutdown = shutdown.child_token();
     let (voice, said) = mpsc::channel(WAITING);
     let mut sources = JoinSet::new();
     if config.capture.enabled {
@@ -43,7 +45,12 @@ pub async fn run(config: Config, uplink: Uplink, shutdown: CancellationToken) ->
         sources.spawn(probe::run(config.name.clone(), config.probe, said, tell, shutdown.clone()));
         all
     };
-    drop(voice);
+    // Also without a source, or when the last one has given up, the sensor reports until it is asked to end.
+    let asked_to_end = shutdown.clone();
+    sources.spawn(async move {
+        asked_to_end.cancelled_owned().await;
+        drop(voice);
+    });
 
     let delivered = uplink::run(config.name, config.uplink, uplink, said, shutdown.clone()).await;
     // A spool that failed has nobody left to speak to.

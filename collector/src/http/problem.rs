@@ -30,7 +30,11 @@ impl Problem {
     }
 
     pub(crate) fn bad(error: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, error, "correct the request; docs/api.md of the collector lists what each route takes")
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            error,
+            "correct what it names and send it again; `gnomon --help` lists the commands that speak to this API",
+        )
     }
 
     pub(crate) fn unauthorized(what_to_do: &str) -> Problem {
@@ -83,12 +87,20 @@ pub(crate) fn shaped(response: Response) -> Response {
 }
 
 pub(crate) async fn not_found(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, format!("there is no {}", uri.path()), "docs/api.md of the collector lists all routes")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        format!("there is no {}", uri.path()),
+        "use a command and a collector of the same version; `gnomon --help` lists the commands that speak to this API",
+    )
 }
 
 pub(crate) async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let error = format!("{} does not take {method}", uri.path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, error, "docs/api.md of the collector lists all routes")
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        error,
+        "use a command and a collector of the same version; `gnomon --help` lists the commands that speak to this API",
+    )
 }
 
 impl From<Unavailable> for Problem {

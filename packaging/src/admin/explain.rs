@@ -4,11 +4,11 @@ mod call;
 
 use crate::{
     api::Access,
-    cli::Global,
     failure::{Exit, Failure},
     out,
 };
 use clap::Args;
+use launch::Global;
 use rules::explain::Subject;
 
 #[derive(Debug, Args)]

@@ -2,12 +2,12 @@
 
 use crate::{
     api::{Access, Api},
-    cli::Global,
     failure::{Exit, Failure},
     out::{self, BOLD, DIM},
-    table::{Table, moment, word},
+    table::{Table, ago, moment, word},
 };
 use clap::{Args, Subcommand};
+use launch::Global;
 use rules::{
     Timestamp,
     admission::Exemption,
@@ -119,6 +119,7 @@ pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
 async fn list(api: &Api, filter: &Filter, json: bool) -> Result<Exit, Failure> {
     let mut all = api.findings(filter.all).await?;
     all.retain(|f| (filter.all || f.closed.is_none()) && filter.kind.is_none_or(|k| k == f.kind));
+    most_urgent_first(&mut all);
     if json {
         all.iter().try_for_each(out::object)?;
     } else {
@@ -140,6 +141,11 @@ async fn list(api: &Api, filter: &Filter, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::found(all.iter().any(|f| f.closed.is_none())))
 }
 
+/// By severity, then by deadline; a finding without a deadline is the least pressing of its severity.
+fn most_urgent_first(all: &mut [FindingReport]) {
+    all.sort_by_key(|f| (std::cmp::Reverse(f.severity), f.deadline.is_none(), f.deadline));
+}
+
 fn changed(finding: &FindingReport, json: bool) -> Result<Exit, Failure> {
     if json {
         out::object(finding)?
@@ -158,7 +164,7 @@ fn show(f: &FindingReport) -> Result<(), Failure> {
     said.push(("owner", f.owner.as_ref().map_or_else(|| "unknown".to_owned(), |o| format!("{} (by {})", o.name, word(&o.source)))));
     said.push(("state", format!("{}: {}", word(&f.escalation), f.status)));
     said.push(("opened", moment(f.opened_at)));
-    said.push(("last seen", moment(f.last_seen)));
+    said.push(("last seen", ago(f.last_seen)));
     said.extend(f.notified_at.map(|at| ("notified", moment(at))));
     said.extend(f.deadline.map(|at| ("block at", moment(at))));
     said.extend(f.blocked_at.map(|at| ("blocked", moment(at))));
@@ -170,7 +176,7 @@ fn show(f: &FindingReport) -> Result<(), Failure> {
         ));
     }
     said.extend((!f.shared_with.is_empty()).then(|| ("shared with", f.shared_with.join(", "))));
-    said.extend((!f.corroborated).then(|| ("note", "one witness only: that never blocks".to_owned())));
+    said.extend((!f.corroborated).then(|| ("note", "one source only: that never blocks".to_owned())));
     for (what, text) in said {
         out::line(format!("  {DIM}{what:<12}{DIM:#}{}", plain(&text)))?;
     }

@@ -43,7 +43,7 @@ pub(super) async fn run(options: &Options, api: &Api, json: bool) -> Result<Exit
         let result = match draft {
             Ok(draft) if options.dry_run => out::object(&draft).map(|()| done += 1),
             Ok(draft) => match api.register(&draft).await {
-                Ok(registration) => super::registry::changed(&registration, "registered", json).map(|_| done += 1),
+                Ok(registration) => super::receipt::changed(&registration, "registered", json).map(|_| done += 1),
                 Err(Failure::ReaderGone) => return Err(Failure::ReaderGone),
                 Err(Failure::Because { what, .. }) => Err(Failure::new(Side::Input, what, "")),
             },
@@ -85,10 +85,21 @@ fn drafts<'a>(text: &'a str, options: &'a Options) -> Vec<(usize, Result<Draft, 
     if lines().next().is_some_and(|(_, first)| first.starts_with('{')) {
         return lines().filter_map(|(n, l)| from_json(l, options).transpose().map(|d| (n, d))).collect();
     }
-    let mut rows = lines();
-    let Some((_, head)) = rows.next() else { return Vec::new() };
-    let head = fields(head).iter().map(|h| h.trim().to_ascii_lowercase()).collect::<Vec<_>>();
-    rows.map(|(n, l)| (n, from_csv(&head, &fields(l), options))).collect()
+    from_spreadsheet(text, options)
+}
+
+fn from_spreadsheet(text: &str, options: &Options) -> Vec<(usize, Result<Draft, String>)> {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
+    let head: Vec<String> = match reader.headers() {
+        Ok(head) => head.iter().map(str::to_ascii_lowercase).collect(),
+        Err(why) => return vec![(1, Err(why.to_string()))],
+    };
+    let line = |position: Option<&csv::Position>| position.and_then(|p| usize::try_from(p.line()).ok()).unwrap_or(0);
+    let rows = reader.records().map(|record| match record {
+        Ok(row) => (line(row.position()), from_csv(&head, &row, options)),
+        Err(why) => (line(why.position()), Err(why.to_string())),
+    });
+    rows.collect()
 }
 
 /// A draft, or a server as `inventory`, `scan` and `servers` print it. Hints and what is registered already are passed over.
@@ -113,8 +124,8 @@ fn from_json(line: &str, options: &Options) -> Result<Option<Draft>, String> {
     Ok(Some(draft))
 }
 
-fn from_csv(head: &[String], row: &[String], options: &Options) -> Result<Draft, String> {
-    let get = |name: &str| head.iter().position(|h| h == name).and_then(|n| row.get(n)).map(|v| v.trim()).filter(|v| !v.is_empty());
+fn from_csv(head: &[String], row: &csv::StringRecord, options: &Options) -> Result<Draft, String> {
+    let get = |name: &str| head.iter().position(|h| h == name).and_then(|n| row.get(n)).filter(|v| !v.is_empty());
     let url = get("url").ok_or("no `url`")?;
     let slug_text = get("slug").or_else(|| get("name")).ok_or("neither `slug` nor `name`")?;
     let mut draft = draft(&slug(slug_text), url, options, get("owner").map(str::to_owned))?;
@@ -163,32 +174,6 @@ fn slug(text: &str) -> String {
     slug.trim_end_matches('-').to_owned()
 }
 
-/// The fields of a CSV line (RFC 4180, without line breaks inside quotes).
-fn fields(line: &str) -> Vec<String> {
-    let mut all = vec![String::new()];
-    let mut quoted = false;
-    let mut chars = line.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => all.last_mut().into_iter().for_each(|f| f.push('"')),
-            '"' => {
-                quoted = !quoted;
-                continue;
-            }
-            ',' if !quoted => {
-                all.push(String::new());
-                continue;
-            }
-            other => {
-                all.last_mut().into_iter().for_each(|f| f.push(other));
-                continue;
-            }
-        }
-        chars.next();
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,8 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn a_quoted_field_keeps_its_commas_and_quotes() {
-        assert_eq!(fields(r#"a,"b, ""c""",,d"#), ["a", r#"b, "c""#, "", "d"]);
+    fn a_quoted_field_keeps_its_commas_quotes_and_line_breaks() {
+        let csv = "slug,url,description,contact\na,http://10.0.0.5/mcp,\"b, \"\"c\"\"\nd\",\nb,http://10.0.0.6/mcp,,x\n";
+        let all = drafts(csv, &options());
+        let said: Vec<_> = all.iter().map(|(n, d)| (*n, d.as_ref().map(|d| (d.description.as_str(), d.contact.as_str())))).collect();
+        let first = "b, \"c\"\nd";
+        assert!(matches!(said.as_slice(), [(2, Ok((d, "platform"))), (4, Ok(("", "x")))] if *d == first), "{said:?}");
     }
 
     #[test]

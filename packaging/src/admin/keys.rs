@@ -2,12 +2,12 @@
 
 use crate::{
     api::Access,
-    cli::Global,
     failure::{Exit, Failure},
     out::{self, DIM},
     table::{Table, moment, some},
 };
 use clap::{Args, Subcommand};
+use launch::{Global, global::admin_command};
 use rules::access::Grant;
 use serde_json::json;
 
@@ -75,7 +75,8 @@ pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
                 } else {
                     out::line(&key)?;
                     out::note(format!(
-                        "{DIM}shown this once; send it as `Authorization: Bearer …`. It opens nothing until a grant does: gnomon keys grant {tenant} --server SLUG{DIM:#}"
+                        "{DIM}shown this once; send it as `Authorization: Bearer …`. It opens nothing until a grant does: {}{DIM:#}",
+                        admin_command(&format!("keys grant {tenant} --server SLUG"))
                     ));
                 }
             }
@@ -127,7 +128,7 @@ fn list(tenants: &[crate::api::TenantReport], json: bool) -> Result<(), Failure>
             table.row([t.tenant.clone(), k.nonce.clone(), moment(k.issued_at), k.label.clone()]);
         }
     }
-    table.print("no key was issued (gnomon keys issue TENANT)")
+    table.print(&format!("no key was issued ({})", admin_command("keys issue TENANT")))
 }
 
 fn grants(grants: &[Grant], json: bool) -> Result<(), Failure> {
@@ -139,7 +140,7 @@ fn grants(grants: &[Grant], json: bool) -> Result<(), Failure> {
         let subject = g.subject.clone().unwrap_or_else(|| "all".to_owned());
         table.row([g.id.clone(), g.tenant.clone(), subject, g.slug.clone(), some(&g.tools, 8)]);
     }
-    table.print("nobody may call anything (gnomon keys grant TENANT --server SLUG)")
+    table.print(&format!("nobody may call anything ({})", admin_command("keys grant TENANT --server SLUG")))
 }
 
 fn said(json: bool, object: serde_json::Value, text: &str) -> Result<(), Failure> {

@@ -2,11 +2,11 @@
 
 use crate::{
     api::Access,
-    cli::Global,
     failure::{Exit, Failure, Side},
     out::{self, DIM},
 };
 use clap::{Args, Subcommand};
+use launch::Global;
 use rules::policy::Policy;
 use serde_json::{Map, Value};
 

@@ -1,15 +1,15 @@
 //! `gnomon registry`: what is allowed to exist.
 
-use super::import;
+use super::{import, receipt};
 use crate::{
     api::{Access, Api},
-    cli::Global,
     failure::{Exit, Failure, Side},
     out::{self, BOLD, DIM},
     table::{Table, moment, some, word},
 };
 use clap::{Args, Subcommand};
 use collector::registry::{Draft, DraftBackend};
+use launch::Global;
 use rules::{
     Timestamp,
     evidence::Transport,
@@ -179,7 +179,7 @@ pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
                 (None, slug) => fields.draft(slug.as_deref().unwrap_or_default())?,
             };
             answered_for(&draft)?;
-            changed(&api.register(&draft).await?, "registered", json)
+            receipt::changed(&api.register(&draft).await?, "registered", json)
         }
         Command::Update { slug, fields, deprecate, retire, activate } => {
             let mut draft = redraft(api.registration(slug).await?);
@@ -191,7 +191,7 @@ pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
                 (.., true) => Lifecycle::Active,
                 _ => draft.lifecycle,
             };
-            changed(&api.reregister(&draft).await?, "changed", json)
+            receipt::changed(&api.reregister(&draft).await?, "changed", json)
         }
         Command::Remove { slug } => {
             api.unregister(slug).await?;
@@ -269,15 +269,6 @@ fn state(lifecycle: &Lifecycle) -> String {
         Lifecycle::Deprecated { sunset: None, .. } => "deprecated".to_owned(),
         Lifecycle::Sunset { since } => format!("retired {}", since.strftime("%Y-%m-%d")),
     }
-}
-
-pub(super) fn changed(r: &Registration, how: &str, json: bool) -> Result<Exit, Failure> {
-    if json {
-        out::object(r)?;
-    } else {
-        out::line(format!("{how} `{}`, revision {}; clients call /mcp/v1/tools/{}/rpc at the gateway", r.slug, r.revision, r.slug))?;
-    }
-    Ok(Exit::Clear)
 }
 
 fn said(json: bool, slug: &str, how: &str) -> Result<Exit, Failure> {

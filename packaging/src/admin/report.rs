@@ -2,13 +2,13 @@
 
 use crate::{
     api::Access,
-    cli::Global,
     failure::{Exit, Failure, Side},
-    out,
+    out, spreadsheet,
     table::{Table, word},
 };
 use clap::{Args, Subcommand};
 use collector::ca_log::CaLog;
+use launch::Global;
 use rules::certificates::{Issued, Month, Standing, standings};
 use std::{
     fs::File,
@@ -110,28 +110,14 @@ fn table(standings: &[Standing]) -> Result<(), Failure> {
 }
 
 fn comma_separated(standings: &[Standing]) -> Result<(), Failure> {
-    out::line(HEAD.map(|h| h.to_lowercase().replace(' ', "_")).join(","))?;
-    standings.iter().try_for_each(|s| out::line(cells(s).map(|c| cell(&c)).join(",")))
-}
-
-/// RFC 4180; what a spreadsheet would take for a formula is made text.
-fn cell(text: &str) -> String {
-    let text = rules::printable::printable(text, 1000);
-    let formula = text.starts_with(['=', '+', '-', '@']);
-    let text = if formula { format!("'{text}") } else { text };
-    if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    let head = HEAD.map(|h| h.to_lowercase().replace(' ', "_"));
+    spreadsheet::print(head.iter().map(String::as_str))?;
+    standings.iter().try_for_each(|s| spreadsheet::print(cells(s).iter().map(String::as_str)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cell_is_neither_a_formula_nor_two_cells() {
-        assert_eq!(cell("=1+1"), "'=1+1");
-        assert_eq!(cell("a,\"b\""), "\"a,\"\"b\"\"\"");
-        assert_eq!(cell("a\nb"), "a\\u{a}b");
-    }
 
     #[test]
     fn a_log_that_names_nothing_is_an_error_that_says_so() {

@@ -2,12 +2,12 @@
 
 use crate::{
     api::Access,
-    cli::Global,
     failure::{Exit, Failure},
     out::{self, DIM, WARN},
-    table::Table,
+    table::{Table, ago, moment},
 };
 use clap::{Args, Subcommand, ValueEnum};
+use launch::Global;
 use rules::period::Period;
 use serde_json::{Value, json};
 
@@ -117,13 +117,19 @@ fn open(tokens: &[Value], json: bool) -> Result<(), Failure> {
         let token = t.get("token").unwrap_or(&Value::Null);
         let left = token.get("uses_left").map(Value::to_string).unwrap_or_default();
         let hash = text(t, "hash").chars().take(12).collect();
-        table.row([hash, text(token, "role"), text(token, "site"), text(token, "name"), left, text(token, "expires_at")]);
+        table.row([hash, text(token, "role"), text(token, "site"), text(token, "name"), left, when(token, "expires_at", moment)]);
     }
     table.print("no token is open")
 }
 
 fn text(v: &Value, key: &str) -> String {
     v.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// A moment in the given form; one that cannot be read as it is.
+fn when(v: &Value, key: &str, form: fn(rules::Timestamp) -> String) -> String {
+    let said = text(v, key);
+    said.parse().map_or(said, form)
 }
 
 pub fn run(options: &Options, global: &Global) -> Result<Exit, Failure> {
@@ -150,9 +156,9 @@ fn list(sensors: &[Value], json: bool) -> Result<(), Failure> {
     let mut table = Table::new(&["NAME", "ROLE", "SITE", "HEARD", "CERTIFICATE UNTIL", "GAPS", "REVOKED"]);
     for s in sensors {
         let local = s.get("local").and_then(Value::as_bool).unwrap_or(false);
-        let certificate = if local { "in process".to_owned() } else { text(s, "certificate_until") };
+        let certificate = if local { "in process".to_owned() } else { when(s, "certificate_until", moment) };
         let gaps = s.get("gaps").map(Value::to_string).unwrap_or_default();
-        table.row([text(s, "name"), text(s, "role"), text(s, "site"), text(s, "heard_at"), certificate, gaps, text(s, "revoked")]);
+        table.row([text(s, "name"), text(s, "role"), text(s, "site"), when(s, "heard_at", ago), certificate, gaps, text(s, "revoked")]);
     }
     table.print("nobody reports")
 }

@@ -2,11 +2,11 @@
 
 use crate::{
     api::Access,
-    cli::Global,
     failure::{Exit, Failure},
     tally,
 };
 use clap::Args;
+use launch::Global;
 use rules::confidence::Confidence;
 
 /// Every MCP server the collector knows, with its confidence and who said so.

@@ -1,5 +1,6 @@
 use super::*;
 use expect_test::expect;
+use launch::settings::parse;
 
 fn refused(text: &str) -> String {
     anstream::adapter::strip_str(&parse::<Config>(text, "gnomon.toml").unwrap_err().to_string()).to_string()
@@ -8,9 +9,9 @@ fn refused(text: &str) -> String {
 #[test]
 fn a_misspelt_key_is_refused_with_its_line_and_the_nearest_name() {
     expect![[r#"
-        error gnomon.toml:3:1: unknown key `grase`
-         side the configuration
-           do did you mean `grace`?"#]]
+        error: gnomon.toml:3:1: unknown key `grase`
+        where: the configuration
+          fix: did you mean `grace`?"#]]
     .assert_eq(&refused("# mine\n[policy]\ngrase = \"3d\"\n"));
 }
 

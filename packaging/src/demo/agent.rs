@@ -4,6 +4,7 @@ use super::cast::Role;
 use super::world::{Error, Host};
 use serde_json::{Value, json};
 use std::{
+    fmt,
     io::ErrorKind,
     sync::mpsc,
     time::{Duration, Instant},
@@ -28,6 +29,29 @@ pub enum Trouble {
     /// The other side ended it in good order.
     Ended,
     Other(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Refused => f.write_str("ECONNREFUSED"),
+            Trouble::Reset => f.write_str("ECONNRESET"),
+            Trouble::Unreachable => f.write_str("unreachable"),
+            Trouble::Timeout => f.write_str("no answer in time"),
+            Trouble::Status(code, text) => write!(f, "status {code}: {text}"),
+            Trouble::Error(text) => write!(f, "error: {text}"),
+            Trouble::Ended => f.write_str("ended in good order"),
+            Trouble::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+/// The words for what came of a call that should have ended otherwise.
+pub fn outcome<T>(result: &Result<T, Trouble>) -> String {
+    match result {
+        Ok(_) => "it was let through".to_owned(),
+        Err(trouble) => trouble.to_string(),
+    }
 }
 
 /// How to reach a server.
@@ -170,7 +194,8 @@ impl Dialogue {
             serde_json::from_str(&text).into_iter().collect()
         };
         messages.retain(|m| m.get("id") == Some(&id));
-        let message = messages.pop().ok_or_else(|| Trouble::Other(format!("no answer in {text:?}")))?;
+        let message =
+            messages.pop().ok_or_else(|| Trouble::Other(format!("no answer in `{}`", rules::printable::printable(&text, 400))))?;
         match (message.get("result"), message.pointer("/error/message")) {
             (Some(result), _) => Ok(result.clone()),
             (None, why) => Err(Trouble::Error(why.and_then(Value::as_str).unwrap_or("?").to_owned())),
@@ -273,5 +298,11 @@ fn trouble(why: &reqwest::Error) -> Trouble {
         }
         cause = error.source();
     }
-    if why.is_timeout() { Trouble::Timeout } else { Trouble::Other(format!("{why:?}")) }
+    if why.is_timeout() { Trouble::Timeout } else { Trouble::Other(chain(why)) }
+}
+
+/// An error with its causes: reqwest keeps the reason in them.
+fn chain(why: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(why), |e| e.source()).map(ToString::to_string);
+    causes.collect::<Vec<_>>().join(": ")
 }

@@ -82,7 +82,7 @@ impl Part {
         let tool = params.get("name")?.as_str()?;
         let q = params.pointer("/arguments/q").and_then(Value::as_str).unwrap_or_default();
         let known = self.tools.iter().any(|t| t == tool);
-        known.then(|| json!([{"type": "text", "text": format!("{}: {tool}({q:?}) done", self.name)}]))
+        known.then(|| json!([{"type": "text", "text": format!("{}: {tool}({}) done", self.name, json!(q))}]))
     }
 }
 

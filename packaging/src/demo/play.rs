@@ -14,7 +14,7 @@ use super::{
     world::{self, Host, ProcessId},
 };
 use crate::failure::{Failure, Side};
-use rules::wire::v1::FindingReport;
+use rules::{period::Period, wire::v1::FindingReport};
 use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
@@ -55,7 +55,7 @@ struct Play {
 
 /// Plays it all. What could not be shown at all is an error; what was shown and is not so is a claim that failed.
 pub(super) fn run(gnomon: &Path, teller: &mut Teller, day: Duration) -> Result<(), Failure> {
-    teller.title(&format!("Gnomon in a network of its own; a day of the policy lasts {day:?}"))?;
+    teller.title(&format!("Gnomon in a network of its own; a day of the policy lasts {}", Period(day)))?;
     let mut play = opening::network(gnomon, teller, day)?;
     let told = opening::registered_path(&mut play, teller)
         .and_then(|()| opening::discovery(&mut play, teller))
@@ -91,14 +91,14 @@ impl Play {
 
     fn call_as(&self, host: &Host, target: &Target, tool: &str) -> Result<String, String> {
         let answer = agent::call(host, target, tool).map_err(|why| why.to_string())?;
-        answer.map_err(|trouble| format!("{tool} at {}: {trouble:?}", target.url))
+        answer.map_err(|trouble| format!("{tool} at {}: {trouble}", target.url))
     }
 
     /// Claims that a call is refused, and how.
     fn refused(&self, target: &Target, tool: &str) -> Result<String, String> {
         match agent::call(&self.stage.agent, target, tool).map_err(|why| why.to_string())? {
-            Err(trouble @ (Trouble::Refused | Trouble::Reset)) => Ok(format!("{trouble:?}")),
-            other => Err(format!("{tool} at {}: {other:?}", target.url)),
+            Err(trouble @ (Trouble::Refused | Trouble::Reset)) => Ok(trouble.to_string()),
+            other => Err(format!("{tool} at {}: {}", target.url, agent::outcome(&other))),
         }
     }
 

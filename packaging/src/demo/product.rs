@@ -1,6 +1,6 @@
 //! The product as the demo and the tests run it: its own command, in processes, with a day as short as they like.
 
-use super::stage::{AGENTS, PATIENCE, Stage};
+use super::stage::{AGENTS, READY_TIMEOUT, Stage};
 use super::world::{Error, Host, ProcessId};
 use crate::api::Api;
 use rules::{
@@ -33,7 +33,7 @@ impl Settings {
     /// Every role of `gnomon up` on a router: watches the servers' segment, enforces on what it forwards.
     pub fn toml(&self) -> String {
         let days = |n: f64| format!("{}ms", self.day.mul_f64(n).as_millis());
-        let list = |items: &[String]| items.iter().map(|i| format!("{i:?}")).collect::<Vec<_>>().join(", ");
+        let list = |items: &[String]| items.iter().map(|i| format!("\"{i}\"")).collect::<Vec<_>>().join(", ");
         let agents = list(&AGENTS.map(str::to_owned));
         format!(
             r#"[policy]
@@ -67,7 +67,7 @@ every = "5s"
 
 [sensor.probe.scan]
 targets = [{targets}]
-ports = {ports:?}
+ports = [{ports}]
 
 [enforcer]
 point = "router"
@@ -86,7 +86,7 @@ listen = "{gateway}"
             intake_host = self.intake.ip(),
             webhook = self.webhook,
             targets = list(&self.probe),
-            ports = self.ports,
+            ports = self.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", "),
             gateway = self.gateway,
         )
     }
@@ -118,8 +118,8 @@ impl Product {
         let mut command = stage.gnomon(&self.host);
         command.args(["--json", "--log", "info", "--data"]).arg(&self.data).args([role, "--config"]).arg(&self.config);
         let process = stage.spawn(&mut command, role)?;
-        stage.world.wait_ready(&self.host, SocketAddr::from(([127, 0, 0, 1], 7411)), process, PATIENCE)?;
-        let answered = until(PATIENCE, || self.servers());
+        stage.world.wait_ready(&self.host, SocketAddr::from(([127, 0, 0, 1], 7411)), process, READY_TIMEOUT)?;
+        let answered = until(READY_TIMEOUT, || self.servers());
         answered.map(|_| process).map_err(|said| Error::Failed { command: format!("gnomon {role}"), said })
     }
 
@@ -177,7 +177,7 @@ pub fn until<T>(within: Duration, mut ask: impl FnMut() -> Result<T, String>) ->
     loop {
         match ask() {
             Ok(answer) => return Ok(answer),
-            Err(why) if Instant::now() >= by => return Err(format!("not within {within:?}: {why}")),
+            Err(why) if Instant::now() >= by => return Err(format!("not within {} s: {why}", within.as_secs())),
             Err(_) => std::thread::sleep(Duration::from_millis(40)),
         }
     }

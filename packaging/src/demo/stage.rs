@@ -18,7 +18,7 @@ use std::{
 /// Ranges of agents, as a policy names them.
 pub const AGENTS: [&str; 2] = ["10.97.2.0/25", "fd97:2::/112"];
 /// How long a process of ours may take to listen. Generous: machines that run this are small and busy.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A world with its standing hosts. Dropped, it leaves nothing.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Stage {
             command.args(["--tool", tool]);
         }
         let process = self.spawn(&mut command, name)?;
-        self.world.wait_ready(host, SocketAddr::from((Ipv4Addr::LOCALHOST, 3001)), process, PATIENCE)?;
+        self.world.wait_ready(host, SocketAddr::from((Ipv4Addr::LOCALHOST, 3001)), process, READY_TIMEOUT)?;
         Ok(process)
     }
 

@@ -32,7 +32,7 @@ pub enum Error {
     Failed { command: String, said: String },
     #[error("cannot enter network namespace {name}: {source}")]
     Enter { name: String, source: io::Error },
-    #[error("nothing accepted connections at {at} in {name} within {within:?}")]
+    #[error("nothing accepted connections at {at} in {name} within {} s", within.as_secs())]
     NotReady { at: SocketAddr, name: String, within: Duration },
     #[error("`{command}` ended before it was ready: {status}")]
     Ended { command: String, status: String },

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 const LOW_DISK: u64 = 256 << 20;
 
 pub(super) fn clock() -> Finding {
@@ -90,7 +90,7 @@ pub(super) fn collector(url: &url::Url) -> Finding {
         Ok(found) => found.take(4).collect::<Vec<_>>(),
         Err(why) => return Finding::lacking(name, true, format!("{host} does not resolve: {why}"), "check the name, and DNS"),
     };
-    let reached = addresses.iter().find(|a| TcpStream::connect_timeout(a, PATIENCE).is_ok());
+    let reached = addresses.iter().find(|a| TcpStream::connect_timeout(a, DIAL_TIMEOUT).is_ok());
     match reached {
         Some(address) => Finding::ok(name, format!("{url} accepts connections at {address}")),
         None => {

@@ -27,7 +27,7 @@ pub(super) fn best_effort(role: Role, config: &sensor::reset::Config) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::State;
+    use crate::doctor::Readiness;
 
     #[test]
     fn it_is_named_best_effort_and_said_only_where_it_is_on() {
@@ -41,10 +41,10 @@ mod tests {
         config.sets = Some(dir.path().join("set.json"));
         assert!(found(&config).found.contains("trusted_keys"));
         config.trusted_keys = vec!["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into()];
-        assert_eq!(found(&config).state, State::Lacking, "nobody wrote a set");
+        assert_eq!(found(&config).state, Readiness::Lacking, "nobody wrote a set");
         fs::write(dir.path().join("set.json"), "{}").unwrap();
         let on = found(&config);
-        assert_eq!(on.state, State::Ok);
+        assert_eq!(on.state, Readiness::Ok);
         assert!(on.found.contains("best effort"), "{}", on.found);
     }
 }

@@ -3,12 +3,12 @@
 use super::{Options, Word};
 use crate::{
     api::Api,
-    cli::Global,
     failure::{Exit, Failure},
     out::{self, BOLD, ERROR, GOOD, WARN},
-    table::{Table, moment, some, word},
+    table::{Table, ago, moment, some, word},
 };
 use enforcer::operator::Status;
+use launch::{Global, global::admin_command};
 use rules::{
     Timestamp,
     compose::WithheldBlock,
@@ -73,8 +73,10 @@ pub(super) fn summary(site: &Site) -> Result<(), Failure> {
 }
 
 fn under_way(wave: &Wave) -> String {
-    let held =
-        wave.held.as_ref().map(|why| format!("; {WARN}it stands still{WARN:#}: {} (gnomon enforce wave go REASON)", printable(why, 300)));
+    let held = wave
+        .held
+        .as_ref()
+        .map(|why| format!("; {WARN}it stands still{WARN:#}: {} ({})", printable(why, 300), admin_command("enforce wave go REASON")));
     let at = some(&wave.points, 6);
     let (new, points, since) = (wave.blocks.len(), wave.points.len(), moment(wave.since));
     format!("wave {}: {new} new blocks at {points} enforcement points ({at}) since {since}{}", wave.stage + 1, held.unwrap_or_default())
@@ -103,7 +105,7 @@ pub(super) async fn points(options: &Options, global: &Global) -> Result<Exit, F
     } else {
         let mut table = Table::new(&["POINT", "HEARD", "GENERATION", "HELD", "LABELS", "LAST WORD", "WHY"]);
         for (name, said) in &site.points {
-            let heard = site.heard.get(name).map(|at| moment(*at)).unwrap_or_default();
+            let heard = site.heard.get(name).map(|at| ago(*at)).unwrap_or_default();
             let Some(a) = said else {
                 table.row([name.clone(), heard, String::new(), String::new(), String::new(), "nothing yet".to_owned(), String::new()]);
                 continue;

@@ -4,9 +4,10 @@ use super::Broken;
 use crate::{
     failure::Failure,
     out::{self, BOLD, DIM, ERROR, GOOD, WARN},
-    table::{Table, some, word},
+    table::{Table, ago, moment, some, word},
 };
 use enforcer::operator::{Plan, Status};
+use launch::global::command;
 use rules::{
     observation::{Applied, Outcome},
     printable::printable,
@@ -44,7 +45,7 @@ pub(super) fn plan(plan: &Plan, nft: bool) -> Result<(), Failure> {
     match (plan.objections.is_empty(), plan.nft.is_empty()) {
         (false, _) => out::line("\nAs it is, nothing would be applied.")?,
         (true, true) => out::line("\nThe kernel already holds this: nothing to do.")?,
-        (true, false) => out::line("\nNothing was changed. To apply it: gnomon enforce apply --confirm-within 5m")?,
+        (true, false) => out::line(format!("\nNothing was changed. To apply it: {}", command("enforce apply --confirm-within 5m")))?,
     }
     if nft && !plan.nft.is_empty() {
         // Rendered from checked values only: no stranger's byte is in it.
@@ -74,7 +75,7 @@ pub(super) fn blast(radius: &[Broken]) -> Result<(), Failure> {
         }
         for t in b.tried.iter().take(8) {
             let did = if t.action == rules::decision::Action::Block { "was stopped" } else { "would have been stopped" };
-            out::line(format!("  {:<24} {} {did} {} times, last {}", "", t.client, t.count, crate::table::moment(t.last)))?;
+            out::line(format!("  {:<24} {} {did} {} times, last {}", "", t.client, t.count, ago(t.last)))?;
         }
         let more = b.tried.len().saturating_sub(8) + b.tried_more;
         if more > 0 {
@@ -86,7 +87,7 @@ pub(super) fn blast(radius: &[Broken]) -> Result<(), Failure> {
 
 pub(super) fn status(s: &Status) -> Result<(), Failure> {
     let state = match (&s.agents, &s.stopped, &s.unavailable) {
-        (_, Some(why), _) => format!("{WARN}stopped by a person{WARN:#}: {} (gnomon enforce resume)", printable(why, 200)),
+        (_, Some(why), _) => format!("{WARN}stopped by a person{WARN:#}: {} ({})", printable(why, 200), command("enforce resume")),
         (_, _, Some(why)) => format!("{ERROR}the kernel could not be asked{ERROR:#}: {}", printable(why, 300)),
         (None, ..) if s.desired == 0 => "nothing is to be blocked, and our table is not in the kernel".to_owned(),
         (None, ..) => format!("{ERROR}our table is not in the kernel{ERROR:#}"),
@@ -95,7 +96,7 @@ pub(super) fn status(s: &Status) -> Result<(), Failure> {
     };
     out::line(format!("{BOLD}{}{BOLD:#}, generation {}: {state}", s.point, s.generation))?;
     if let Some(by) = s.confirm_by {
-        out::line(format!("{WARN}on trial{WARN:#}: lapses at {} unless confirmed (gnomon enforce confirm)", crate::table::moment(by)))?;
+        out::line(format!("{WARN}on trial{WARN:#}: lapses at {} unless confirmed ({})", moment(by), command("enforce confirm")))?;
     }
     if s.waits_for_health {
         out::line(format!("{WARN}new blocks have a short lease{WARN:#} until the health checks are answered"))?;
@@ -111,7 +112,7 @@ pub(super) fn status(s: &Status) -> Result<(), Failure> {
         ))?;
     }
     if let Some(act) = s.acts.last() {
-        out::line(format!("{DIM}last by hand: {}, {}{DIM:#}", printable(&act.what, 200), crate::table::moment(act.at)))?;
+        out::line(format!("{DIM}last by hand: {}, {}{DIM:#}", printable(&act.what, 200), ago(act.at)))?;
     }
     for w in s.withheld.iter().take(20) {
         out::line(format!("{WARN}withheld here{WARN:#}: {} ({}): {}", w.endpoint, w.finding.short(), printable(&w.why, 300)))?;
@@ -126,19 +127,26 @@ pub(super) fn status(s: &Status) -> Result<(), Failure> {
         out::line(format!("process {}: {}", c.pid, printable(&c.to_string(), 400)))?;
     }
     if let Some(end) = s.set_not_after {
-        out::line(format!("the set is good until {}", crate::table::moment(end)))?;
+        out::line(format!("the set is good until {}", moment(end)))?;
     }
+    elements(s)?;
+    attempts(s)
+}
+
+fn elements(s: &Status) -> Result<(), Failure> {
     let mut table = Table::new(&["ENDPOINT", "ACTION", "FINDING", "LEASE", "PACKETS", "BYTES"]);
     for e in &s.elements {
         let finding = e.finding.as_ref().map(|f| f.short().to_owned()).unwrap_or_default();
         table.row([e.endpoint.to_string(), word(&e.action), finding, e.lease_left.to_string(), e.packets.to_string(), e.bytes.to_string()]);
     }
-    if !s.elements.is_empty() {
-        table.print("")?;
-    }
+    if s.elements.is_empty() { Ok(()) } else { table.print("") }
+}
+
+/// The clients that a block stopped, or would have.
+fn attempts(s: &Status) -> Result<(), Failure> {
     for a in s.attempts.iter().take(20) {
         let did = if a.action == rules::decision::Action::Block { "was stopped" } else { "would have been stopped" };
-        out::line(format!("{} {did} {} times at {}, last {}", a.client, a.count, a.endpoint, crate::table::moment(a.last)))?;
+        out::line(format!("{} {did} {} times at {}, last {}", a.client, a.count, a.endpoint, ago(a.last)))?;
     }
     let more = s.attempts.len().saturating_sub(20) as u64 + s.attempts_lost;
     if more > 0 {

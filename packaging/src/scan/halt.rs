@@ -11,9 +11,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the stop stands; a sensor on the same data directory obeys it too.
-pub fn file(data: &Path) -> PathBuf {
-    data.join("probe.stop")
+/// A sensor on the same data directory obeys it too.
+pub(super) fn file(data: &Path) -> PathBuf {
+    gnomon_sensor::settings::stop_file(data)
 }
 
 pub(super) fn turn(data: &Path, stop: bool, json: bool) -> Result<Exit, Failure> {

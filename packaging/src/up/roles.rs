@@ -1,7 +1,12 @@
 //! The roles of one process, and the channels between them.
 
-use crate::{config::Config, failure::Failure, wiring};
+use crate::{
+    config::Config,
+    role::{self, channels},
+};
 use collector_client::Statements;
+use gnomon_enforcer::{Links, Point};
+use launch::Failure;
 use rules::evidence::Evidence;
 use std::{
     net::SocketAddr,
@@ -55,7 +60,7 @@ impl Roles {
     ) -> Result<(Roles, mpsc::Receiver<Evidence>), Failure> {
         let last = CancellationToken::new();
         let settings = config.collector_at(data);
-        let collector = collector::start(settings, last.clone()).await.map_err(wiring::collector_failed)?;
+        let collector = role::collector::start(settings, data, last.clone()).await?;
         let started = Roles::beside(config, data, &collector, shutdown).await;
         match started {
             Ok((started, running, news)) => {
@@ -79,17 +84,15 @@ impl Roles {
     ) -> Result<(Started, JoinSet<Ended>, mpsc::Receiver<Evidence>), Failure> {
         let handle = collector.handle();
         let key = handle.verifying_key();
-        wiring::remember_keys(data, std::slice::from_ref(&key.public_key))?;
-        let statements = Statements::begin(data, rules::Timestamp::now()).map_err(wiring::client_failed)?;
+        let statements = Statements::begin(data, rules::Timestamp::now()).map_err(gnomon_sensor::join::failed)?;
         config.sensor = config.sensor_at(data);
         config.enforcer = config.enforcer_at(data);
         config.enforcer.trusted_keys = vec![key.public_key.clone()];
-        wiring::remember_point(data, &config.enforcer)?;
+        let point = Point::prepare(config.enforcer.clone(), data)?;
         config.gateway = config.gateway_at(data);
         config.gateway.bundle_keys = vec![key.public_key.clone()];
 
-        let gateway = gateway::start(config.gateway.clone(), handle.bundle(), shutdown.clone()).await;
-        let gateway = gateway.map_err(wiring::gateway_failed)?;
+        let gateway = role::gateway::start(config.gateway.clone(), handle.bundle(), shutdown.clone()).await?;
         let address = gateway.address();
         let mut running = JoinSet::new();
         running.spawn(async move { ended("gateway", gateway.wait().await) });
@@ -100,19 +103,19 @@ impl Roles {
         let (told, health) = watch::channel(None);
         let health = config.health.enabled.then_some(health);
         let (hand, sets) = mpsc::channel(1);
-        tokio::spawn(wiring::hand_on(handle.decisions(), hand));
-        let enforcer = enforcer::run_gated(config.enforcer.clone(), sets, health, reports, shutdown.clone());
-        running.spawn(async move { ended("enforcer", enforcer.await) });
-        tokio::spawn(wiring::tee(applied, onward, shown));
+        tokio::spawn(channels::hand_on(handle.decisions(), hand));
+        let enforcer = point.run(Links { sets, health, reports }, shutdown.clone());
+        running.spawn(async move { ended("enforcer", enforcer.await.map_err(reason)) });
+        tokio::spawn(channels::tee(applied, onward, shown));
         let at = collector.admin_address().to_string();
         tokio::spawn(crate::health::watch(config.health.clone(), Some(at), seen_by_health, told));
-        tokio::spawn(wiring::report(statements, carried, handle.clone()));
+        tokio::spawn(channels::report(statements, carried, handle.clone()));
 
         let (deliveries, batches) = mpsc::channel(4);
         let (seen, news) = mpsc::channel(TO_SCREEN);
-        let sensor = sensor::run(config.sensor.clone(), sensor::Uplink::InProcess(deliveries), shutdown);
-        running.spawn(async move { ended("sensor", sensor.await) });
-        tokio::spawn(wiring::feed(batches, handle, Some(seen)));
+        let sensor = gnomon_sensor::start(config.sensor.clone(), sensor::Uplink::InProcess(deliveries), shutdown);
+        running.spawn(async move { ended("sensor", sensor.await.map_err(reason)) });
+        tokio::spawn(channels::feed(batches, handle, Some(seen)));
 
         let admin = collector.admin_address();
         let started = Started { config, data: data.to_owned(), admin, gateway: address, key_id: key.key_id };
@@ -148,6 +151,14 @@ impl Roles {
             Err(_) => late.push("collector"),
         }
         late
+    }
+}
+
+/// The event alone: its place and its repair are for somebody who starts a role by hand.
+fn reason(failure: Failure) -> String {
+    match failure {
+        Failure::Because { what, .. } => what,
+        gone @ Failure::ReaderGone => gone.to_string(),
     }
 }
 

@@ -46,3 +46,27 @@ fn every_readme_is_a_screen_and_every_folder_has_one() {
         assert!((5..=LINES_OF_A_README).contains(&lines), "{path} has {lines} lines; what is looked up belongs into docs/ beside it");
     }
 }
+
+/// A unit with a capability starts the small executable of its role, and each executable that a unit names is built and installed.
+#[test]
+fn units_start_the_audited_executables() {
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let mut seen = 0;
+    for unit in fs::read_dir(root().join("packaging/systemd")).unwrap().map(|e| e.unwrap().path()) {
+        if unit.extension().is_none_or(|e| e != "service") {
+            continue;
+        }
+        seen += 1;
+        let text = fs::read_to_string(&unit).unwrap();
+        let name = unit.file_stem().unwrap().to_str().unwrap().to_owned();
+        let program = started(&text).unwrap_or_else(|| panic!("{name} starts nothing"));
+        let privileged = text.lines().any(|l| l.strip_prefix("AmbientCapabilities=").is_some_and(|c| !c.trim().is_empty()));
+        let small = ["gnomon-sensor", "gnomon-enforcer"].contains(&name.as_str());
+        assert_eq!(privileged, small, "{name}: a capability is for the two small executables alone");
+        let expected = if small { format!("/usr/bin/{name}") } else { "/usr/bin/gnomon".to_owned() };
+        assert_eq!(program, expected, "{name}");
+        let built = program.rsplit('/').next().unwrap();
+        assert!(makefile.contains(&format!("-p {built}")), "make build does not build {built}");
+    }
+    assert_eq!(seen, 5, "a unit came or went: tell this test what it may start");
+}

@@ -156,14 +156,20 @@ fn rules_knows_no_clock_no_io_no_chance_and_no_environment() {
 
 #[test]
 fn the_enforcer_carries_nothing_that_talks_to_the_network() {
-    let tree = cargo(&["tree", "-p", "enforcer", "-e", "normal", "--prefix", "none"]);
-    let all: BTreeSet<&str> = tree.lines().filter_map(|l| l.split(' ').next()).collect();
-    for name in ["hyper", "reqwest", "axum", "h2", "http", "rustls", "tokio-rustls", "hickory-proto", "httparse", "pcap", "rusqlite"] {
-        assert!(!all.contains(name), "the enforcer needs {name}");
+    let crates = |package: &str, depth: &[&str]| -> BTreeSet<String> {
+        let tree = cargo(&[&["tree", "-p", package, "-e", "normal", "--prefix", "none"], depth].concat());
+        tree.lines().skip(1).filter_map(|l| l.split(' ').next().map(str::to_owned)).collect()
+    };
+    // The crate, and the executable that carries it into the field.
+    for (package, most) in [("enforcer", 120), ("gnomon-enforcer", 160)] {
+        let all = crates(package, &[]);
+        for name in ["hyper", "reqwest", "axum", "h2", "http", "rustls", "tokio-rustls", "hickory-proto", "httparse", "pcap", "rusqlite"] {
+            assert!(!all.contains(name), "{package} needs {name}");
+        }
+        // Not a goal in itself; a jump is worth a look at what came in.
+        assert!(all.len() < most, "the tree of {package} has grown to {} crates", all.len());
     }
-    let direct = cargo(&["tree", "-p", "enforcer", "-e", "normal", "--prefix", "none", "--depth", "1"]);
-    let mut direct: Vec<&str> = direct.lines().skip(1).filter_map(|l| l.split(' ').next()).collect();
-    direct.sort_unstable();
+    let direct = Vec::from_iter(crates("enforcer", &["--depth", "1"]));
     let known = [
         "caps",
         "ipnet",
@@ -181,8 +187,26 @@ fn the_enforcer_carries_nothing_that_talks_to_the_network() {
         "tracing",
     ];
     assert_eq!(direct, known, "whoever adds one to the process that may change the firewall says so here");
-    // Not a goal in itself; a jump is worth a look at what came in.
-    assert!(all.len() < 120, "the enforcer's tree has grown to {} crates", all.len());
+    let direct = Vec::from_iter(crates("gnomon-enforcer", &["--depth", "1"]));
+    let known = ["clap", "enforcer", "launch", "rules", "serde", "serde_json", "tokio", "tokio-util", "tracing", "url"];
+    assert_eq!(direct, known, "whoever adds one to its executable says so here");
+    let direct = Vec::from_iter(crates("launch", &["--depth", "1"]));
+    let known = [
+        "anstream",
+        "anstyle",
+        "clap",
+        "nix",
+        "ring",
+        "rules",
+        "serde",
+        "serde_json",
+        "strsim",
+        "tokio",
+        "tokio-util",
+        "toml",
+        "tracing-subscriber",
+    ];
+    assert_eq!(direct, known, "whoever adds one to what every executable carries says so here");
 }
 
 #[test]

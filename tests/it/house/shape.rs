@@ -7,7 +7,18 @@ use super::{
 use std::{collections::BTreeMap, path::Path};
 
 /// Every crate of the product, by the folder of its manifest.
-const CRATES: [&str; 7] = ["rules", "sensor", "collector", "collector/client", "enforcer", "gateway", "packaging"];
+const CRATES: [&str; 10] = [
+    "rules",
+    "sensor",
+    "collector",
+    "collector/client",
+    "enforcer",
+    "gateway",
+    "packaging",
+    "packaging/launch",
+    "packaging/gnomon-sensor",
+    "packaging/gnomon-enforcer",
+];
 
 const LINES_OF_A_FUNCTION: usize = 60;
 const FIELDS_OF_A_STATE: usize = 15;
@@ -15,10 +26,12 @@ const MEDIAN_FILE: usize = 140;
 const NINE_IN_TEN_FILES: usize = 300;
 
 /// Findings that are known and still stand; whoever mends one lowers the number.
-const KNOWN_CIRCLES: usize = 6;
-const KNOWN_SIZES: usize = 6;
+
+const KNOWN_CIRCLES: usize = 0;
+const KNOWN_SIZES: usize = 0;
 const KNOWN_SQL: usize = 0;
-const KNOWN_DEBUG: usize = 46;
+const KNOWN_DEBUG: usize = 0;
+
 
 fn at_most(known: usize, found: &[String]) {
     assert!(found.len() <= known, "{} findings, {known} known:\n{}", found.len(), found.join("\n"));

@@ -3,7 +3,7 @@
 use super::rust;
 use crate::lab;
 use gnomon::demo::{
-    stage::{PATIENCE, Stage, url, v4},
+    stage::{READY_TIMEOUT, Stage, url, v4},
     world::Host,
 };
 use std::{
@@ -72,7 +72,7 @@ impl Planned {
         let mut command = self.command(&host, port);
         let process = stage.spawn(&mut command, self.name).unwrap();
         let at = SocketAddr::new(v4(self.n), port);
-        if let Err(why) = stage.world.wait_ready(&host, at, process, PATIENCE) {
+        if let Err(why) = stage.world.wait_ready(&host, at, process, READY_TIMEOUT) {
             panic!("{}: {why}\n{}", self.name, stage.log(self.name));
         }
         Real { kind: self.kind, name: self.name, n: self.n, port, path, program, host }

@@ -5,6 +5,7 @@ use super::{
     notice::{Streams, letter},
     opening, unset, until, url, v4, v6,
 };
+use crate::table::word;
 use rules::admission::Escalation;
 
 /// The deadline comes.
@@ -14,14 +15,14 @@ pub(super) fn block(play: &mut Play, teller: &mut Teller, streams: Streams) -> R
     for (address, stream) in streams.0 {
         let cut = match stream.end(patience) {
             Trouble::Reset => Ok("ECONNRESET".to_owned()),
-            other => Err(format!("{other:?}")),
+            other => Err(other.to_string()),
         };
         teller.claim(&format!("the agent's open stream from {address} is cut"), cut)?;
     }
     let escalation = until(SOON, || {
         let f = play.finding(v4(NOTES))?;
         let early = f.blocked_at.zip(f.deadline).is_some_and(|(blocked, deadline)| blocked < deadline);
-        if f.escalation == Escalation::Blocked && !early { Ok(f.status) } else { Err(format!("{:?}, {}", f.escalation, f.status)) }
+        if f.escalation == Escalation::Blocked && !early { Ok(f.status) } else { Err(format!("{}, {}", word(&f.escalation), f.status)) }
     });
     teller.claim("not before its deadline, and the finding says so", escalation)?;
     for (name, n, tool) in [("notes", NOTES, "read-note"), ("search", SEARCH, "find-page")] {
@@ -61,7 +62,7 @@ fn others(play: &Play, teller: &mut Teller) -> Result<(), Failure> {
     for n in DECOYS {
         let path = if n == 33 { "/mcp" } else { "/" };
         let answered = agent::get(&play.stage.agent, &url(v4(n), PORT, path)).map_err(unset)?;
-        teller.claim(&format!("{} still answers the agent", v4(n)), answered.map(|s| format!("HTTP {s}")).map_err(|t| format!("{t:?}")))?;
+        teller.claim(&format!("{} still answers the agent", v4(n)), answered.map(|s| format!("HTTP {s}")).map_err(|t| t.to_string()))?;
     }
     let gateway = play.call(&play.through_gateway("tickets"), "list-tickets");
     teller.claim("the registered path through the gateway works", gateway)?;

@@ -15,16 +15,16 @@ pub(super) fn notice(play: &mut Play, teller: &mut Teller) -> Result<Streams, Fa
     let mut streams = Vec::new();
     for address in [v4(NOTES), v6(SEARCH)] {
         let stream = agent::listen(&play.stage.agent, &play.direct(address)).map_err(unset)?;
-        let heard = stream.next(SOON).map(|n| format!("{n} bytes")).map_err(|t| format!("{t:?}"));
+        let heard = stream.next(SOON).map(|n| format!("{n} bytes")).map_err(|t| t.to_string());
         teller.claim(&format!("the agent opens a stream to {address} and hears from it"), heard)?;
         streams.push((address, stream));
     }
     let silent = play.finding(v4(NOTES)).and_then(|f| match (f.notified_at, play.letterbox.letters().len()) {
         (None, 0) => Ok(f.status),
-        (told, letters) => Err(format!("told {told:?}, {letters} letters")),
+        (told, letters) => Err(format!("told {}, {letters} letters", told.map_or_else(|| "nobody".to_owned(), |at| at.to_string()))),
     });
     teller.claim("so far nobody was told: the site only observes", silent)?;
-    teller.say("PUT /v1/policy  mode: observe -> hard")?;
+    teller.say("the policy changes  mode: observe -> hard")?;
     play.product.set_policy(|p| p.mode = Mode::Hard).map_err(|why| play.stuck("the policy was not taken", why))?;
     for address in [v4(NOTES), v6(SEARCH)] {
         let finding = until(SOON, || {
@@ -82,7 +82,7 @@ pub(super) fn reminders(play: &mut Play, teller: &mut Teller, streams: &Streams)
         let said = reminder(play, &finding, days);
         teller.claim(&format!("a reminder {days} days before the deadline, and not earlier"), said)?;
         if days == 7 {
-            let flows = streams.0.iter().try_for_each(|(a, s)| s.next(SOON).map(drop).map_err(|t| format!("stream from {a}: {t:?}")));
+            let flows = streams.0.iter().try_for_each(|(a, s)| s.next(SOON).map(drop).map_err(|t| format!("stream from {a}: {t}")));
             let flows = flows.and_then(|()| play.call(&play.direct(v4(NOTES)), "read-note"));
             let flows = flows.and_then(|said| before(&finding).map(|left| format!("{said}, {left} left")));
             teller.claim("before the deadline nothing is cut: streams and calls go on", flows)?;

@@ -4,7 +4,7 @@ use super::{
     CAST, DECOYS, IpAddr, Letterbox, NOTES, PORT, Play, Product, SEARCH, SOON, Settings, SocketAddr, Stage, TICKETS, Teller, agent, unset,
     until, url, v4, v6,
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, table::word};
 use rules::{confidence::Confidence, evidence::Source, wire::v1::ServerReport};
 use std::{path::Path, time::Duration};
 
@@ -39,7 +39,7 @@ pub(super) fn network(gnomon: &Path, teller: &mut Teller, day: Duration) -> Resu
     for n in DECOYS {
         let path = if n == 33 { "/mcp" } else { "/" };
         let answered = agent::get(&play.stage.agent, &url(v4(n), PORT, path)).map_err(unset)?;
-        teller.claim(&format!("{} answers", v4(n)), answered.map(|s| format!("HTTP {s}")).map_err(|t| format!("{t:?}")))?;
+        teller.claim(&format!("{} answers", v4(n)), answered.map(|s| format!("HTTP {s}")).map_err(|t| t.to_string()))?;
     }
     Ok(play)
 }
@@ -64,7 +64,7 @@ pub(super) fn registered_path(play: &mut Play, teller: &mut Teller) -> Result<()
     let listed = agent::tools(&play.stage.agent, &target).map_err(unset)?;
     let only = match listed {
         Ok(tools) if tools == ["list-tickets"] => Ok("tools/list shows list-tickets alone".to_owned()),
-        other => Err(format!("tools/list: {other:?}")),
+        other => Err(format!("tools/list: {}", other.map_or_else(|t| t.to_string(), |tools| tools.join(", ")))),
     };
     teller.claim(
         "a tool that was not granted is unknown",
@@ -77,7 +77,7 @@ pub(super) fn registered_path(play: &mut Play, teller: &mut Teller) -> Result<()
     keyless.key = None;
     let refused = match agent::call(&play.stage.agent, &keyless, "list-tickets").map_err(unset)? {
         Err(agent::Trouble::Status(401, why)) => Ok(format!("401 {why}")),
-        other => Err(format!("{other:?}")),
+        other => Err(agent::outcome(&other)),
     };
     teller.claim("without a key the gateway lets nothing through", refused)?;
     Ok(())
@@ -88,7 +88,7 @@ pub(super) fn grant(play: &mut Play, teller: &mut Teller, slug: &str, tool: &str
     if play.key.is_empty() {
         let issued = play.product.ask(&play.stage, &["keys", "issue", "agents", "--label", "build agents"]);
         let issued = issued.map_err(|why| play.stuck("no key was issued", why))?;
-        let key = issued.iter().find_map(key_in).ok_or_else(|| play.stuck("no key was issued", format!("{issued:?}")))?;
+        let key = issued.iter().find_map(key_in).ok_or_else(|| play.stuck("no key was issued", shown(&issued)))?;
         play.key = key;
         teller.say("$ gnomon keys issue agents --label 'build agents'")?;
     }
@@ -148,7 +148,7 @@ pub(super) fn discovery(play: &mut Play, teller: &mut Teller) -> Result<(), Fail
 fn host_sensor(play: &mut Play, teller: &mut Teller) -> Result<(), Failure> {
     let issued = play.product.ask(&play.stage, &["tokens", "issue"]);
     let token = issued.as_ref().ok().and_then(|all| all.iter().find_map(|v| v.get("token")?.as_str().map(str::to_owned)));
-    let token = token.ok_or_else(|| play.stuck("no enrolment token was issued", format!("{issued:?}")))?;
+    let token = token.ok_or_else(|| play.stuck("no enrolment token was issued", issued.map_or_else(|why| why, |all| shown(&all))))?;
     teller.say("notes$ gnomon sensor --collector https://10.97.1.1:7412 --token …")?;
     let notes = play.stage.world.hosts().iter().find(|h| h.name == "notes").cloned();
     let notes = notes.ok_or_else(|| play.stuck("there is no host", "notes"))?;
@@ -179,7 +179,12 @@ fn evidence(server: &ServerReport, teller: &mut Teller) -> Result<(), Failure> {
         teller.say(format!("  {:<5} {:<32} {}", crate::table::word(&e.source), e.signature, e.detail))?;
     }
     for p in &server.processes {
-        teller.say(format!("  host  process {} of {}, bound to {:?}: {}", p.pid, p.user, p.bound, p.command))?;
+        teller.say(format!("  host  process {} of {}, bound to {}: {}", p.pid, p.user, word(&p.bound), p.command))?;
     }
     Ok(())
+}
+
+/// The lines a command printed.
+fn shown(lines: &[serde_json::Value]) -> String {
+    lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// How long a directory that is in use is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// `/var/lib/gnomon` for root; `$XDG_STATE_HOME/gnomon` or `~/.local/state/gnomon` for anyone else.
 pub fn default_dir() -> PathBuf {
@@ -34,34 +34,34 @@ pub fn default_dir() -> PathBuf {
 
 /// A data directory held by this process until dropped (or until it dies: the lock is the kernel's).
 #[derive(Debug)]
-pub struct Held {
+pub struct DataDir {
     path: PathBuf,
     _lock: Flock<fs::File>,
 }
 
-impl Held {
+impl DataDir {
     /// Makes the directory if need be (mode 0700) and locks it.
-    pub fn take(path: &Path) -> Result<Held, Failure> {
+    pub fn take(path: &Path) -> Result<DataDir, Failure> {
         prepare(path)?;
         // A process that was killed holds its lock until the kernel has cleared it away.
         let (started, mut told) = (Instant::now(), false);
         loop {
-            match Held::try_take(path) {
+            match DataDir::try_take(path) {
                 Err(Some(why)) => return Err(why),
                 Ok(held) => return Ok(held),
-                Err(None) if started.elapsed() > PATIENCE => return Err(taken(path, &holder(path).unwrap_or_default())),
+                Err(None) if started.elapsed() > LOCK_WAIT => return Err(taken(path, &holder(path).unwrap_or_default())),
                 Err(None) => {}
             }
-            if !told && started.elapsed() > PATIENCE / 8 {
+            if !told && started.elapsed() > LOCK_WAIT / 8 {
                 told = true;
                 out::note(format!("waiting for process {} to let go of {}", holder(path).unwrap_or_default(), path.display()));
             }
-            std::thread::sleep(PATIENCE / 40);
+            std::thread::sleep(LOCK_WAIT / 40);
         }
     }
 
     /// `Err(None)`: somebody else holds it.
-    fn try_take(path: &Path) -> Result<Held, Option<Failure>> {
+    fn try_take(path: &Path) -> Result<DataDir, Option<Failure>> {
         let file = path.join("lock");
         let opened = OpenOptions::new()
             .read(true)
@@ -79,7 +79,7 @@ impl Held {
         let pid = std::process::id().to_string();
         let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(pid.as_bytes()));
         written.map_err(|why| unusable(&file, &why))?;
-        Ok(Held { path: path.to_owned(), _lock: lock })
+        Ok(DataDir { path: path.to_owned(), _lock: lock })
     }
 
     pub fn path(&self) -> &Path {
@@ -135,22 +135,22 @@ mod tests {
     #[test]
     fn two_cannot_hold_one_directory_and_the_second_learns_who_does() {
         let dir = tempfile::tempdir().unwrap();
-        let held = Held::take(dir.path()).unwrap();
-        let why = Held::take(dir.path()).unwrap_err().to_string();
+        let held = DataDir::take(dir.path()).unwrap();
+        let why = DataDir::take(dir.path()).unwrap_err().to_string();
         assert!(why.contains(&format!("process {}", std::process::id())), "{why}");
         assert_eq!(holder(dir.path()), Some(std::process::id().to_string()));
         drop(held);
         assert_eq!(holder(dir.path()), None);
-        Held::take(dir.path()).unwrap();
+        DataDir::take(dir.path()).unwrap();
     }
 
     #[test]
     fn a_directory_that_is_let_go_in_a_moment_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        let held = Held::take(dir.path()).unwrap();
+        let held = DataDir::take(dir.path()).unwrap();
         let path = dir.path().to_owned();
-        let second = std::thread::spawn(move || Held::take(&path).map(drop));
-        std::thread::sleep(PATIENCE / 8);
+        let second = std::thread::spawn(move || DataDir::take(&path).map(drop));
+        std::thread::sleep(LOCK_WAIT / 8);
         drop(held);
         second.join().unwrap().unwrap();
     }
@@ -159,7 +159,7 @@ mod tests {
     fn the_directory_is_ours_alone() {
         let dir = tempfile::tempdir().unwrap();
         let inner = dir.path().join("a/b");
-        let held = Held::take(&inner).unwrap();
+        let held = DataDir::take(&inner).unwrap();
         assert_eq!(fs::metadata(held.path()).unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

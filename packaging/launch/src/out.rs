@@ -1,18 +1,12 @@
 //! Standard output: lines for people, NDJSON for programs. A reader that goes away is not an error.
 
 use crate::failure::{Failure, Side};
-use anstyle::{AnsiColor, Style};
+pub use crate::style::{BOLD, DIM, ERROR, GOOD, WARN};
 use serde::Serialize;
 use std::{
     fmt::Display,
     io::{ErrorKind, IsTerminal, Write},
 };
-
-pub const ERROR: Style = AnsiColor::Red.on_default().bold();
-pub const WARN: Style = AnsiColor::Yellow.on_default();
-pub const GOOD: Style = AnsiColor::Green.on_default();
-pub const DIM: Style = Style::new().dimmed();
-pub const BOLD: Style = Style::new().bold();
 
 /// One line. Styles in it are dropped unless standard output is a terminal (or `NO_COLOR`, `CLICOLOR_FORCE` say otherwise).
 pub fn line(text: impl Display) -> Result<(), Failure> {
