@@ -44,7 +44,7 @@ fn it_joins_by_what_its_environment_says() {
     let root = with_settings("");
     let join =
         |token: &str| unit(root.path()).env("GNOMON_COLLECTOR", "https://127.0.0.1:9").env("GNOMON_JOIN_TOKEN", token).output().unwrap();
-    refused(&join("nonsense"), "token", "copy it whole");
+    refused(&join("nonsense"), "token", "copy the whole token");
 }
 
 #[test]

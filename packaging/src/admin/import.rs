@@ -94,12 +94,20 @@ fn from_spreadsheet(text: &str, options: &Options) -> Vec<(usize, Result<Draft, 
         Ok(head) => head.iter().map(str::to_ascii_lowercase).collect(),
         Err(why) => return vec![(1, Err(why.to_string()))],
     };
-    let line = |position: Option<&csv::Position>| position.and_then(|p| usize::try_from(p.line()).ok()).unwrap_or(0);
-    let rows = reader.records().map(|record| match record {
-        Ok(row) => (line(row.position()), from_csv(&head, &row, options)),
-        Err(why) => (line(why.position()), Err(why.to_string())),
+    let rows = reader.records().filter_map(|record| match record {
+        Ok(row) if row.iter().all(str::is_empty) => None,
+        Ok(row) => Some((line(text, row.position()), from_csv(&head, &row, options))),
+        Err(why) => Some((line(text, why.position()), Err(why.to_string()))),
     });
     rows.collect()
+}
+
+/// The line of a row. The reader's position is the end of the row before: empty lines may follow.
+fn line(text: &str, position: Option<&csv::Position>) -> usize {
+    let Some(position) = position else { return 0 };
+    let rest = usize::try_from(position.byte()).ok().and_then(|at| text.get(at..)).unwrap_or_default();
+    let empty = rest.chars().take_while(|c| matches!(c, '\r' | '\n')).filter(|c| *c == '\n').count();
+    usize::try_from(position.line()).unwrap_or(0) + empty
 }
 
 /// A draft, or a server as `inventory`, `scan` and `servers` print it. Hints and what is registered already are passed over.
