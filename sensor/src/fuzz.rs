@@ -15,17 +15,17 @@ use crate::{
     flow::{Both, Bounds, Conversation, End, Peers, Table},
     moment::Moment,
     probe,
-    reset::{answer, book::Book},
+    reset::{answer, snapshot::PolicySnapshot},
     uplink::record,
     watch::Watch,
 };
 use rules::{Timestamp, endpoint::Endpoint, observation::Observation, pack::Pack, wire::v1::Batch};
 use std::sync::LazyLock;
 
-pub type Entry = fn(&[u8]);
+pub type FuzzTarget = fn(&[u8]);
 
 /// By name; the seeds of each are in `tests/fuzz/seeds/NAME`.
-pub const TARGETS: [(&str, Entry); 22] = [
+pub const TARGETS: [(&str, FuzzTarget); 22] = [
     ("frame", frame),
     ("frames", frames),
     ("segments", segments),
@@ -94,14 +94,14 @@ fn frame(bytes: &[u8]) {
 /// As if just this connection were one to reset: what is sent is a reset that is whole, and nobody answers it.
 fn resets(source: Endpoint, destination: Endpoint, segment: &Segment<'_>) {
     let now = Timestamp::UNIX_EPOCH;
-    let book = Book::to_reset(source, destination);
-    let Some(answer) = answer::answer(&book, source, destination, segment, now) else { return };
+    let snapshot = PolicySnapshot::to_reset(source, destination);
+    let Some(answer) = answer::answer(&snapshot, source, destination, segment, now) else { return };
     for reset in answer.resets {
         let Some(packet) = reset.packet() else { continue };
         let again = decode::decode(Link::Raw, packet.bytes(), packet.bytes().len());
         let Ok(Packet { transport: Transport::Tcp(ours), .. }) = again else { return assert!(again.is_ok(), "{reset:?}") };
         assert!(ours.rst && ours.sequence == reset.sequence);
-        assert_eq!(answer::answer(&book, reset.from, reset.to, &ours, now), None);
+        assert_eq!(answer::answer(&snapshot, reset.from, reset.to, &ours, now), None);
     }
 }
 

@@ -3,6 +3,8 @@
 //! `JSON.parse` and Python's `json` take numbers beyond any `f64`, halves of surrogate pairs and hundreds of levels; browsers replace what
 //! is no UTF-8, Python takes UTF-16 and `NaN`. Only what `serde_json` refuses is looked at a second time.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -128,6 +130,7 @@ fn escape(rest: &[u8]) -> (&[u8], usize) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use serde_json::json;

@@ -13,6 +13,7 @@ pub mod flow;
 pub mod fuzz;
 mod heard;
 pub mod host;
+pub mod http1;
 mod json;
 pub mod moment;
 pub mod privileges;

@@ -1,5 +1,7 @@
 //! The straight line: a frame goes in, evidence comes out.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use crate::{
     decode::{self, Datagram, Link, Packet, Transport, fragments::Assembler},
     dissect::{Context, Talk, dns, hear_hello, mcp::World, quic},

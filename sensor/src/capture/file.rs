@@ -3,6 +3,8 @@
 //! Written here and not left to libpcap, since a capture file is a stranger's bytes, and since libpcap reads it 4 KiB at a time.
 //! Formats: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use crate::moment::Moment;
 use std::io::{ErrorKind, Read};
 
@@ -61,7 +63,7 @@ struct Interface {
 }
 
 /// Where the bytes of one record are in the window, and what is told beside.
-struct Found {
+struct RecordPlace {
     link: u16,
     from: usize,
     captured: usize,
@@ -96,14 +98,14 @@ impl<R: Read> Reader<R> {
             Format::Pcap { big, nanoseconds, link } => next_pcap(&mut self.input, *big, *nanoseconds, *link)?,
             Format::Pcapng { big, interfaces, last } => next_pcapng(&mut self.input, big, interfaces, last, &mut self.dropped)?,
         };
-        let Some(Found { link, from, captured, wire_length, at, whole }) = found else { return Ok(None) };
+        let Some(RecordPlace { link, from, captured, wire_length, at, whole }) = found else { return Ok(None) };
         let record = self.input.take(whole);
         let bytes = record.get(from..).and_then(|r| r.get(..captured)).ok_or(Broken::Nonsense("more was captured than it holds"))?;
         Ok(Some(Record { link, bytes, wire_length, at }))
     }
 }
 
-fn next_pcap<R: Read>(input: &mut Window<R>, big: bool, nanoseconds: bool, link: u16) -> Result<Option<Found>, Broken> {
+fn next_pcap<R: Read>(input: &mut Window<R>, big: bool, nanoseconds: bool, link: u16) -> Result<Option<RecordPlace>, Broken> {
     let head = input.peek(16)?;
     if head.is_empty() {
         return Ok(None);
@@ -119,7 +121,7 @@ fn next_pcap<R: Read>(input: &mut Window<R>, big: bool, nanoseconds: bool, link:
         return Err(Broken::Cut);
     }
     let fraction = i64::from(fraction) * if nanoseconds { 1 } else { 1000 };
-    Ok(Some(Found { link, from: 16, captured, wire_length, at: Moment::new(i64::from(seconds), fraction), whole }))
+    Ok(Some(RecordPlace { link, from: 16, captured, wire_length, at: Moment::new(i64::from(seconds), fraction), whole }))
 }
 
 fn next_pcapng<R: Read>(
@@ -128,7 +130,7 @@ fn next_pcapng<R: Read>(
     interfaces: &mut Vec<Interface>,
     last: &mut Moment,
     dropped: &mut u64,
-) -> Result<Option<Found>, Broken> {
+) -> Result<Option<RecordPlace>, Broken> {
     loop {
         let head = input.peek(12)?;
         if head.is_empty() {
@@ -235,13 +237,13 @@ impl<'a> Fields<'a> {
         counts.reduce(u64::saturating_add)
     }
 
-    fn packet(self, kind: u32, whole: usize, interfaces: &[Interface], last: Moment) -> Option<Found> {
+    fn packet(self, kind: u32, whole: usize, interfaces: &[Interface], last: Moment) -> Option<RecordPlace> {
         if kind == 3 {
             // A simple packet block has no time, and is of the first interface.
             let (of, wire_length) = (interfaces.first()?, self.u32(8)? as usize);
             let limit = if of.snap_length == 0 { usize::MAX } else { of.snap_length as usize };
             let captured = wire_length.min(limit).min(whole.checked_sub(16)?);
-            return Some(Found { link: of.link, from: 12, captured, wire_length, at: last, whole });
+            return Some(RecordPlace { link: of.link, from: 12, captured, wire_length, at: last, whole });
         }
         let number = if kind == 6 { self.u32(8)? as usize } else { usize::from(self.u16(8)?) };
         let of = interfaces.get(number)?;
@@ -252,7 +254,7 @@ impl<'a> Fields<'a> {
         let units = u64::from(self.u32(12)?) << 32 | u64::from(self.u32(16)?);
         let seconds = i64::try_from(units / of.per_second).ok()?.saturating_add(of.offset);
         let nanoseconds = u128::from(units % of.per_second) * 1_000_000_000 / u128::from(of.per_second);
-        Some(Found { link: of.link, from: 28, captured, wire_length, at: Moment::new(seconds, nanoseconds as i64), whole })
+        Some(RecordPlace { link: of.link, from: 28, captured, wire_length, at: Moment::new(seconds, nanoseconds as i64), whole })
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
 };
 
 mod bpf;
-#[deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 pub mod file;
 mod filter;
 pub mod live;

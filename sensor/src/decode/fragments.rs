@@ -12,7 +12,7 @@ const MAX_DATAGRAMS: usize = 128;
 const MAX_PIECES: usize = 64;
 const MAX_BYTES: usize = 65_535;
 /// RFC 8200 asks hosts for 60 seconds; a capture needs less.
-const PATIENCE: Duration = Duration::from_secs(15);
+const REASSEMBLY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A datagram's payload, whole again.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Assembler {
     }
 
     fn expire(&mut self, now: Moment) {
-        while self.partial.front().is_some_and(|p| now.since(p.since) > PATIENCE) {
+        while self.partial.front().is_some_and(|p| now.since(p.since) > REASSEMBLY_TIMEOUT) {
             self.drop_at(0);
         }
     }

@@ -117,12 +117,12 @@ impl Drop for Kept {
 
 /// Undoes one content encoding.
 pub struct Decoder {
-    kind: Kind,
+    kind: Coding,
     taken: u64,
     given: u64,
 }
 
-enum Kind {
+enum Coding {
     Identity,
     Gzip(Box<flate2::write::MultiGzDecoder<Burst>>),
     Zlib(Box<flate2::write::ZlibDecoder<Burst>>),
@@ -166,55 +166,55 @@ impl Decoder {
     pub fn new(encoding: Encoding, budget: &Budget) -> Decoder {
         let burst = || Burst(Vec::new());
         let kind = match encoding {
-            Encoding::Identity => Kind::Identity,
-            Encoding::Gzip => Kind::Gzip(Box::new(flate2::write::MultiGzDecoder::new(burst()))),
-            Encoding::Deflate => Kind::EitherDeflate,
-            Encoding::Brotli => Kind::Brotli(Box::new(brotli_decompressor::DecompressorWriter::new(burst(), 4096))),
-            Encoding::Zstd => Kind::Zstd(Kept::new(budget)),
-            Encoding::Unknown => Kind::Broken,
+            Encoding::Identity => Coding::Identity,
+            Encoding::Gzip => Coding::Gzip(Box::new(flate2::write::MultiGzDecoder::new(burst()))),
+            Encoding::Deflate => Coding::EitherDeflate,
+            Encoding::Brotli => Coding::Brotli(Box::new(brotli_decompressor::DecompressorWriter::new(burst(), 4096))),
+            Encoding::Zstd => Coding::Zstd(Kept::new(budget)),
+            Encoding::Unknown => Coding::Broken,
         };
         Decoder { kind, taken: 0, given: 0 }
     }
 
     /// Feeds encoded bytes; hands decoded ones to `out` as they come.
     pub fn feed(&mut self, bytes: &[u8], mut out: impl FnMut(&[u8])) -> Result<(), Undecodable> {
-        if let (Kind::EitherDeflate, Some(first)) = (&self.kind, bytes.first()) {
+        if let (Coding::EitherDeflate, Some(first)) = (&self.kind, bytes.first()) {
             let wrapped = first & 0x0f == 8 && first >> 4 <= 7;
             self.kind = match wrapped {
-                true => Kind::Zlib(Box::new(flate2::write::ZlibDecoder::new(Burst(Vec::new())))),
-                false => Kind::Deflate(Box::new(flate2::write::DeflateDecoder::new(Burst(Vec::new())))),
+                true => Coding::Zlib(Box::new(flate2::write::ZlibDecoder::new(Burst(Vec::new())))),
+                false => Coding::Deflate(Box::new(flate2::write::DeflateDecoder::new(Burst(Vec::new())))),
             };
         }
         // Small steps, so that what one step can expand to stays small.
         for step in bytes.chunks(512) {
             self.taken += step.len() as u64;
             let given = match &mut self.kind {
-                Kind::Identity => {
+                Coding::Identity => {
                     out(bytes);
                     return Ok(());
                 }
-                Kind::Gzip(d) => pass(d.write_all(step).and_then(|()| d.flush()), d.get_mut(), &mut out),
-                Kind::Zlib(d) => pass(d.write_all(step).and_then(|()| d.flush()), d.get_mut(), &mut out),
-                Kind::Deflate(d) => pass(d.write_all(step).and_then(|()| d.flush()), d.get_mut(), &mut out),
-                Kind::Brotli(d) => {
+                Coding::Gzip(d) => pass(d.write_all(step).and_then(|()| d.flush()), d.get_mut(), &mut out),
+                Coding::Zlib(d) => pass(d.write_all(step).and_then(|()| d.flush()), d.get_mut(), &mut out),
+                Coding::Deflate(d) => pass(d.write_all(step).and_then(|()| d.flush()), d.get_mut(), &mut out),
+                Coding::Brotli(d) => {
                     let written = d.write_all(step).and_then(|()| d.flush());
                     pass(written, d.get_mut(), &mut out)
                 }
-                Kind::Zstd(kept) => {
+                Coding::Zstd(kept) => {
                     kept.push(step);
                     Ok(0)
                 }
-                Kind::EitherDeflate | Kind::Broken => Err(Undecodable),
+                Coding::EitherDeflate | Coding::Broken => Err(Undecodable),
             };
             match given {
                 Ok(n) => self.given += n as u64,
                 Err(why) => {
-                    self.kind = Kind::Broken;
+                    self.kind = Coding::Broken;
                     return Err(why);
                 }
             }
             if self.given > FREE && self.given / self.taken.max(1) > MAX_RATIO {
-                self.kind = Kind::Broken;
+                self.kind = Coding::Broken;
                 return Err(Undecodable);
             }
         }
@@ -223,7 +223,7 @@ impl Decoder {
 
     /// The body is over: what could only be decoded as a whole.
     pub fn finish(&mut self, mut out: impl FnMut(&[u8])) -> Result<(), Undecodable> {
-        let Kind::Zstd(kept) = &self.kind else { return Ok(()) };
+        let Coding::Zstd(kept) = &self.kind else { return Ok(()) };
         if kept.incomplete {
             return Err(Undecodable);
         }

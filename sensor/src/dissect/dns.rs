@@ -48,20 +48,20 @@ pub fn message(bytes: &[u8], port: u16, client: IpAddr, cx: &mut Context<'_>) {
         return;
     }
     let asked = message.queries.first().map(|q| plain(q.name())).filter(|name| port != MDNS && !name.is_empty());
-    let answer = Answer { asked, client: (!client.is_multicast()).then_some(client) };
+    let answer = DnsAnswer { asked, client: (!client.is_multicast()).then_some(client) };
     let records = message.answers.iter().chain(&message.authorities).chain(&message.additionals);
     for record in records.take(MAX_RECORDS) {
         answer.take(record, cx);
     }
 }
 
-struct Answer {
+struct DnsAnswer {
     /// Through aliases, the name that was asked for is the one people know.
     asked: Option<String>,
     client: Option<IpAddr>,
 }
 
-impl Answer {
+impl DnsAnswer {
     fn take(&self, record: &Record, cx: &mut Context<'_>) {
         let own = plain(&record.name);
         match &record.data {

@@ -20,7 +20,7 @@ use std::net::IpAddr;
 const A_QUESTION: u32 = 200;
 
 /// Events without anything of ours, after which a stream is left alone.
-const PATIENCE: u32 = 200;
+const MAX_FOREIGN_EVENTS: u32 = 200;
 
 #[derive(Debug)]
 pub struct Exchange {
@@ -32,7 +32,7 @@ pub struct Exchange {
     status: Option<u16>,
     stored: bool,
     request: Intake,
-    response: Answer,
+    response: ResponseBody,
     answer_bytes: u64,
     unreadable: bool,
     /// It answers what was too short to be a question of MCP's.
@@ -40,7 +40,7 @@ pub struct Exchange {
 }
 
 #[derive(Debug)]
-enum Answer {
+enum ResponseBody {
     Skipped,
     /// Without a head the first bytes must tell.
     Unknown,
@@ -78,7 +78,7 @@ impl Exchange {
             status: None,
             stored: false,
             request: if body { Intake::new(&head.common, cx) } else { Intake::default() },
-            response: Answer::Skipped,
+            response: ResponseBody::Skipped,
             answer_bytes: 0,
             unreadable: false,
             fetched: false,
@@ -105,7 +105,7 @@ impl Exchange {
             status: None,
             stored: false,
             request: Intake::default(),
-            response: Answer::Skipped,
+            response: ResponseBody::Skipped,
             answer_bytes: 0,
             unreadable: false,
             fetched: false,
@@ -116,7 +116,7 @@ impl Exchange {
     pub fn headless(server: Endpoint, client: IpAddr, cx: &Context<'_>) -> Exchange {
         let mut exchange = Exchange::unasked(server, client);
         exchange.request = Intake::new(&Common::default(), cx);
-        exchange.response = Answer::Unknown;
+        exchange.response = ResponseBody::Unknown;
         exchange
     }
 
@@ -124,7 +124,7 @@ impl Exchange {
     pub fn joined(server: Endpoint, client: IpAddr, cx: &Context<'_>) -> Exchange {
         let mut exchange = Exchange::unasked(server, client);
         exchange.status = Some(200);
-        exchange.response = Answer::Events(Box::new(Events::new(Encoding::Identity, cx)));
+        exchange.response = ResponseBody::Events(Box::new(Events::new(Encoding::Identity, cx)));
         exchange
     }
 
@@ -219,12 +219,12 @@ impl Exchange {
         }
         self.response = match head.common.media {
             Media::EventStream if interesting || self.verb == Some(Verb::Get) => {
-                Answer::Events(Box::new(Events::new(head.common.encoding, cx)))
+                ResponseBody::Events(Box::new(Events::new(head.common.encoding, cx)))
             }
-            Media::Json | Media::Unsaid if interesting => Answer::Whole(Intake::new(&head.common, cx)),
+            Media::Json | Media::Unsaid if interesting => ResponseBody::Whole(Intake::new(&head.common, cx)),
             // A client that asks in MCP may read whatever it is called.
-            Media::Other if self.dialogue.client_side.mcp => Answer::Whole(Intake::new(&head.common, cx)),
-            _ => Answer::Skipped,
+            Media::Other if self.dialogue.client_side.mcp => ResponseBody::Whole(Intake::new(&head.common, cx)),
+            _ => ResponseBody::Skipped,
         };
         if let Some(session) = head.common.session {
             self.dialogue.session = Some(session);
@@ -258,21 +258,21 @@ impl Exchange {
 
     pub fn response_body(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         self.answer_bytes += bytes.len() as u64;
-        if matches!(self.response, Answer::Unknown) {
+        if matches!(self.response, ResponseBody::Unknown) {
             self.status.get_or_insert(200);
             self.response = match bytes.first() {
-                Some(b'{' | b'[') => Answer::Whole(Intake::new(&Common::default(), cx)),
-                Some(b'e' | b'd' | b'i' | b':') => Answer::Events(Box::new(Events::new(Encoding::Identity, cx))),
-                _ => Answer::Skipped,
+                Some(b'{' | b'[') => ResponseBody::Whole(Intake::new(&Common::default(), cx)),
+                Some(b'e' | b'd' | b'i' | b':') => ResponseBody::Events(Box::new(Events::new(Encoding::Identity, cx))),
+                _ => ResponseBody::Skipped,
             };
         }
         match &mut self.response {
-            Answer::Skipped | Answer::Unknown => {}
-            Answer::Whole(intake) => intake.push(bytes, cx),
-            Answer::Events(events) => {
+            ResponseBody::Skipped | ResponseBody::Unknown => {}
+            ResponseBody::Whole(intake) => intake.push(bytes, cx),
+            ResponseBody::Events(events) => {
                 let stored = self.stored;
                 if events.feed(bytes, self.verb, &mut self.dialogue, stored, cx) {
-                    self.response = Answer::Skipped;
+                    self.response = ResponseBody::Skipped;
                 }
             }
         }
@@ -281,9 +281,9 @@ impl Exchange {
     pub fn response_hole(&mut self, cx: &mut Context<'_>) {
         match &mut self.response {
             // Of a page, nothing was to be read.
-            Answer::Skipped | Answer::Unknown => return,
-            Answer::Whole(intake) => intake.spoil(),
-            Answer::Events(events) => {
+            ResponseBody::Skipped | ResponseBody::Unknown => return,
+            ResponseBody::Whole(intake) => intake.spoil(),
+            ResponseBody::Events(events) => {
                 let begun = events.sse.gap();
                 jsonrpc::prefix(&begun).iter().for_each(|m| self.dialogue.begins(m, Framing::Stream, self.stored, cx));
             }
@@ -295,9 +295,9 @@ impl Exchange {
     pub fn response_end(&mut self, cx: &mut Context<'_>) {
         // Only what was posted is answered by a body: what GET fetches is a text.
         let stored = self.stored || self.fetched || self.verb.is_some_and(|verb| verb != Verb::Post);
-        match std::mem::replace(&mut self.response, Answer::Skipped) {
-            Answer::Skipped | Answer::Unknown => {}
-            Answer::Whole(mut intake) => match intake.finish() {
+        match std::mem::replace(&mut self.response, ResponseBody::Skipped) {
+            ResponseBody::Skipped | ResponseBody::Unknown => {}
+            ResponseBody::Whole(mut intake) => match intake.finish() {
                 Ok(body) => {
                     let well = self.status.is_some_and(|status| status < 400);
                     for message in jsonrpc::parse(body) {
@@ -311,7 +311,7 @@ impl Exchange {
                     jsonrpc::prefix(intake.prefix()).iter().for_each(|m| self.dialogue.begins(m, Framing::Body, stored, cx));
                 }
             },
-            Answer::Events(mut events) => events.finish(self.verb, &mut self.dialogue, self.stored, cx),
+            ResponseBody::Events(mut events) => events.finish(self.verb, &mut self.dialogue, self.stored, cx),
         }
         let empty = self.status == Some(202) && self.answer_bytes == 0;
         let server = self.dialogue.place.endpoint;
@@ -409,7 +409,7 @@ impl Events {
             *ours |= take_event(&event, *seen == 1, verb, dialogue, stored, cx);
         };
         let fed = decoder.feed(bytes, |decoded| sse.feed(decoded, &mut take));
-        fed.is_err() || (*seen > PATIENCE && !*ours && !dialogue.client_side.mcp)
+        fed.is_err() || (*seen > MAX_FOREIGN_EVENTS && !*ours && !dialogue.client_side.mcp)
     }
 
     fn finish(&mut self, verb: Option<Verb>, dialogue: &mut Dialogue, stored: bool, cx: &mut Context<'_>) {

@@ -1,20 +1,18 @@
 //! HTTP/1.x messages out of a stream, one direction at a time (RFC 9112). Incremental: bytes may be split anywhere.
+//!
+//! The grammar is [`crate::http1`], which the probe's reader shares. This reader is another one, since it hears somebody else's
+//! connection: messages of both roles follow each other, bytes may be missing, the stream may be joined in the middle, trailers are
+//! read to their end because the next message comes after them, and bodies are lent piece by piece instead of kept.
 
 use super::http::{RequestHead, ResponseHead, Verb};
-use std::borrow::Cow;
+pub use crate::http1::{Role, begins_message};
+use crate::http1::{chunk_size, head_end, legible, lenient, room, take};
 
 /// A head larger than this is given up on.
 pub const MAX_HEAD: usize = 64 << 10;
 const MAX_HEADERS: usize = 128;
 /// A chunk-size line with its extensions, at most.
 const MAX_LINE: usize = 1024;
-
-/// Whose messages a stream carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Client,
-    Server,
-}
 
 #[derive(Debug)]
 pub enum Piece<'a> {
@@ -66,7 +64,7 @@ impl Body {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum MessageState {
     Head,
     /// A head was given out; `begin` says what follows.
     Asking,
@@ -83,19 +81,19 @@ enum State {
 #[derive(Debug)]
 pub struct Reader {
     role: Role,
-    state: State,
+    state: MessageState,
     /// The start of a head or line that is not complete yet.
     partial: Vec<u8>,
 }
 
 impl Reader {
     pub fn new(role: Role) -> Reader {
-        Reader { role, state: State::Head, partial: Vec::new() }
+        Reader { role, state: MessageState::Head, partial: Vec::new() }
     }
 
     /// A reader that waits for a message to begin.
     pub fn lost(role: Role) -> Reader {
-        Reader { role, state: State::Lost, partial: Vec::new() }
+        Reader { role, state: MessageState::Lost, partial: Vec::new() }
     }
 
     /// Bytes of a head or line that is not complete yet.
@@ -104,7 +102,7 @@ impl Reader {
     }
 
     pub fn is_lost(&self) -> bool {
-        self.state == State::Lost
+        self.state == MessageState::Lost
     }
 
     /// The target of a request whose head has only begun.
@@ -117,10 +115,10 @@ impl Reader {
     /// Must follow a `Request` or `Response` piece.
     pub fn begin(&mut self, body: Body) {
         self.state = match body {
-            Body::None | Body::Length(0) => State::Ending,
-            Body::Length(n) => State::Length(n),
-            Body::Chunked => State::ChunkSize,
-            Body::UntilClose => State::UntilClose,
+            Body::None | Body::Length(0) => MessageState::Ending,
+            Body::Length(n) => MessageState::Length(n),
+            Body::Chunked => MessageState::ChunkSize,
+            Body::UntilClose => MessageState::UntilClose,
         };
     }
 
@@ -128,30 +126,30 @@ impl Reader {
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
         loop {
             match self.state {
-                State::Ending => {
-                    self.state = State::Head;
+                MessageState::Ending => {
+                    self.state = MessageState::Head;
                     return Some(Piece::End);
                 }
                 _ if input.is_empty() => return None,
-                State::Head => return self.head(input),
+                MessageState::Head => return self.head(input),
                 // `begin` was not called: nothing can be said about what follows.
-                State::Asking => self.state = State::Lost,
-                State::Length(left) => {
+                MessageState::Asking => self.state = MessageState::Lost,
+                MessageState::Length(left) => {
                     let data = take(input, left);
                     let left = left.saturating_sub(data.len() as u64);
-                    self.state = if left == 0 { State::Ending } else { State::Length(left) };
+                    self.state = if left == 0 { MessageState::Ending } else { MessageState::Length(left) };
                     return Some(Piece::Body(data));
                 }
-                State::Chunk(left) => {
+                MessageState::Chunk(left) => {
                     let data = take(input, left);
                     let left = left.saturating_sub(data.len() as u64);
-                    self.state = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
+                    self.state = if left == 0 { MessageState::ChunkEnd } else { MessageState::Chunk(left) };
                     return Some(Piece::Body(data));
                 }
-                State::UntilClose => {
+                MessageState::UntilClose => {
                     return Some(Piece::Body(take(input, u64::MAX)));
                 }
-                State::ChunkSize | State::ChunkEnd | State::Trailer => {
+                MessageState::ChunkSize | MessageState::ChunkEnd | MessageState::Trailer => {
                     let line = match self.line(input) {
                         Ok(Some(line)) => line,
                         Ok(None) => return None,
@@ -161,7 +159,7 @@ impl Reader {
                         return Some(self.lose(why));
                     }
                 }
-                State::Lost => return self.resynchronise(input),
+                MessageState::Lost => return self.resynchronise(input),
             }
         }
     }
@@ -169,7 +167,7 @@ impl Reader {
     /// The head in hand as far as it goes, when its rest is missing: every line of it that is whole. What follows cannot be
     /// told apart: the reader must give up after it.
     pub fn cut_head(&mut self) -> Option<Piece<'static>> {
-        let whole = memchr::memrchr(b'\n', &self.partial).filter(|_| self.state == State::Head)?;
+        let whole = memchr::memrchr(b'\n', &self.partial).filter(|_| self.state == MessageState::Head)?;
         let mut head = std::mem::take(&mut self.partial);
         head.truncate(whole + 1);
         head.extend_from_slice(b"\r\n");
@@ -185,18 +183,18 @@ impl Reader {
     pub fn gap(&mut self, missing: usize) -> Option<Piece<'static>> {
         let missing = missing as u64;
         match self.state {
-            State::Length(left) if missing <= left => {
-                self.state = if missing == left { State::Ending } else { State::Length(left - missing) };
+            MessageState::Length(left) if missing <= left => {
+                self.state = if missing == left { MessageState::Ending } else { MessageState::Length(left - missing) };
                 Some(Piece::Hole)
             }
-            State::Chunk(left) if missing <= left => {
-                self.state = if missing == left { State::ChunkEnd } else { State::Chunk(left - missing) };
+            MessageState::Chunk(left) if missing <= left => {
+                self.state = if missing == left { MessageState::ChunkEnd } else { MessageState::Chunk(left - missing) };
                 Some(Piece::Hole)
             }
-            State::UntilClose => Some(Piece::Hole),
-            State::Lost => None,
-            State::Head if self.partial.is_empty() => {
-                self.state = State::Lost;
+            MessageState::UntilClose => Some(Piece::Hole),
+            MessageState::Lost => None,
+            MessageState::Head if self.partial.is_empty() => {
+                self.state = MessageState::Lost;
                 None
             }
             _ => Some(self.lose(Why::Gap)),
@@ -205,13 +203,13 @@ impl Reader {
 
     /// The end of the stream ends a message that had no other end.
     pub fn ended(&mut self) -> Option<Piece<'static>> {
-        let over = self.state == State::UntilClose;
-        self.state = State::Lost;
+        let over = self.state == MessageState::UntilClose;
+        self.state = MessageState::Lost;
         over.then_some(Piece::End)
     }
 
     fn lose(&mut self, why: Why) -> Piece<'static> {
-        self.state = State::Lost;
+        self.state = MessageState::Lost;
         self.partial = Vec::new();
         Piece::Lost(why)
     }
@@ -254,14 +252,11 @@ impl Reader {
         let head = &*legible(head);
         let (mut few, mut many) = ([httparse::EMPTY_HEADER; MAX_HEADERS], Vec::new());
         let fields = room(head, &mut few, &mut many);
-        let mut lenient = httparse::ParserConfig::default();
-        lenient.ignore_invalid_headers_in_requests(true).ignore_invalid_headers_in_responses(true);
-        lenient.allow_spaces_after_header_name_in_responses(true).allow_obsolete_multiline_headers_in_responses(true);
-        self.state = State::Asking;
+        self.state = MessageState::Asking;
         let piece = match self.role {
             Role::Client => {
                 let mut request = httparse::Request::new(fields);
-                match lenient.parse_request(&mut request, head) {
+                match lenient().parse_request(&mut request, head) {
                     Ok(httparse::Status::Complete(_)) => {
                         let mut seen = RequestHead::new(
                             Verb::parse(request.method.unwrap_or_default().as_bytes()),
@@ -275,7 +270,7 @@ impl Reader {
             }
             Role::Server => {
                 let mut response = httparse::Response::new(fields);
-                match lenient.parse_response(&mut response, head) {
+                match lenient().parse_response(&mut response, head) {
                     Ok(httparse::Status::Complete(_)) => {
                         let mut seen = ResponseHead { status: response.code.unwrap_or_default(), ..ResponseHead::default() };
                         response.headers.iter().for_each(|h| seen.header(h.name.as_bytes(), h.value));
@@ -310,13 +305,13 @@ impl Reader {
 
     fn framing(&mut self, line: &[u8]) -> Result<(), Why> {
         self.state = match self.state {
-            State::ChunkEnd if line.is_empty() => State::ChunkSize,
-            State::ChunkSize => match chunk_size(line).ok_or(Why::Malformed)? {
-                0 => State::Trailer,
-                n => State::Chunk(n),
+            MessageState::ChunkEnd if line.is_empty() => MessageState::ChunkSize,
+            MessageState::ChunkSize => match chunk_size(line).ok_or(Why::Malformed)? {
+                0 => MessageState::Trailer,
+                n => MessageState::Chunk(n),
             },
-            State::Trailer if line.is_empty() => State::Ending,
-            State::Trailer => State::Trailer,
+            MessageState::Trailer if line.is_empty() => MessageState::Ending,
+            MessageState::Trailer => MessageState::Trailer,
             _ => return Err(Why::Malformed),
         };
         Ok(())
@@ -325,89 +320,23 @@ impl Reader {
     /// Looks for the start of a message, or of an event of an event stream, at the start of a segment.
     fn resynchronise<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
         if begins_message(input, self.role) {
-            self.state = State::Head;
+            self.state = MessageState::Head;
             return self.head(input);
         }
         if self.role == Role::Server {
             if let Some((size, length)) = begins_chunk_of_events(input) {
                 *input = input.get(length..).unwrap_or_default();
-                self.state = State::Chunk(size);
+                self.state = MessageState::Chunk(size);
                 return Some(Piece::Joined);
             }
             if begins_event(input) {
-                self.state = State::UntilClose;
+                self.state = MessageState::UntilClose;
                 return Some(Piece::Joined);
             }
         }
         *input = &[];
         None
     }
-}
-
-fn take<'a>(input: &mut &'a [u8], n: u64) -> &'a [u8] {
-    let n = usize::try_from(n).unwrap_or(usize::MAX).min(input.len());
-    let (taken, rest) = input.split_at_checked(n).unwrap_or((input, &[]));
-    *input = rest;
-    taken
-}
-
-/// Where a head ends: after an empty line.
-fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let tail = bytes.get(from..)?;
-    memchr::memchr_iter(b'\n', tail).find_map(|at| match tail.get(at + 1..)? {
-        [b'\n', ..] => Some(from + at + 2),
-        [b'\r', b'\n', ..] => Some(from + at + 3),
-        _ => None,
-    })
-}
-
-fn chunk_size(line: &[u8]) -> Option<u64> {
-    let digits = line.split(|b| *b == b';').next()?.trim_ascii();
-    let text = std::str::from_utf8(digits).ok().filter(|t| !t.is_empty() && !t.starts_with('+'))?;
-    u64::from_str_radix(text, 16).ok()
-}
-
-/// Room for all fields of a head: mostly there already. A head is bounded in bytes, and clients count no fields.
-pub fn room<'a, 'h>(
-    head: &[u8],
-    few: &'a mut [httparse::Header<'h>],
-    many: &'a mut Vec<httparse::Header<'h>>,
-) -> &'a mut [httparse::Header<'h>] {
-    let lines = memchr::memchr_iter(b'\n', head).count();
-    if lines <= few.len() {
-        return few;
-    }
-    many.resize(lines, httparse::EMPTY_HEADER);
-    many
-}
-
-/// Whether these bytes can be the start of a request or status line.
-pub fn begins_message(bytes: &[u8], role: Role) -> bool {
-    match role {
-        Role::Server => matches!(bytes, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', ..]),
-        Role::Client => {
-            const VERBS: [&[u8]; 9] = [b"POST ", b"GET ", b"DELETE ", b"OPTIONS ", b"HEAD ", b"PUT ", b"PATCH ", b"CONNECT ", b"TRACE "];
-            VERBS.iter().any(|verb| bytes.starts_with(verb))
-        }
-    }
-}
-
-/// A head without the control characters that no head may have (RFC 9110 §5.5, RFC 9112 §4), and any version as the one that is
-/// known. Clients read on over them, so whoever refuses a head for one does not see its server.
-pub fn legible(head: &[u8]) -> Cow<'_, [u8]> {
-    let line_end = |at: usize| head.get(at + 1) == Some(&b'\n');
-    let wrong = |at: usize, byte: u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n') && !(byte == b'\r' && line_end(at));
-    let other = begins_message(head, Role::Server) && !matches!(head.get(5..8), Some(b"1.0" | b"1.1"));
-    let newer = |at: usize, byte: u8| other && matches!(at, 5 | 7) && byte.is_ascii_digit();
-    if !head.iter().enumerate().any(|(at, byte)| wrong(at, *byte) || newer(at, *byte)) {
-        return Cow::Borrowed(head);
-    }
-    let read = |(at, byte): (usize, &u8)| match *byte {
-        byte if wrong(at, byte) => b'?',
-        byte if newer(at, byte) => b'1',
-        byte => byte,
-    };
-    head.iter().enumerate().map(read).collect()
 }
 
 /// Whether an incomplete head still looks like one, so that a binary stream is not collected.

@@ -168,7 +168,7 @@ struct Unfinished {
 
 /// What is left of a client's handshake.
 #[derive(Debug)]
-enum State {
+enum HandshakeState {
     Unfinished(Box<Unfinished>),
     /// Its hello was read, or given up on.
     Done,
@@ -177,7 +177,7 @@ enum State {
 /// Puts together what clients say first, over however many Initials they need.
 #[derive(Debug)]
 pub struct Listener {
-    states: Recent<State>,
+    states: Recent<HandshakeState>,
     /// Hellos that made room or could not be put together.
     pub lost: u64,
 }
@@ -198,11 +198,11 @@ impl Listener {
             return None;
         }
         let mut state = match known {
-            Some(State::Done) => {
-                self.keep(key, State::Done);
+            Some(HandshakeState::Done) => {
+                self.keep(key, HandshakeState::Done);
                 return None;
             }
-            Some(State::Unfinished(state)) => Some(state),
+            Some(HandshakeState::Unfinished(state)) => Some(state),
             None => None,
         };
         let mut hello = None;
@@ -227,19 +227,19 @@ impl Listener {
         }
         let state = state?;
         if hello.is_some() {
-            self.keep(key, State::Done);
+            self.keep(key, HandshakeState::Done);
         } else if state.packets > MAX_PACKETS || state.pieces.len() > MAX_PIECES {
             self.lost += 1;
-            self.keep(key, State::Done);
+            self.keep(key, HandshakeState::Done);
         } else {
-            self.keep(key, State::Unfinished(state));
+            self.keep(key, HandshakeState::Unfinished(state));
         }
         hello
     }
 
-    fn keep(&mut self, key: u64, state: State) {
+    fn keep(&mut self, key: u64, state: HandshakeState) {
         let gone = self.states.insert(key, state).into_iter().flatten();
-        self.lost += gone.filter(|(_, state)| matches!(state, State::Unfinished(_))).count() as u64;
+        self.lost += gone.filter(|(_, state)| matches!(state, HandshakeState::Unfinished(_))).count() as u64;
     }
 }
 

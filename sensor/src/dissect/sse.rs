@@ -16,8 +16,12 @@ pub struct Event<'a> {
     pub whole: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
+    /// Data of one event kept, at most.
+    max: usize,
+    /// Events whose data is empty are dispatched, too.
+    primed: bool,
     line: Vec<u8>,
     name: String,
     data: Vec<u8>,
@@ -31,7 +35,42 @@ pub struct Decoder {
     pub lost: u32,
 }
 
+impl Default for Decoder {
+    fn default() -> Decoder {
+        Decoder::new(MAX_EVENT)
+    }
+}
+
 impl Decoder {
+    pub fn new(max: usize) -> Decoder {
+        Decoder {
+            max,
+            primed: false,
+            line: Vec::new(),
+            name: String::new(),
+            data: Vec::new(),
+            after_cr: false,
+            started: false,
+            cut: false,
+            spoiled: false,
+            lost: 0,
+        }
+    }
+
+    /// As [`Decoder::new`]; an event that only primes the stream is dispatched, too: it shows that a server streams events.
+    pub fn primed(max: usize) -> Decoder {
+        Decoder { primed: true, ..Decoder::new(max) }
+    }
+
+    /// Bytes of an event that is not whole yet.
+    pub fn buffered(&self) -> usize {
+        self.line.len() + self.data.len()
+    }
+
+    fn beginning(&self) -> usize {
+        BEGINNING.min(self.max)
+    }
+
     /// Takes the next bytes; every event that they complete is handed to `out`.
     pub fn feed(&mut self, mut bytes: &[u8], mut out: impl FnMut(Event<'_>)) {
         while let Some(first) = bytes.first() {
@@ -70,9 +109,9 @@ impl Decoder {
         if self.cut {
             return;
         }
-        if self.line.len() + bytes.len() > MAX_EVENT {
-            self.line.extend(bytes.iter().take(BEGINNING));
-            self.line.truncate(BEGINNING);
+        if self.line.len() + bytes.len() > self.max {
+            self.line.extend(bytes.iter().take(self.beginning()));
+            self.line.truncate(self.beginning());
             self.line.shrink_to_fit();
             self.cut = true;
         } else if !self.spoiled || bytes.len() < 16 {
@@ -94,13 +133,13 @@ impl Decoder {
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
             b"data" if self.spoiled => {}
-            b"data" if self.data.len() + value.len() < MAX_EVENT => {
+            b"data" if self.data.len() + value.len() < self.max => {
                 self.data.extend_from_slice(value);
                 self.data.push(b'\n');
             }
             b"data" => {
-                self.data.extend(value.iter().take(BEGINNING));
-                self.data.truncate(BEGINNING);
+                self.data.extend(value.iter().take(self.beginning()));
+                self.data.truncate(self.beginning());
                 self.spoiled = true;
             }
             b"event" => self.name = String::from_utf8_lossy(value.get(..MAX_NAME).unwrap_or(value)).into_owned(),
@@ -112,7 +151,7 @@ impl Decoder {
         let whole = !std::mem::take(&mut self.spoiled);
         self.lost = self.lost.saturating_add(u32::from(!whole));
         let data = self.data.strip_suffix(b"\n").unwrap_or(&self.data);
-        if !data.is_empty() {
+        if !data.is_empty() || (self.primed && !self.data.is_empty()) {
             out(Event { name: &self.name, data, whole });
         }
         self.name.clear();

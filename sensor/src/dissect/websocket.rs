@@ -15,7 +15,7 @@ pub struct Reader {
     left: u64,
     mask: Option<[u8; 4]>,
     position: usize,
-    kind: Kind,
+    kind: FrameKind,
     last: bool,
     in_frame: bool,
     message: Vec<u8>,
@@ -68,7 +68,7 @@ pub enum Sender {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Kind {
+enum FrameKind {
     #[default]
     Data,
     Control,
@@ -109,7 +109,7 @@ impl Reader {
             self.take(payload);
             if self.left == 0 {
                 self.in_frame = false;
-                if self.kind == Kind::Data && self.last {
+                if self.kind == FrameKind::Data && self.last {
                     self.complete(&mut out);
                 }
             }
@@ -143,8 +143,8 @@ impl Reader {
         };
         self.mask = rest.get(extended..).and_then(|m| m.first_chunk()).copied().filter(|_| masked);
         self.position = 0;
-        self.kind = if opcode >= 8 { Kind::Control } else { Kind::Data };
-        if self.kind == Kind::Data {
+        self.kind = if opcode >= 8 { FrameKind::Control } else { FrameKind::Data };
+        if self.kind == FrameKind::Data {
             self.last = first & 0x80 != 0;
             if opcode != 0 {
                 self.message.clear();
@@ -159,7 +159,7 @@ impl Reader {
     fn take(&mut self, payload: &[u8]) {
         let start = self.position;
         self.position = self.position.wrapping_add(payload.len());
-        if self.kind == Kind::Control || self.skipping {
+        if self.kind == FrameKind::Control || self.skipping {
             return;
         }
         if self.message.len() + payload.len() > MAX_MESSAGE {

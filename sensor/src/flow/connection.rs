@@ -2,7 +2,7 @@
 
 use super::{
     Both, Context, Conversation, End, Peers,
-    half::{Half, Held, Place, distance},
+    half::{Half, HeldSegment, Place, distance},
     keys::Key,
 };
 use crate::{
@@ -296,7 +296,7 @@ impl<C: Conversation> Flow<C> {
         }
     }
 
-    fn take_ready(&mut self, from: End) -> Option<Held> {
+    fn take_ready(&mut self, from: End) -> Option<HeldSegment> {
         let held = self.halves.at_mut(from).take_due()?;
         if self.heard(from, held.acknowledgment) {
             return Some(held);
@@ -305,7 +305,7 @@ impl<C: Conversation> Flow<C> {
         None
     }
 
-    fn hand_on_held(&mut self, from: End, held: &Held, at: Moment, world: &mut C::World, lost: &mut Lost) {
+    fn hand_on_held(&mut self, from: End, held: &HeldSegment, at: Moment, world: &mut C::World, lost: &mut Lost) {
         let missing = held.missing as usize;
         let half = self.halves.at_mut(from);
         if let Place::Now(skip) = half.place(held.sequence, held.bytes.len() + missing) {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 /// A segment that came before its turn.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldSegment {
     pub(super) sequence: u32,
     /// What its sender had received when it sent this.
     pub(super) acknowledgment: Option<u32>,
@@ -15,10 +15,10 @@ pub(super) struct Held {
     pub(super) since: Moment,
 }
 
-impl Held {
+impl HeldSegment {
     /// Bytes of memory, roughly.
     pub(super) fn cost(&self) -> usize {
-        self.bytes.len() + std::mem::size_of::<Held>()
+        self.bytes.len() + std::mem::size_of::<HeldSegment>()
     }
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Half {
     /// The sequence number after the last byte.
     pub(super) fin: Option<u32>,
     /// In order of sequence numbers, starting after `next`.
-    pub(super) held: VecDeque<Held>,
+    pub(super) held: VecDeque<HeldSegment>,
     pub(super) held_cost: usize,
     pub(super) ended: bool,
     /// Sequence number, length and digest of the start of segments lately handed on, to notice a later copy that differs.
@@ -135,13 +135,13 @@ impl Half {
     }
 
     fn insert(&mut self, index: usize, sequence: u32, bytes: &[u8], missing: u32, acknowledgment: Option<u32>, since: Moment) {
-        let held = Held { sequence, acknowledgment, bytes: bytes.into(), missing, since };
+        let held = HeldSegment { sequence, acknowledgment, bytes: bytes.into(), missing, since };
         self.held_cost += held.cost();
         self.held.insert(index.min(self.held.len()), held);
     }
 
     /// Takes the first held segment if its turn has come.
-    pub(super) fn take_due(&mut self) -> Option<Held> {
+    pub(super) fn take_due(&mut self) -> Option<HeldSegment> {
         let next = self.next?;
         let due = self.held.front().is_some_and(|h| distance(h.sequence, next) <= 0);
         if !due {
@@ -152,7 +152,7 @@ impl Half {
         Some(held)
     }
 
-    pub(super) fn put_back(&mut self, held: Held) {
+    pub(super) fn put_back(&mut self, held: HeldSegment) {
         self.held_cost += held.cost();
         self.held.push_front(held);
     }

@@ -14,7 +14,7 @@ pub(super) struct Addresses {
 
 /// An address of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct InterfaceAddress {
     pub(super) interface: String,
     pub(super) address: IpAddr,
 }
@@ -24,16 +24,16 @@ const BRIDGES: [&str; 7] = ["docker", "br-", "veth", "virbr", "cni", "flannel", 
 
 impl Addresses {
     /// The addresses of this host, and the interface of its default route if it has one.
-    pub(super) fn primary(held: &[Held], default: Option<&str>) -> Addresses {
-        let usable = |h: &&Held| {
+    pub(super) fn primary(held: &[InterfaceAddress], default: Option<&str>) -> Addresses {
+        let usable = |h: &&InterfaceAddress| {
             let local = match h.address {
                 IpAddr::V4(a) => a.is_link_local(),
                 IpAddr::V6(a) => a.is_unicast_link_local(),
             };
             !h.address.is_loopback() && !local
         };
-        let bridge = |h: &Held| BRIDGES.iter().any(|b| h.interface.starts_with(b));
-        let mut ranked: Vec<&Held> = held.iter().filter(usable).collect();
+        let bridge = |h: &InterfaceAddress| BRIDGES.iter().any(|b| h.interface.starts_with(b));
+        let mut ranked: Vec<&InterfaceAddress> = held.iter().filter(usable).collect();
         ranked.sort_by_key(|h| (Some(h.interface.as_str()) != default, bridge(h)));
         Addresses {
             v4: ranked.iter().find_map(|h| if let IpAddr::V4(a) = h.address { Some(a) } else { None }),
@@ -57,14 +57,14 @@ impl Addresses {
 }
 
 /// Addresses of this network namespace.
-pub(super) fn held() -> Vec<Held> {
+pub(super) fn held() -> Vec<InterfaceAddress> {
     let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     let address = |a: &nix::ifaddrs::InterfaceAddress| {
         let storage = a.address.as_ref()?;
         let v4 = storage.as_sockaddr_in().map(|s| IpAddr::V4(s.ip()));
         v4.or_else(|| storage.as_sockaddr_in6().map(|s| IpAddr::V6(s.ip())))
     };
-    all.take(4096).filter_map(|a| Some(Held { address: address(&a)?, interface: a.interface_name.clone() })).collect()
+    all.take(4096).filter_map(|a| Some(InterfaceAddress { address: address(&a)?, interface: a.interface_name.clone() })).collect()
 }
 
 /// The interface of the IPv4 default route, from `/proc/net/route`.
@@ -77,8 +77,11 @@ pub(super) fn default_interface(table: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn held(text: &str) -> Vec<Held> {
-        text.split(' ').filter_map(|t| t.split_once('=')).map(|(i, a)| Held { interface: i.into(), address: a.parse().unwrap() }).collect()
+    fn held(text: &str) -> Vec<InterfaceAddress> {
+        text.split(' ')
+            .filter_map(|t| t.split_once('='))
+            .map(|(i, a)| InterfaceAddress { interface: i.into(), address: a.parse().unwrap() })
+            .collect()
     }
 
     #[test]

@@ -5,17 +5,17 @@ use serde_json::{Map, Value};
 
 /// A configuration file, relative to a home directory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known {
+pub(super) struct ConfigFile {
     pub(super) path: &'static str,
     pub(super) client: &'static str,
 }
 
-const fn known(client: &'static str, path: &'static str) -> Known {
-    Known { path, client }
+const fn known(client: &'static str, path: &'static str) -> ConfigFile {
+    ConfigFile { path, client }
 }
 
 /// Where MCP clients keep their servers on Linux.
-pub(super) const KNOWN: [Known; 30] = [
+pub(super) const KNOWN: [ConfigFile; 30] = [
     known("claude-desktop", ".config/Claude/claude_desktop_config.json"),
     known("claude-desktop", ".config/claude/claude_desktop_config.json"),
     known("claude-desktop", ".config/claude-desktop/claude_desktop_config.json"),
@@ -49,7 +49,7 @@ pub(super) const KNOWN: [Known; 30] = [
 ];
 
 /// Configurations beside a project, relative to its directory.
-pub(super) const IN_PROJECTS: [Known; 4] = [
+pub(super) const IN_PROJECTS: [ConfigFile; 4] = [
     known("claude-code", ".mcp.json"),
     known("cursor", ".cursor/mcp.json"),
     known("vscode", ".vscode/mcp.json"),
@@ -62,7 +62,7 @@ const MAX_DEPTH: usize = 4;
 
 /// One configured server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct ConfiguredServer {
     pub(super) name: String,
     pub(super) reach: Reach,
 }
@@ -78,7 +78,7 @@ pub(super) enum Reach {
 /// What one file holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<ConfiguredServer>,
     /// Directories of projects it names.
     pub(super) projects: Vec<String>,
 }
@@ -115,13 +115,13 @@ fn collect(value: &Value, depth: usize, contents: &mut Contents) {
     }
 }
 
-fn entries(servers: &Map<String, Value>, out: &mut Vec<Entry>) {
+fn entries(servers: &Map<String, Value>, out: &mut Vec<ConfiguredServer>) {
     for (name, server) in servers {
         if out.len() >= MAX_ENTRIES {
             return;
         }
         if let Some(reach) = server.as_object().and_then(reach) {
-            out.push(Entry { name: printable(name, 80), reach });
+            out.push(ConfiguredServer { name: printable(name, 80), reach });
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     HostReport,
     addresses::Addresses,
-    client_configs::{Entry, IN_PROJECTS, KNOWN, Known, Reach, parse},
+    client_configs::{ConfigFile, ConfiguredServer, IN_PROJECTS, KNOWN, Reach, parse},
     proc, stdio_place,
 };
 use rules::{
@@ -111,12 +111,12 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn home(&mut self, root: &Path, user: &str, home: &Path, report: &mut HostReport) {
         let mut projects = Vec::new();
-        for Known { path, client } in KNOWN {
+        for ConfigFile { path, client } in KNOWN {
             projects.extend(self.file(client, user, &home.join(path), report));
         }
         for project in projects.iter().take(64) {
             let directory = root.join(project.trim_start_matches('/'));
-            for Known { path, client } in IN_PROJECTS {
+            for ConfigFile { path, client } in IN_PROJECTS {
                 self.file(client, user, &directory.join(path), report);
             }
         }
@@ -140,7 +140,7 @@ impl Reader<'_> {
         contents.projects
     }
 
-    fn evidence(&mut self, client: &str, user: &str, entry: &Entry) -> Option<Evidence> {
+    fn evidence(&mut self, client: &str, user: &str, entry: &ConfiguredServer) -> Option<Evidence> {
         let detail = format!("{client} of {user} is told to use `{}`", entry.name);
         let software = Some(Implementation { name: client.to_owned(), version: None });
         let here = self.addresses.places(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).first().copied()?;

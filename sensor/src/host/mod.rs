@@ -62,7 +62,7 @@ pub(crate) fn own_addresses() -> std::collections::BTreeSet<IpAddr> {
     addresses::held().into_iter().map(|h| h.address.to_canonical()).collect()
 }
 
-fn inventory_of(root: &Path, held: &[addresses::Held], now: Timestamp) -> HostReport {
+fn inventory_of(root: &Path, held: &[addresses::InterfaceAddress], now: Timestamp) -> HostReport {
     let proc = Proc::new(&root.join("proc"));
     let mut report = HostReport::default();
     let default = proc.net("route").ok().and_then(|table| addresses::default_interface(&table));

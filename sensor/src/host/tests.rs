@@ -49,7 +49,7 @@ impl Made {
     }
 
     fn report(&self) -> HostReport {
-        let held = [addresses::Held { interface: "eth0".into(), address: "10.0.0.5".parse().unwrap() }];
+        let held = [addresses::InterfaceAddress { interface: "eth0".into(), address: "10.0.0.5".parse().unwrap() }];
         inventory_of(self.dir.path(), &held, Timestamp::UNIX_EPOCH)
     }
 

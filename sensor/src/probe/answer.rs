@@ -5,7 +5,7 @@ use super::{http1::Head, rpc, sse::Event};
 /// How one question ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    Answer(Box<Answer>),
+    Answer(Box<HttpAnswer>),
     /// TCP reset on connect: nothing listens.
     Refused,
     /// No answer to the connect, or no route.
@@ -26,7 +26,7 @@ pub enum Outcome {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Answer {
+pub struct HttpAnswer {
     pub head: Head,
     /// At most the cap; of an event stream what was read until the answer.
     pub body: Vec<u8>,
@@ -53,7 +53,7 @@ pub struct TlsFacts {
     pub wants_certificate: bool,
 }
 
-impl Answer {
+impl HttpAnswer {
     pub fn is_event_stream(&self) -> bool {
         self.content_type().contains("text/event-stream")
     }
@@ -67,7 +67,7 @@ impl Answer {
     }
 
     /// The JSON-RPC answer in the body or in the events of the body: the one with our id, else the first.
-    pub fn rpc(&self, nonce: &str) -> Option<rpc::Answer> {
+    pub fn rpc(&self, nonce: &str) -> Option<rpc::RpcAnswer> {
         if !self.is_event_stream() {
             return rpc::parse(&self.body);
         }
@@ -79,7 +79,7 @@ impl Answer {
 }
 
 /// The answer with our id among events, else the first JSON-RPC message.
-pub fn pick<'a>(events: impl Iterator<Item = &'a Event>, nonce: &str) -> Option<rpc::Answer> {
+pub fn pick<'a>(events: impl Iterator<Item = &'a Event>, nonce: &str) -> Option<rpc::RpcAnswer> {
     let mut first = None;
     for answer in events.take(64).filter_map(|e| rpc::parse(e.data.as_bytes())) {
         if answer.id.as_deref() == Some(nonce) {

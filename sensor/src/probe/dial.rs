@@ -1,7 +1,7 @@
 //! One question over the network, and what came back. IO, with a bound on time and memory whatever the peer does.
 
 use super::{
-    answer::{Answer, Outcome, TlsFacts, pick},
+    answer::{HttpAnswer, Outcome, TlsFacts, pick},
     echo::Echoes,
     http1::{Broken, Caps, Head, Progress, Reader},
     http2,
@@ -165,7 +165,7 @@ impl Dialer {
         self.note(question, &mut conversation, &ended, tls.as_ref(), cost);
         let events = std::mem::take(&mut conversation.events);
         match conversation.finish(ended, tls)? {
-            Outcome::Answer(answer) => Ok(Outcome::Answer(Box::new(Answer { stream: events, posted, ..*answer }))),
+            Outcome::Answer(answer) => Ok(Outcome::Answer(Box::new(HttpAnswer { stream: events, posted, ..*answer }))),
             other => Ok(other),
         }
     }
@@ -190,7 +190,7 @@ impl Dialer {
         if lines.events.is_empty() {
             return Err(Outcome::NotHttp(lines.pending.get(..64).unwrap_or(&lines.pending).to_vec()));
         }
-        Ok(Outcome::Answer(Box::new(Answer { head: Head::default(), stream: lines.events, posted, ..Answer::default() })))
+        Ok(Outcome::Answer(Box::new(HttpAnswer { head: Head::default(), stream: lines.events, posted, ..HttpAnswer::default() })))
     }
 }
 
@@ -352,7 +352,7 @@ impl Conversation {
         match (head, ended) {
             (Some(head), ended) => {
                 let cut = cut || !matches!(ended, Ended::Enough | Ended::Closed);
-                Ok(Outcome::Answer(Box::new(Answer { head, body, cut, tls, ..Answer::default() })))
+                Ok(Outcome::Answer(Box::new(HttpAnswer { head, body, cut, tls, ..HttpAnswer::default() })))
             }
             (None, Ended::Alert(why)) => {
                 let wants_certificate = tls.is_some_and(|t| t.wants_certificate);

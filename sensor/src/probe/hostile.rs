@@ -2,7 +2,7 @@
 
 use super::{
     ScanConfig,
-    answer::{Answer, Outcome},
+    answer::{HttpAnswer, Outcome},
     dial::Dialer,
     http1::{Caps, Head},
     identify::{Hint, Interrogation, Options},
@@ -246,9 +246,9 @@ fn answered(text: &str) -> Outcome {
         Ok(_) => match reader.into_parts() {
             (Some(head), body, cut) => {
                 let stream = super::sse::Events::new(CAPS.body).push(&body);
-                Outcome::Answer(Box::new(Answer { head, body, cut, stream, ..Answer::default() }))
+                Outcome::Answer(Box::new(HttpAnswer { head, body, cut, stream, ..HttpAnswer::default() }))
             }
-            (None, ..) => Outcome::Answer(Box::new(Answer { head: Head::default(), ..Answer::default() })),
+            (None, ..) => Outcome::Answer(Box::new(HttpAnswer { head: Head::default(), ..HttpAnswer::default() })),
         },
     }
 }

@@ -1,8 +1,12 @@
 //! One HTTP/1.1 response (RFC 9112), read as it arrives, with a bound on everything.
 //!
 //! Bytes in, no IO. Whatever a server sends, this keeps at most `Caps::head + Caps::body` bytes and says what it cut.
+//!
+//! The grammar is [`crate::http1`], which the reader of captured connections shares. This reader is another one, since it reads one
+//! answer to a question of ours: every header is kept, interim responses are counted, the last chunk ends it without waiting for
+//! trailers, and anything that is not HTTP is an answer, too, not a gap to read over.
 
-use crate::dissect::http1::{legible, room};
+use crate::http1::{chunk_size, head_end, legible, lenient, room, take};
 
 /// What one response may cost.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +57,7 @@ const MAX_CHUNK_LINE: usize = 512;
 const MAX_INTERIM: u8 = 4;
 
 #[derive(Debug)]
-enum State {
+enum ResponseState {
     Head,
     Length(u64),
     ChunkLine,
@@ -67,7 +71,7 @@ enum State {
 #[derive(Debug)]
 pub struct Reader {
     caps: Caps,
-    state: State,
+    state: ResponseState,
     pending: Vec<u8>,
     interim: u8,
     head: Option<Head>,
@@ -77,7 +81,7 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(caps: Caps) -> Reader {
-        Reader { caps, state: State::Head, pending: Vec::new(), interim: 0, head: None, body: Vec::new(), cut: false }
+        Reader { caps, state: ResponseState::Head, pending: Vec::new(), interim: 0, head: None, body: Vec::new(), cut: false }
     }
 
     pub fn head(&self) -> Option<&Head> {
@@ -95,7 +99,7 @@ impl Reader {
 
     /// More bytes from the peer.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, Broken> {
-        if matches!(self.state, State::Head) {
+        if matches!(self.state, ResponseState::Head) {
             return self.push_head(bytes);
         }
         self.push_body(bytes)
@@ -114,7 +118,7 @@ impl Reader {
             let limit = self.pending.len().min(self.caps.head);
             let window = self.pending.get(..limit).unwrap_or_default();
             // Parsing only complete heads keeps a byte-by-byte sender from costing us quadratic time.
-            let Some(end) = end_of_head(window) else {
+            let Some(end) = head_end(window, 0) else {
                 return if self.pending.len() >= self.caps.head { Err(Broken::HeadTooBig) } else { Ok(Progress::More) };
             };
             let head = parse_head(window.get(..end).unwrap_or_default())?;
@@ -136,40 +140,38 @@ impl Reader {
     fn push_body(&mut self, mut bytes: &[u8]) -> Result<Progress, Broken> {
         loop {
             match self.state {
-                State::Done | State::Length(0) => {
-                    self.state = State::Done;
+                ResponseState::Done | ResponseState::Length(0) => {
+                    self.state = ResponseState::Done;
                     return Ok(Progress::Done);
                 }
                 _ if bytes.is_empty() => return Ok(Progress::More),
-                State::Head => return Ok(Progress::More),
-                State::UntilClose => {
+                ResponseState::Head => return Ok(Progress::More),
+                ResponseState::UntilClose => {
                     return Ok(self.keep(bytes));
                 }
-                State::Length(left) => {
-                    let (taken, rest) = split(bytes, left);
-                    self.state = State::Length(left.saturating_sub(taken.len() as u64));
-                    bytes = rest;
+                ResponseState::Length(left) => {
+                    let taken = take(&mut bytes, left);
+                    self.state = ResponseState::Length(left.saturating_sub(taken.len() as u64));
                     if self.keep(taken) == Progress::Done {
                         return Ok(Progress::Done);
                     }
                 }
-                State::Chunk(left) => {
-                    let (taken, rest) = split(bytes, left);
+                ResponseState::Chunk(left) => {
+                    let taken = take(&mut bytes, left);
                     let left = left.saturating_sub(taken.len() as u64);
-                    self.state = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
-                    bytes = rest;
+                    self.state = if left == 0 { ResponseState::ChunkEnd } else { ResponseState::Chunk(left) };
                     if self.keep(taken) == Progress::Done {
                         return Ok(Progress::Done);
                     }
                 }
-                State::ChunkLine | State::ChunkEnd => {
+                ResponseState::ChunkLine | ResponseState::ChunkEnd => {
                     let Some(line) = self.line(&mut bytes)? else { return Ok(Progress::More) };
                     self.state = match self.state {
-                        State::ChunkEnd if line.is_empty() => State::ChunkLine,
-                        State::ChunkEnd => return Err(Broken::BadChunk),
-                        _ => match chunk_size(&line)? {
-                            0 => State::Done,
-                            n => State::Chunk(n),
+                        ResponseState::ChunkEnd if line.is_empty() => ResponseState::ChunkLine,
+                        ResponseState::ChunkEnd => return Err(Broken::BadChunk),
+                        _ => match chunk_size(&line).ok_or(Broken::BadChunk)? {
+                            0 => ResponseState::Done,
+                            n => ResponseState::Chunk(n),
                         },
                     };
                 }
@@ -201,25 +203,10 @@ impl Reader {
         self.body.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         if bytes.len() > room {
             self.cut = true;
-            self.state = State::Done;
+            self.state = ResponseState::Done;
             return Progress::Done;
         }
         Progress::More
-    }
-}
-
-fn split(bytes: &[u8], at: u64) -> (&[u8], &[u8]) {
-    let at = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-    bytes.split_at_checked(at).unwrap_or((bytes, &[]))
-}
-
-/// Index after the blank line.
-fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    let crlf = bytes.windows(4).position(|w| w == b"\r\n\r\n").map(|i| i + 4);
-    let lf = bytes.windows(2).position(|w| w == b"\n\n").map(|i| i + 2);
-    match (crlf, lf) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }
 
@@ -229,9 +216,7 @@ fn parse_head(bytes: &[u8]) -> Result<Head, Broken> {
     let (mut few, mut many) = ([httparse::EMPTY_HEADER; MAX_HEADERS], Vec::new());
     let fields = room(bytes, &mut few, &mut many);
     let mut response = httparse::Response::new(fields);
-    let mut lenient = httparse::ParserConfig::default();
-    lenient.allow_obsolete_multiline_headers_in_responses(true).ignore_invalid_headers_in_responses(true);
-    match lenient.allow_spaces_after_header_name_in_responses(true).parse_response(&mut response, bytes) {
+    match lenient().parse_response(&mut response, bytes) {
         Ok(httparse::Status::Complete(_)) => {}
         Err(httparse::Error::TooManyHeaders) => return Err(Broken::HeadTooBig),
         _ => return Err(Broken::NotHttp),
@@ -244,24 +229,18 @@ fn parse_head(bytes: &[u8]) -> Result<Head, Broken> {
 }
 
 /// RFC 9112 §6.3, for a response to a request with a body.
-fn framing(head: &Head) -> State {
+fn framing(head: &Head) -> ResponseState {
     if matches!(head.status, 204 | 304) {
-        return State::Done;
+        return ResponseState::Done;
     }
     let chunked = head.headers.iter().any(|(n, v)| n == "transfer-encoding" && v.to_ascii_lowercase().contains("chunked"));
     if chunked {
-        return State::ChunkLine;
+        return ResponseState::ChunkLine;
     }
     match head.get("content-length").and_then(|v| v.parse().ok()) {
-        Some(n) => State::Length(n),
-        None => State::UntilClose,
+        Some(n) => ResponseState::Length(n),
+        None => ResponseState::UntilClose,
     }
-}
-
-fn chunk_size(line: &[u8]) -> Result<u64, Broken> {
-    let digits = line.split(|b| *b == b';').next().unwrap_or_default();
-    let digits = std::str::from_utf8(digits).map_err(|_| Broken::BadChunk)?.trim();
-    u64::from_str_radix(digits, 16).map_err(|_| Broken::BadChunk)
 }
 
 #[cfg(test)]

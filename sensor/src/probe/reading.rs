@@ -1,7 +1,7 @@
 //! One answer, read: which signatures it carries, and what it says about how to go on. Pure.
 
 use super::{
-    answer::{Answer, Outcome, pick},
+    answer::{HttpAnswer, Outcome, pick},
     question::{Ask, Question, safe_session},
     rpc, words,
     words::About,
@@ -147,7 +147,7 @@ fn legacy_facts() -> Facts {
 
 struct Reader<'a> {
     question: &'a Question,
-    answer: &'a Answer,
+    answer: &'a HttpAnswer,
     foreign: bool,
     indicators: Vec<Indicator>,
 }
@@ -202,7 +202,7 @@ impl Reader<'_> {
         }
     }
 
-    fn rpc(&mut self, rpc: &rpc::Answer) -> Reaction {
+    fn rpc(&mut self, rpc: &rpc::RpcAnswer) -> Reaction {
         let ours = rpc.id.as_deref() == Some(self.question.nonce.as_str());
         if rpc.is_request {
             self.indicator("probe.control.answered", "echoes the request", Facts::default());
@@ -401,7 +401,7 @@ impl Reader<'_> {
             Facts { transport: Some(Transport::RawTcp), revisions: [revision].into(), server_info: Some(info), ..open(self.question) };
         self.indicator("probe.server.initialize-result", &what, facts);
         match second {
-            Some(rpc::Answer { error: Some(fault), is_request: false, .. }) => {
+            Some(rpc::RpcAnswer { error: Some(fault), is_request: false, .. }) => {
                 self.indicator("probe.control.refused", &format!("{} {}", fault.code, fault.message), Facts::default());
                 Reaction::Good
             }
@@ -425,7 +425,7 @@ impl Reader<'_> {
                 self.indicator("probe.control.answered", "a method nobody has was answered", Facts::default());
                 Reaction::Nonsense
             }
-            Some(rpc::Answer { error: Some(fault), .. }) => {
+            Some(rpc::RpcAnswer { error: Some(fault), .. }) => {
                 let (said, facts) = self.under_any_name(format!("{} {}", fault.code, fault.message), Facts::default());
                 self.indicator("probe.control.refused", &said, facts);
                 Reaction::Refused

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 /// A response object (JSON-RPC 2.0 §5), or something that looks like one.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct RpcAnswer {
     /// The id as text; `None` when absent or null.
     pub id: Option<String>,
     pub result: Option<Value>,
@@ -23,14 +23,14 @@ pub struct Fault {
 }
 
 /// Reads one message; of a batch (2025-03-26) the first response. Not JSON-RPC: `None`.
-pub fn parse(text: &[u8]) -> Option<Answer> {
+pub fn parse(text: &[u8]) -> Option<RpcAnswer> {
     match crate::json::read(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text))? {
         Value::Array(items) => items.into_iter().take(16).find_map(from_value),
         other => from_value(other),
     }
 }
 
-fn from_value(value: Value) -> Option<Answer> {
+fn from_value(value: Value) -> Option<RpcAnswer> {
     let Value::Object(mut map) = value else { return None };
     if map.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
         return None;
@@ -48,7 +48,7 @@ fn from_value(value: Value) -> Option<Answer> {
         }),
         _ => None,
     };
-    Some(Answer { id, result: map.remove("result").filter(|r| !r.is_null()), error, is_request: map.contains_key("method") })
+    Some(RpcAnswer { id, result: map.remove("result").filter(|r| !r.is_null()), error, is_request: map.contains_key("method") })
 }
 
 /// `2025-11-25`: ten characters, a date in shape.

@@ -1,6 +1,6 @@
 //! A segment to the resets it deserves: at most one for each end, with numbers that the segment itself gives. Pure.
 
-use super::book::{Book, Sides};
+use super::snapshot::{PolicySnapshot, Sides};
 use crate::decode::Segment;
 use rules::{Timestamp, endpoint::Endpoint};
 
@@ -15,7 +15,7 @@ pub struct Reset {
 
 /// Both resets: the agent's first, since it is the agent that should not get its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ResetPair {
     pub sides: Sides,
     pub resets: [Reset; 2],
 }
@@ -28,17 +28,23 @@ pub struct Answer {
 /// (RFC 9293 §3.10.7.3), so each reset acknowledges what its receiver sent, as far as that was seen.
 ///
 /// A reset is never answered: neither an end's own, nor ours when we see it again.
-pub fn answer(book: &Book, source: Endpoint, destination: Endpoint, segment: &Segment<'_>, now: Timestamp) -> Option<Answer> {
+pub fn answer(
+    snapshot: &PolicySnapshot,
+    source: Endpoint,
+    destination: Endpoint,
+    segment: &Segment<'_>,
+    now: Timestamp,
+) -> Option<ResetPair> {
     // Only the very first segment acknowledges nothing; another one that does not is no part of a connection.
-    if segment.rst || book.until <= now || (segment.acknowledgment.is_none() && !segment.syn) {
+    if segment.rst || snapshot.until <= now || (segment.acknowledgment.is_none() && !segment.syn) {
         return None;
     }
-    let sides = book.sides(source, destination)?;
+    let sides = snapshot.sides(source, destination)?;
     let payload = segment.payload.bytes.len().saturating_add(segment.payload.missing);
     let length = u32::try_from(payload).ok()?.wrapping_add(u32::from(segment.syn)).wrapping_add(u32::from(segment.fin));
     let after = segment.sequence.wrapping_add(length);
     let to_sender = Reset { from: destination, to: source, sequence: segment.acknowledgment.unwrap_or(0), acknowledgment: Some(after) };
     let to_receiver = Reset { from: source, to: destination, sequence: after, acknowledgment: segment.acknowledgment };
     let resets = if sides.agent == source { [to_sender, to_receiver] } else { [to_receiver, to_sender] };
-    Some(Answer { sides, resets })
+    Some(ResetPair { sides, resets })
 }

@@ -1,10 +1,10 @@
-//! The file that a courier keeps up to date, to the book in force. What is in the file now counts: when it cannot be read, believed or
+//! The file that a courier keeps up to date, to the snapshot in force. What is in the file now counts: when it cannot be read, believed or
 //! is over, nothing is reset.
 //!
 //! The enforcer follows such a file too. How a file is opened that somebody with less privilege may write is said twice, since roles
 //! do not know each other and `rules` opens none; whether its content is to be believed is said once, in `rules`.
 
-use super::book::Book;
+use super::snapshot::PolicySnapshot;
 use crate::{host, replace::replace};
 use nix::fcntl::OFlag;
 use rules::{
@@ -45,16 +45,16 @@ pub(super) struct Reader {
 
 type Stamp = Option<(u64, u64, Option<SystemTime>)>;
 
-/// Keeps the book in force up to date, until nobody wants it any more.
-pub(super) async fn follow(mut reader: Reader, books: watch::Sender<Option<Arc<Book>>>) {
+/// Keeps the snapshot in force up to date, until nobody wants it any more.
+pub(super) async fn follow(mut reader: Reader, snapshots: watch::Sender<Option<Arc<PolicySnapshot>>>) {
     let mut seen: Option<Stamp> = None;
     let mut look = tokio::time::interval(LOOK_AGAIN);
-    while !books.is_closed() {
+    while !snapshots.is_closed() {
         look.tick().await;
-        let until = books.borrow().as_ref().map(|book| book.until);
+        let until = snapshots.borrow().as_ref().map(|snapshot| snapshot.until);
         if until.is_some_and(|until| until <= Timestamp::now()) {
             tracing::warn!("reactive reset: the set has expired, nothing is reset");
-            books.send_replace(None);
+            snapshots.send_replace(None);
         }
         let stamp = stamp(&reader.file);
         if seen == Some(stamp) {
@@ -62,32 +62,32 @@ pub(super) async fn follow(mut reader: Reader, books: watch::Sender<Option<Arc<B
         }
         seen = Some(stamp);
         // A large set is read and verified beside the loop.
-        let (back, book) = match tokio::task::spawn_blocking(move || {
-            let book = reader.book(Timestamp::now());
-            (reader, book)
+        let (back, snapshot) = match tokio::task::spawn_blocking(move || {
+            let snapshot = reader.snapshot(Timestamp::now());
+            (reader, snapshot)
         })
         .await
         {
             Ok(done) => done,
-            Err(_) => return drop(books.send_replace(None)),
+            Err(_) => return drop(snapshots.send_replace(None)),
         };
         reader = back;
-        match &book {
-            Ok(book) => tracing::info!(
-                generation = book.generation,
-                endpoints = book.len(),
-                left_out = book.left_out,
-                until = %book.until,
+        match &snapshot {
+            Ok(snapshot) => tracing::info!(
+                generation = snapshot.generation,
+                endpoints = snapshot.len(),
+                left_out = snapshot.left_out,
+                until = %snapshot.until,
                 "reactive reset (best effort): a set is in force"
             ),
             Err(why) => tracing::warn!(file = %reader.file.display(), why = %printable(why, 300), "reactive reset: nothing is reset"),
         }
-        books.send_replace(book.ok().map(Arc::new));
+        snapshots.send_replace(snapshot.ok().map(Arc::new));
     }
 }
 
 impl Reader {
-    pub(super) fn book(&mut self, now: Timestamp) -> Result<Book, String> {
+    pub(super) fn snapshot(&mut self, now: Timestamp) -> Result<PolicySnapshot, String> {
         let signed: Signed = serde_json::from_slice(&read(&self.file, MAX_FILE)?).map_err(|why| why.to_string())?;
         let generation = self.newest.max(self.remembered()?);
         let set =
@@ -97,7 +97,7 @@ impl Reader {
                 .map_err(|why| format!("its generation cannot be noted, so an older one could come again: {why}"))?;
         }
         self.newest = set.generation;
-        Ok(Book::new(set, &self.name, host::own_addresses()))
+        Ok(PolicySnapshot::new(set, &self.name, host::own_addresses()))
     }
 
     fn remembered(&self) -> Result<u64, String> {

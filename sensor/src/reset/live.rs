@@ -3,10 +3,9 @@
 //! The source keeps its own capture, in which frames wait for each other: what resets must not slow down, or lose, what sees.
 
 use super::{
-    Config, Error, answer,
-    book::Book,
-    follow,
-    pace::{Held, Pace},
+    Config, Error, answer, follow,
+    pace::{Bound, Pace},
+    snapshot::PolicySnapshot,
     socket::Sockets,
 };
 use crate::{
@@ -38,7 +37,7 @@ const TOO_LATE: Duration = Duration::from_secs(1);
 /// What all interfaces share: the set in force, the sockets, the pace.
 #[derive(Clone, Debug)]
 pub(crate) struct Reactive {
-    books: watch::Receiver<Option<Arc<Book>>>,
+    snapshots: watch::Receiver<Option<Arc<PolicySnapshot>>>,
     sockets: Arc<Sockets>,
     pace: Arc<Mutex<Pace>>,
 }
@@ -48,11 +47,11 @@ impl Reactive {
     pub(crate) fn begin(config: Config, name: &str) -> Result<Reactive, Error> {
         let (file, keys) = config.ready()?;
         let sockets = Arc::new(Sockets::open().map_err(Error::Socket)?);
-        let (shown, books) = watch::channel(None);
+        let (shown, snapshots) = watch::channel(None);
         let reader = follow::Reader { file, keys, site: config.site, name: name.to_owned(), memory: config.memory, newest: 0 };
         tokio::spawn(follow::follow(reader, shown));
         tracing::warn!("reactive reset is on: best effort, TCP only, no enforcement");
-        Ok(Reactive { books, sockets, pace: Arc::new(Mutex::new(Pace::new(config.rate))) })
+        Ok(Reactive { snapshots, sockets, pace: Arc::new(Mutex::new(Pace::new(config.rate))) })
     }
 
     /// A thread that resets what it sees at `interface`, and what it counts.
@@ -64,7 +63,7 @@ impl Reactive {
         stop: CancellationToken,
     ) -> io::Result<(Running, Arc<Counts>)> {
         let counts = Arc::new(Counts::default());
-        let mut at = Interface { shared: self.clone(), book: None, link, counts: counts.clone() };
+        let mut at = Interface { shared: self.clone(), snapshot: None, link, counts: counts.clone() };
         let (name, wake) = (interface.to_owned(), capture.breakloop_handle());
         let running = Running::spawn(&format!("reset {interface}"), wake, move |nudged| {
             if let Err(why) = at.run(&mut capture, &nudged, &stop) {
@@ -101,7 +100,7 @@ impl Counts {
 
 struct Interface {
     shared: Reactive,
-    book: Option<Arc<Book>>,
+    snapshot: Option<Arc<PolicySnapshot>>,
     link: Link,
     counts: Arc<Counts>,
 }
@@ -120,11 +119,11 @@ impl Interface {
         let mut dropped = thread::Dropped::default();
         let mut looked = Instant::now();
         while !stop.is_cancelled() {
-            match self.shared.books.has_changed() {
-                Ok(true) => self.book = self.shared.books.borrow_and_update().clone(),
+            match self.shared.snapshots.has_changed() {
+                Ok(true) => self.snapshot = self.shared.snapshots.borrow_and_update().clone(),
                 Ok(false) => {}
                 // Nobody follows the file any more.
-                Err(_) => self.book = None,
+                Err(_) => self.snapshot = None,
             }
             thread::frames(capture, nudged, |frame| self.frame(&frame)).map_err(Ended::Gone)?;
             if looked.elapsed() >= Duration::from_secs(1) {
@@ -140,16 +139,16 @@ impl Interface {
 
     /// What most frames cost ends at `meets`: headers, and two lookups.
     fn frame(&self, frame: &pcap::Packet<'_>) {
-        let Some(book) = &self.book else { return };
+        let Some(snapshot) = &self.snapshot else { return };
         let Ok(packet) = decode::decode(self.link, frame.data, frame.header.len as usize) else { return };
         let Packet { source, destination, transport: Transport::Tcp(segment) } = packet else { return };
         let source = Endpoint { address: source, port: segment.source_port };
         let destination = Endpoint { address: destination, port: segment.destination_port };
-        if !book.meets(source, destination) {
+        if !snapshot.meets(source, destination) {
             return;
         }
         let now = Timestamp::now();
-        let Some(answer) = answer::answer(book, source, destination, &segment, now) else { return };
+        let Some(answer) = answer::answer(snapshot, source, destination, &segment, now) else { return };
         let seen = Moment::new(frame.header.ts.tv_sec, frame.header.ts.tv_usec.saturating_mul(1000));
         if Moment::from(now).since(seen) > TOO_LATE {
             self.counts.late.fetch_add(1, Relaxed);
@@ -164,11 +163,11 @@ impl Interface {
                 }
                 if times == 1 {
                     let (agent, server) = (answer.sides.agent, answer.sides.server);
-                    tracing::info!(%agent, %server, generation = book.generation, "reset sent to both ends (best effort)");
+                    tracing::info!(%agent, %server, generation = snapshot.generation, "reset sent to both ends (best effort)");
                 }
             }
-            Err(Held::Connection) => drop(self.counts.connection_bound.fetch_add(1, Relaxed)),
-            Err(Held::Rate) => drop(self.counts.rate_bound.fetch_add(1, Relaxed)),
+            Err(Bound::Connection) => drop(self.counts.connection_bound.fetch_add(1, Relaxed)),
+            Err(Bound::Rate) => drop(self.counts.rate_bound.fetch_add(1, Relaxed)),
         }
     }
 }

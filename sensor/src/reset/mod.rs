@@ -1,17 +1,17 @@
 //! The reactive reset (best effort): a sensor beside the path that sees an agent talk to a blocked endpoint resets both ends.
 //!
 //! It is no enforcement and never counts as any: it works for TCP only, it races with the ends and loses to fast servers, and nobody
-//! knows whether a reset was heeded. Off unless asked for. Read in this order: [`follow`] (file to decision set in force), [`book`]
+//! knows whether a reset was heeded. Off unless asked for. Read in this order: [`follow`] (file to decision set in force), [`snapshot`]
 //! (who is meant), [`answer`] (segment to two resets), [`packet`] (their bytes), [`pace`] (how many), [`live`] (sockets and threads).
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod answer;
-pub mod book;
 mod follow;
 pub(crate) mod live;
 pub mod pace;
 pub mod packet;
+pub mod snapshot;
 mod socket;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

@@ -1,6 +1,6 @@
 //! How many answers there may be: to one connection, and to all. Pure, of fixed size.
 
-use super::book::Sides;
+use super::snapshot::Sides;
 use crate::flow::Seeded;
 use std::{
     hash::BuildHasher,
@@ -16,7 +16,7 @@ const REMEMBERED: usize = 4096;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum Bound {
     /// This connection had its share.
     Connection,
     /// Everybody together had theirs.
@@ -48,18 +48,18 @@ impl Pace {
     }
 
     /// How often this connection was answered just now, this time included; or why it is not.
-    pub fn admit(&mut self, sides: Sides, now: Instant) -> Result<u32, Held> {
+    pub fn admit(&mut self, sides: Sides, now: Instant) -> Result<u32, Bound> {
         self.credit = self.last.map_or(self.credit, |last| (self.credit + now.saturating_duration_since(last)).min(SECOND));
         self.last = Some(now);
         let connection = self.seed.hash_one(sides);
         let place = usize::try_from(connection % REMEMBERED as u64).unwrap_or(0);
-        let place = self.answered.get_mut(place).ok_or(Held::Rate)?;
+        let place = self.answered.get_mut(place).ok_or(Bound::Rate)?;
         let known = place.filter(|a| a.connection == connection && now.saturating_duration_since(a.since) < WHILE);
         let known = known.unwrap_or(Answered { connection, since: now, times: 0 });
         if known.times >= PER_CONNECTION {
-            return Err(Held::Connection);
+            return Err(Bound::Connection);
         }
-        self.credit = self.cost.and_then(|cost| self.credit.checked_sub(cost)).ok_or(Held::Rate)?;
+        self.credit = self.cost.and_then(|cost| self.credit.checked_sub(cost)).ok_or(Bound::Rate)?;
         let times = known.times + 1;
         *place = Some(Answered { times, ..known });
         Ok(times)

@@ -1,7 +1,7 @@
 use super::{
-    answer::{Answer, Reset, answer},
-    book::{Book, Sides},
-    pace::{Held, PER_CONNECTION, Pace, WHILE},
+    answer::{Reset, ResetPair, answer},
+    pace::{Bound, PER_CONNECTION, Pace, WHILE},
+    snapshot::{PolicySnapshot, Sides},
 };
 use crate::decode::{self, Cut, Link, Packet, Segment, Transport};
 use expect_test::expect;
@@ -53,8 +53,8 @@ pub(super) fn set(blocked: &[&str]) -> DecisionSet {
     }
 }
 
-fn book(set: DecisionSet) -> Book {
-    Book::new(set, "sensor-1", BTreeSet::from(["10.1.0.250".parse().unwrap(), "10.2.0.250".parse().unwrap()]))
+fn snapshot(set: DecisionSet) -> PolicySnapshot {
+    PolicySnapshot::new(set, "sensor-1", BTreeSet::from(["10.1.0.250".parse().unwrap(), "10.2.0.250".parse().unwrap()]))
 }
 
 /// `flags` of S, F, R, and `A` for a segment that acknowledges.
@@ -73,7 +73,7 @@ fn segment<'a>(flags: &str, sequence: u32, acknowledgment: u32, payload: &'a [u8
     }
 }
 
-fn shown(answer: Option<Answer>) -> String {
+fn shown(answer: Option<ResetPair>) -> String {
     let one = |r: &Reset| {
         let ack = r.acknowledgment.map_or(String::new(), |n| format!(" ack {n}"));
         format!("{} > {} seq {}{ack}\n", r.from, r.to, r.sequence)
@@ -83,7 +83,7 @@ fn shown(answer: Option<Answer>) -> String {
 
 #[test]
 fn the_numbers_are_those_each_end_waits_for() {
-    let book = book(set(&[SERVER]));
+    let snapshot = snapshot(set(&[SERVER]));
     let (agent, server) = (at(AGENT), at(SERVER));
     let cut = Segment { payload: Cut { bytes: b"po", missing: 98 }, ..segment("A", 1001, 5001, b"") };
     let cases = [
@@ -97,7 +97,8 @@ fn the_numbers_are_those_each_end_waits_for() {
         ("about to wrap", agent, server, segment("A", u32::MAX - 1, 0, b"hello")),
         ("cut by the capture", agent, server, cut),
     ];
-    let said: String = cases.iter().map(|(what, from, to, s)| format!("{what}\n{}", shown(answer(&book, *from, *to, s, t0())))).collect();
+    let said: String =
+        cases.iter().map(|(what, from, to, s)| format!("{what}\n{}", shown(answer(&snapshot, *from, *to, s, t0())))).collect();
     expect![[r#"
         syn
         10.2.0.9:3001 > 10.1.0.5:40000 seq 0 ack 1001
@@ -148,9 +149,9 @@ fn everything_else_is_left_alone() {
     all.decisions.push(decision(at("10.2.0.32:3001"), Action::Block));
     all.rollout = Some(Rollout { points: BTreeSet::from(["router-7".into()]), blocks: BTreeSet::from([at("10.2.0.32:3001")]) });
     all.agents.extend(nets(&["0.0.0.0/0", "::/0"]));
-    let book = book(all);
-    assert_eq!((book.len(), book.left_out), (1, 9));
-    let try_it = |from: &str, to: &str, s: &Segment<'_>| answer(&book, at(from), at(to), s, t0());
+    let snapshot = snapshot(all);
+    assert_eq!((snapshot.len(), snapshot.left_out), (1, 9));
+    let try_it = |from: &str, to: &str, s: &Segment<'_>| answer(&snapshot, at(from), at(to), s, t0());
     let ack = segment("A", 1, 1, b"x");
     assert!(try_it(AGENT, SERVER, &ack).is_some() && try_it(SERVER, AGENT, &ack).is_some(), "the instrument works");
     for (from, to) in [
@@ -178,7 +179,7 @@ fn everything_else_is_left_alone() {
         assert_eq!(try_it(AGENT, SERVER, &segment(flags, 1, 1, b"")), None, "{why}");
     }
     for now in [Period::days(7).after(t0()), Timestamp::MAX] {
-        assert_eq!(answer(&book, at(AGENT), at(SERVER), &ack, now), None, "the set is over");
+        assert_eq!(answer(&snapshot, at(AGENT), at(SERVER), &ack, now), None, "the set is over");
     }
 }
 
@@ -224,15 +225,15 @@ fn one_connection_has_its_share_and_all_together_have_theirs() {
     let said: Vec<_> = (0..PER_CONNECTION + 2).map(|_| pace.admit(sides(1), begin)).collect();
     assert_eq!(said.first(), Some(&Ok(1)));
     assert_eq!(said.iter().filter(|s| s.is_ok()).count(), PER_CONNECTION as usize);
-    assert_eq!(said.last(), Some(&Err(Held::Connection)));
+    assert_eq!(said.last(), Some(&Err(Bound::Connection)));
     let others = (2..40).map(|port| pace.admit(sides(port), begin)).collect::<Vec<_>>();
     assert_eq!(others.iter().filter(|s| s.is_ok()).count(), 12, "20 at once");
-    assert_eq!(others.last(), Some(&Err(Held::Rate)));
+    assert_eq!(others.last(), Some(&Err(Bound::Rate)));
     let later = |n: u32| begin + Duration::from_secs(1) * n;
-    assert_eq!(pace.admit(sides(1), later(1)), Err(Held::Connection));
+    assert_eq!(pace.admit(sides(1), later(1)), Err(Bound::Connection));
     assert_eq!((0..60).filter(|p| pace.admit(sides(100 + p), later(2)).is_ok()).count(), 20, "a second's worth is saved up, no more");
     assert_eq!(pace.admit(sides(1), begin + WHILE * 2), Ok(1), "a while later it begins anew");
-    assert_eq!(Pace::new(0).admit(sides(1), begin), Err(Held::Rate));
+    assert_eq!(Pace::new(0).admit(sides(1), begin), Err(Bound::Rate));
 }
 
 /// xorshift64*: small, and the same everywhere.
@@ -251,7 +252,7 @@ impl Chance {
     }
 }
 
-/// Random sets and segments against what the set says, read without a book: `RESET_SEED`, `RESET_ROUNDS`.
+/// Random sets and segments against what the set says, read without a snapshot: `RESET_SEED`, `RESET_ROUNDS`.
 #[test]
 fn a_reset_goes_out_exactly_where_the_set_says_so() {
     let number = |name: &str, otherwise: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(otherwise);
@@ -292,12 +293,12 @@ fn a_reset_goes_out_exactly_where_the_set_says_so() {
             && !kept(destination)
             && (between(source, destination) || between(destination, source));
 
-        let book = book(set.clone());
-        let said = answer(&book, source, destination, &s, now);
+        let snapshot = snapshot(set.clone());
+        let said = answer(&snapshot, source, destination, &s, now);
         assert_eq!(said.is_some(), due, "seed {seed}, round {round}: {source} to {destination} {flags:?}");
         let Some(said) = said else { continue };
         answered += 1;
-        assert!(book.meets(source, destination));
+        assert!(snapshot.meets(source, destination));
         for reset in said.resets {
             assert!([(source, destination), (destination, source)].contains(&(reset.from, reset.to)));
             if source.address.is_ipv4() != destination.address.is_ipv4() {
@@ -309,7 +310,7 @@ fn a_reset_goes_out_exactly_where_the_set_says_so() {
             let packet = reset.packet().unwrap();
             let (from, to, ours) = decoded(packet.bytes());
             assert_eq!((from, to, ours.rst, ours.sequence), (reset.from, reset.to, true, expected), "seed {seed}, round {round}");
-            assert_eq!(answer(&book, from, to, &ours, now), None, "our own");
+            assert_eq!(answer(&snapshot, from, to, &ours, now), None, "our own");
         }
     }
     assert!(answered > rounds / 100, "only {answered} of {rounds} were answered: this shows nothing");
@@ -351,7 +352,7 @@ mod sets {
             newest: 0,
         };
         let mut now_reading = reader();
-        let mut try_it = |now| now_reading.book(now).map(|b| b.generation).map_err(|why| why.to_string());
+        let mut try_it = |now| now_reading.snapshot(now).map(|b| b.generation).map_err(|why| why.to_string());
         assert!(try_it(t0()).unwrap_err().contains("No such file"));
         let five = set(&[SERVER]);
         put(&at("set.json"), &five, 1);
@@ -369,12 +370,12 @@ mod sets {
         assert_eq!(try_it(t0()), Ok(6));
         put(&at("set.json"), &five, 1);
         assert!(try_it(t0()).unwrap_err().contains("older than 6"));
-        assert!(reader().book(t0()).unwrap_err().contains("older than 6"), "after a restart, too");
+        assert!(reader().snapshot(t0()).unwrap_err().contains("older than 6"), "after a restart, too");
         fs::write(at("generation"), "no number").unwrap();
-        assert!(reader().book(t0()).unwrap_err().contains("holds no generation"));
+        assert!(reader().snapshot(t0()).unwrap_err().contains("holds no generation"));
         fs::remove_file(at("set.json")).unwrap();
         fs::write(at("real"), "{}").unwrap();
         std::os::unix::fs::symlink(at("real"), at("set.json")).unwrap();
-        assert!(reader().book(t0()).unwrap_err().contains("symbolic"));
+        assert!(reader().snapshot(t0()).unwrap_err().contains("symbolic"));
     }
 }

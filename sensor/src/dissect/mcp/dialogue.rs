@@ -3,8 +3,8 @@
 use super::{
     STATELESS,
     methods::{Family, family},
-    progress::Said,
-    shapes::{self, Told},
+    progress::ClientStep,
+    shapes::{self, ResultFacts},
     world::Asked,
 };
 use crate::dissect::{
@@ -147,7 +147,7 @@ impl Dialogue {
     /// A signature of the client's side.
     pub fn client_mark(&mut self, signature: &'static str, detail: &str, cx: &mut Context<'_>) {
         if self.server_side.proven {
-            let facts = self.facts(&Told::default());
+            let facts = self.facts(&ResultFacts::default());
             cx.world.ledger.say(&self.place, signature, detail, cx.now, facts);
         } else if self.pending.len() < MAX_PENDING && !self.pending.iter().any(|(m, d)| *m == signature && d == detail) {
             self.pending.push((signature, detail.to_owned()));
@@ -156,10 +156,10 @@ impl Dialogue {
 
     /// A signature of the server's side: from now on the client's signatures count as well.
     pub fn server_mark(&mut self, signature: &'static str, detail: &str, cx: &mut Context<'_>) {
-        self.prove(signature, detail, &Told::default(), cx);
+        self.prove(signature, detail, &ResultFacts::default(), cx);
     }
 
-    fn prove(&mut self, signature: &'static str, detail: &str, told: &Told, cx: &mut Context<'_>) {
+    fn prove(&mut self, signature: &'static str, detail: &str, told: &ResultFacts, cx: &mut Context<'_>) {
         let facts = self.facts(told);
         cx.world.ledger.say(&self.place, signature, detail, cx.now, facts);
         self.server_side.proven = true;
@@ -218,7 +218,7 @@ impl Dialogue {
     /// How far the client has come, by its next method. Whether it was let in shows in what it goes on with: only the server can have told it.
     pub fn progress(&mut self, method: &str, cx: &mut Context<'_>) {
         let mut known = cx.world.progress(&self.place, self.client);
-        let said = Said {
+        let said = ClientStep {
             method,
             session: self.session,
             in_query: self.transport == Some(Transport::HttpSse),

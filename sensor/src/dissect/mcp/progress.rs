@@ -32,7 +32,7 @@ enum Stage {
 
 /// What a client's message shows of how far it is.
 #[derive(Debug)]
-pub(super) struct Said<'a> {
+pub(super) struct ClientStep<'a> {
     pub method: &'a str,
     pub session: Option<u64>,
     /// The session is in the query of the request, where others have one too, and was given before `initialize`.
@@ -45,7 +45,7 @@ pub(super) struct Said<'a> {
 
 impl Progress {
     /// The next message; why it shows that the client was let in, if it does.
-    pub(super) fn go_on(&mut self, said: &Said<'_>) -> Option<&'static str> {
+    pub(super) fn go_on(&mut self, said: &ClientStep<'_>) -> Option<&'static str> {
         match said.method {
             "initialize" => {
                 let deaf = said.versioned || (said.session.is_some() && !said.in_query);
@@ -100,7 +100,7 @@ mod tests {
             let method = step.split(['#', '?', '@', '*', '+']).next().unwrap();
             let more = step.split_once('+').map(|(_, n)| n.parse::<u32>().unwrap());
             taken += more.unwrap_or(0);
-            let said = Said {
+            let said = ClientStep {
                 method,
                 session: step.contains(['#', '?']).then_some(7),
                 in_query: step.contains('?'),

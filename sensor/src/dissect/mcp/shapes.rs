@@ -11,7 +11,7 @@ const MAX_TOOLS: usize = 256;
 
 /// What a result says beyond its shape.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct ResultFacts {
     pub signature: Option<&'static str>,
     pub revisions: BTreeSet<String>,
     pub server: Option<Implementation>,
@@ -19,14 +19,15 @@ pub(super) struct Told {
 }
 
 /// Judges `result` as the answer to `method`. `Err` when MCP could not have answered so.
-pub(super) fn answer(method: &str, result: &Value) -> Result<Told, ()> {
+pub(super) fn answer(method: &str, result: &Value) -> Result<ResultFacts, ()> {
     let by_shape = shape(result);
     if by_shape.signature.is_some_and(|signature| fits(method, signature)) {
         return Ok(by_shape);
     }
     let listed = |key: &str| result.get(key).and_then(Value::as_array);
-    let answered =
-        |yes: bool| if yes { Ok(Told { signature: Some("wire.server.answered"), ..Told::default() }) } else { Ok(Told::default()) };
+    let answered = |yes: bool| {
+        if yes { Ok(ResultFacts { signature: Some("wire.server.answered"), ..ResultFacts::default() }) } else { Ok(ResultFacts::default()) }
+    };
     match method {
         "initialize" | "tools/list" if !result.is_object() => Err(()),
         "initialize" => Err(()),
@@ -40,7 +41,7 @@ pub(super) fn answer(method: &str, result: &Value) -> Result<Told, ()> {
         "tools/call" => answered(listed("content").is_some() || result.get("structuredContent").is_some()),
         "completion/complete" => answered(result.get("completion").is_some_and(|c| c.get("values").is_some_and(Value::is_array))),
         "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => answered(result.as_object().is_some_and(|o| o.is_empty())),
-        _ => Ok(Told::default()),
+        _ => Ok(ResultFacts::default()),
     }
 }
 
@@ -57,8 +58,8 @@ pub(super) fn fits(method: &str, signature: &str) -> bool {
 }
 
 /// The strongest signature of a result by its shape alone.
-pub(super) fn shape(result: &Value) -> Told {
-    let mut told = Told { server: meta(result, "serverInfo").and_then(implementation), ..Told::default() };
+pub(super) fn shape(result: &Value) -> ResultFacts {
+    let mut told = ResultFacts { server: meta(result, "serverInfo").and_then(implementation), ..ResultFacts::default() };
     let text = |key: &str| result.get(key).and_then(Value::as_str);
     let listed = |key: &str| result.get(key).and_then(Value::as_array).filter(|list| !list.is_empty());
     let capable = result.get("capabilities").is_some_and(Value::is_object);

@@ -36,7 +36,7 @@ impl Hello {
         let ciphers = numbers(at.counted(2)?);
         at.counted(1)?;
         let mut hello = Hello::default();
-        let mut seen = Seen { version: legacy, ..Seen::default() };
+        let mut seen = SeenExtensions { version: legacy, ..SeenExtensions::default() };
         // No extensions at all is allowed, and old.
         let mut extensions = if at.is_empty() { Cursor(&[]) } else { at.counted(2)? };
         while !extensions.is_empty() {
@@ -56,7 +56,7 @@ impl Hello {
         self.protocols.iter().any(|p| p == "h2")
     }
 
-    fn extension(&mut self, kind: u16, mut content: Cursor<'_>, seen: &mut Seen) {
+    fn extension(&mut self, kind: u16, mut content: Cursor<'_>, seen: &mut SeenExtensions) {
         match kind {
             SERVER_NAME => {
                 seen.named = true;
@@ -73,7 +73,7 @@ impl Hello {
         }
     }
 
-    fn protocols(&mut self, list: Option<Cursor<'_>>, seen: &mut Seen) {
+    fn protocols(&mut self, list: Option<Cursor<'_>>, seen: &mut SeenExtensions) {
         let mut list = list.unwrap_or(Cursor(&[]));
         while let Some(protocol) = list.counted(1).filter(|_| self.protocols.len() < MAX_PROTOCOLS) {
             if self.protocols.is_empty() {
@@ -92,7 +92,7 @@ const ENCRYPTED_HELLO: u16 = 0xfe0d;
 
 /// What goes into the fingerprint.
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenExtensions {
     version: u16,
     named: bool,
     extensions: Vec<u16>,
@@ -100,7 +100,7 @@ struct Seen {
     protocol: Option<[char; 2]>,
 }
 
-impl Seen {
+impl SeenExtensions {
     fn ja4(mut self, carrier: Carrier, mut ciphers: Vec<u16>) -> String {
         let carrier = match carrier {
             Carrier::Tcp => 't',

@@ -6,7 +6,7 @@
 
 use super::{Ask, FOREIGN, Indicator, Interrogation, Todo};
 use crate::probe::{
-    answer::{Answer, Outcome},
+    answer::{HttpAnswer, Outcome},
     question::safe_host,
 };
 use rules::{evidence::Facts, printable::printable};
@@ -89,7 +89,7 @@ impl Interrogation {
 }
 
 /// A page in so few words that one site says them each time: its title, or how it begins.
-fn gist(answer: &Answer) -> Option<String> {
+fn gist(answer: &HttpAnswer) -> Option<String> {
     if !(200..300).contains(&answer.head.status) {
         return None;
     }

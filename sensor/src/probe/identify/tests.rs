@@ -1,7 +1,7 @@
 //! Interrogations against servers written as tables: what is asked, what is answered, what is concluded.
 
 use super::*;
-use crate::probe::{answer::Answer, http1::Head};
+use crate::probe::{answer::HttpAnswer, http1::Head};
 use rules::{Timestamp, confidence::Confidence, endpoint::Place, pack::Pack, server::Server};
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ fn play(hint: Hint, options: Options, mut server: impl FnMut(&Question) -> Reply
         let body = body.replace("NONCE", &question.nonce).into_bytes();
         let outcome = match status {
             0 => Outcome::Silent,
-            _ => Outcome::Answer(Box::new(Answer { head: Head { status, headers }, body, ..Answer::default() })),
+            _ => Outcome::Answer(Box::new(HttpAnswer { head: Head { status, headers }, body, ..HttpAnswer::default() })),
         };
         interrogation.absorb(&question, &outcome);
     }
@@ -202,10 +202,10 @@ fn who_speaks_http2_alone_is_asked_in_it() {
     let (asked, _) = outcomes(Options::default(), |q| match q.http2 {
         // node 22, http2.createServer: SETTINGS, and then GOAWAY.
         false => Outcome::NotHttp(b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07".to_vec()),
-        true => Outcome::Answer(Box::new(Answer {
+        true => Outcome::Answer(Box::new(HttpAnswer {
             head: Head { status: 200, headers: Vec::new() },
             body: if q.ask == Ask::Discover { DISCOVERED } else { UNKNOWN }.replace("NONCE", &q.nonce).into_bytes(),
-            ..Answer::default()
+            ..HttpAnswer::default()
         })),
     });
     assert_eq!(asked.iter().map(|q| q.http2).collect::<Vec<_>>(), [false, true, true]);
@@ -234,10 +234,10 @@ fn the_test_identity_is_shown_once_and_only_to_who_serves_nobody_without() {
     assert_eq!(shown(outcomes(with.clone(), |_| refuses())), [false, true]);
     let (asked, signatures) = outcomes(with, |q| match q.certified {
         false => refuses(),
-        true => Outcome::Answer(Box::new(Answer {
+        true => Outcome::Answer(Box::new(HttpAnswer {
             head: Head { status: if q.ask == Ask::Discover { 200 } else { 404 }, headers: Vec::new() },
             body: if q.ask == Ask::Discover { DISCOVERED } else { UNKNOWN }.replace("NONCE", &q.nonce).into_bytes(),
-            ..Answer::default()
+            ..HttpAnswer::default()
         })),
     });
     assert_eq!(asked.len(), 3);
@@ -294,7 +294,7 @@ fn sites(own: &str, certificate: &[&str], page: impl Fn(Option<&str>, &str) -> R
         };
         let headers = headers.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
         let body = body.replace("NONCE", &question.nonce).into_bytes();
-        let answer = Answer { head: Head { status, headers }, body, tls: tls.clone(), ..Answer::default() };
+        let answer = HttpAnswer { head: Head { status, headers }, body, tls: tls.clone(), ..HttpAnswer::default() };
         interrogation.absorb(&question, &Outcome::Answer(Box::new(answer)));
     }
     let told = interrogation.evidence(Timestamp::UNIX_EPOCH).into_iter().filter(|e| e.signature == "probe.context.other-site");
@@ -345,7 +345,7 @@ fn one_server_that_answers_everywhere_too_long_to_be_read_is_one() {
         let headers = [("mcp-session-id", "s1"), ("content-type", "application/json")];
         let headers = headers.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
         let answer =
-            Answer { head: Head { status: 200, headers }, body: b"{\"jsonrpc\":\"2.0\",".to_vec(), cut: true, ..Answer::default() };
+            HttpAnswer { head: Head { status: 200, headers }, body: b"{\"jsonrpc\":\"2.0\",".to_vec(), cut: true, ..HttpAnswer::default() };
         interrogation.absorb(&question, &Outcome::Answer(Box::new(answer)));
     }
     let places: BTreeSet<_> = interrogation.evidence(Timestamp::UNIX_EPOCH).into_iter().map(|e| e.place).collect();

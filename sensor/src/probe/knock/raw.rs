@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 /// What the sockets tell the sweep.
 #[derive(Debug)]
-pub enum Told {
+pub enum KnockReport {
     Heard(Heard),
     /// A batch has left: packets sent, and packets the kernel or the route refused.
     Sent {
@@ -47,7 +47,7 @@ const RECEIVE_BYTES: usize = 4 << 20;
 
 impl Knocker {
     /// Opens the sockets. An error means that this process may not: there is no port stage then.
-    pub fn open() -> io::Result<(Knocker, mpsc::Receiver<Told>)> {
+    pub fn open() -> io::Result<(Knocker, mpsc::Receiver<KnockReport>)> {
         let cookies = Cookies::new();
         let (tell, told) = mpsc::channel(ANSWERS);
         let (batches, waiting) = sync_mpsc::sync_channel(BATCHES);
@@ -136,7 +136,7 @@ fn filter(is_four: bool, port: u16) -> Vec<SockFilter> {
     ]
 }
 
-fn receive(mut socket: &Socket, is_four: bool, cookies: &Cookies, tell: &mpsc::Sender<Told>, over: &AtomicBool) {
+fn receive(mut socket: &Socket, is_four: bool, cookies: &Cookies, tell: &mpsc::Sender<KnockReport>, over: &AtomicBool) {
     let mut bytes = [0u8; 256];
     while !over.load(Ordering::Acquire) {
         let heard = if is_four {
@@ -152,7 +152,7 @@ fn receive(mut socket: &Socket, is_four: bool, cookies: &Cookies, tell: &mpsc::S
         };
         // A full channel: the sweep is behind, and a lost answer is a lost packet to it.
         if let Some(heard) = heard
-            && let Err(mpsc::error::TrySendError::Closed(_)) = tell.try_send(Told::Heard(heard))
+            && let Err(mpsc::error::TrySendError::Closed(_)) = tell.try_send(KnockReport::Heard(heard))
         {
             return;
         }
@@ -176,11 +176,11 @@ struct Sender {
 const MAX_SOURCES: usize = 4096;
 
 impl Sender {
-    fn run(mut self, batches: &sync_mpsc::Receiver<Vec<Endpoint>>, tell: &mpsc::Sender<Told>) {
+    fn run(mut self, batches: &sync_mpsc::Receiver<Vec<Endpoint>>, tell: &mpsc::Sender<KnockReport>) {
         while let Ok(batch) = batches.recv() {
             let count = batch.len() as u32;
             let sent = self.batch(&batch);
-            if tell.blocking_send(Told::Sent { sent, failed: count.saturating_sub(sent) }).is_err() {
+            if tell.blocking_send(KnockReport::Sent { sent, failed: count.saturating_sub(sent) }).is_err() {
                 return;
             }
         }

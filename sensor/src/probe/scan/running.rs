@@ -6,7 +6,7 @@ use crate::probe::{
     checkpoint::Checkpoint,
     config::{ScanConfig, ScanReport},
     dial::{Cost, Dialer},
-    knock::raw::{Knocker, Told},
+    knock::raw::{KnockReport, Knocker},
     question::{Ask, Question},
     schedule::{Effect, Event, Progress, STOP_GRACE, Sweep},
     transcript::Transcripts,
@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// The sender of the port stage, and its results.
-pub(super) type Knocking = (Knocker, mpsc::Receiver<Told>);
+pub(super) type Knocking = (Knocker, mpsc::Receiver<KnockReport>);
 
 /// The means by which the effects of a sweep are performed.
 pub(super) struct Running<'a> {
@@ -76,8 +76,8 @@ impl Running<'_> {
                     }
                 }
                 Some(told) = heard(&mut self.knocker) => match told {
-                    Told::Heard(heard) => Event::Heard(heard),
-                    Told::Sent { sent, failed } => Event::Knocked { sent, failed },
+                    KnockReport::Heard(heard) => Event::Heard(heard),
+                    KnockReport::Sent { sent, failed } => Event::Knocked { sent, failed },
                 },
                 Some(done) = asking.join_next() => match done {
                     Ok((question, outcome, mut cost)) => {
@@ -166,7 +166,7 @@ impl Running<'_> {
     }
 }
 
-async fn heard(knocker: &mut Option<Knocking>) -> Option<Told> {
+async fn heard(knocker: &mut Option<Knocking>) -> Option<KnockReport> {
     match knocker {
         Some((_, told)) => told.recv().await,
         None => std::future::pending().await,

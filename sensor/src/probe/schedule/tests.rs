@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::probe::{
-    answer::Answer,
+    answer::HttpAnswer,
     http1::Head,
     targets::{Limits, Target, parse},
 };
@@ -26,9 +26,9 @@ fn sweep(space: Space, rate: u32) -> Sweep {
 }
 
 fn not_found() -> Outcome {
-    Outcome::Answer(Box::new(Answer {
+    Outcome::Answer(Box::new(HttpAnswer {
         head: Head { status: 404, headers: vec![("server".into(), "uvicorn".into())] },
-        ..Answer::default()
+        ..HttpAnswer::default()
     }))
 }
 
@@ -110,7 +110,7 @@ fn a_stop_asks_nothing_more_but_ends_sessions() {
     assert!(!asked.is_empty());
     assert!(sweep.handle(Event::Stop, now, Timestamp::UNIX_EPOCH).is_empty());
     let head = Head { status: 400, headers: vec![("mcp-session-id".into(), "s".into())] };
-    let minted = Outcome::Answer(Box::new(Answer { head, ..Answer::default() }));
+    let minted = Outcome::Answer(Box::new(HttpAnswer { head, ..HttpAnswer::default() }));
     let later = now + Duration::from_secs(1);
     let mut ended = 0;
     for question in asked {

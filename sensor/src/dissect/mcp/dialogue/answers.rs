@@ -7,7 +7,7 @@ use crate::dissect::{
     mcp::{
         methods::{Family, family},
         series::Series,
-        shapes::{self, Told},
+        shapes::{self, ResultFacts},
     },
 };
 use rules::evidence::Transport;
@@ -48,7 +48,7 @@ impl Dialogue {
     pub fn recites(&mut self, cx: &mut Context<'_>) {
         self.server_side.recited = true;
         if self.server_side.proven && !self.server_side.conversed {
-            let facts = self.facts(&Told::default());
+            let facts = self.facts(&ResultFacts::default());
             let detail = "says both sides of a conversation: a recording or an echo";
             cx.world.ledger.say(&self.place, "wire.server.against-jsonrpc", detail, cx.now, facts);
         }
@@ -66,7 +66,7 @@ impl Dialogue {
                 Err(()) if unheard || !own => self.unasked(id, result, framing, unheard, cx),
                 Err(()) if self.client_side.mcp && cx.world.ledger.proven(&self.place) => {
                     let detail = format!("another answer to {} than MCP's", call.asked.method);
-                    let facts = self.facts(&Told::default());
+                    let facts = self.facts(&ResultFacts::default());
                     cx.world.ledger.say(&self.place, "wire.server.against-jsonrpc", &detail, cx.now, facts);
                 }
                 Err(()) => {}
@@ -111,7 +111,7 @@ impl Dialogue {
         }
     }
 
-    pub(super) fn good_answer(&mut self, call: &Call, mut told: Told, result: &Value, cx: &mut Context<'_>) {
+    pub(super) fn good_answer(&mut self, call: &Call, mut told: ResultFacts, result: &Value, cx: &mut Context<'_>) {
         if told.signature == Some("wire.server.initialize-result") {
             self.revision = told.revisions.first().cloned();
         }
@@ -170,7 +170,7 @@ fn is_of_client(method: &str, params: &Value) -> bool {
     }
 }
 
-fn describe(told: &Told, what: &str) -> String {
+fn describe(told: &ResultFacts, what: &str) -> String {
     let mut text = what.to_owned();
     if let Some(server) = &told.server {
         text.push_str(&format!(" by {} {}", server.name, server.version.as_deref().unwrap_or_default()));

@@ -3,7 +3,7 @@
 use super::{Dialogue, MAX_PENDING, Outcome};
 use crate::dissect::{
     Context,
-    mcp::{STATELESS, shapes::Told},
+    mcp::{STATELESS, shapes::ResultFacts},
 };
 use rules::evidence::{Auth, Client, Facts, Transport};
 use std::collections::BTreeSet;
@@ -21,14 +21,14 @@ impl Dialogue {
             _ if cx.world.ledger.proven(&self.place) => true,
             Outcome::Answered if self.transport == Some(Transport::HttpSse) => return self.wait(cx),
             Outcome::Challenged if self.client_side.mcp => {
-                let facts = self.facts(&Told::default());
+                let facts = self.facts(&ResultFacts::default());
                 cx.world.ledger.say(&self.place, "wire.server.auth-gate", "asks an MCP client for credentials", cx.now, facts);
                 true
             }
             Outcome::Unreadable if self.client_side.mcp => {
                 // Whether it was accepted would be in what could not be read.
                 self.pending.retain(|(signature, _)| *signature != "wire.client.established");
-                let facts = self.facts(&Told::default());
+                let facts = self.facts(&ResultFacts::default());
                 cx.world.ledger.say(
                     &self.place,
                     "wire.context.truncated",
@@ -75,12 +75,12 @@ impl Dialogue {
 
     pub(super) fn tell_pending(&mut self, cx: &mut Context<'_>) {
         for (signature, detail) in std::mem::take(&mut self.pending) {
-            let facts = self.facts(&Told::default());
+            let facts = self.facts(&ResultFacts::default());
             cx.world.ledger.say(&self.place, signature, &detail, cx.now, facts);
         }
     }
 
-    pub(super) fn facts(&self, told: &Told) -> Facts {
+    pub(super) fn facts(&self, told: &ResultFacts) -> Facts {
         // What a client offers and a server refuses is not what the server speaks.
         let agreed = self.revision.as_ref().filter(|_| self.server_side.agreed);
         let revisions: BTreeSet<String> = told.revisions.iter().chain(agreed).cloned().collect();

@@ -18,7 +18,7 @@ const MAX_AGENT_NETWORKS: usize = 1000;
 
 /// One set, for one sensor. Never changed, only replaced.
 #[derive(Debug)]
-pub struct Book {
+pub struct PolicySnapshot {
     pub generation: u64,
     pub until: Timestamp,
     blocked: HashSet<Endpoint, Seeded>,
@@ -30,13 +30,13 @@ pub struct Book {
     pub left_out: usize,
 }
 
-impl Book {
+impl PolicySnapshot {
     /// `name` is this sensor's: what a policy group keeps to other points, and what a wave has not reached everywhere, is not reset.
     /// `own` are this host's addresses, whose connections are left alone.
-    pub fn new(set: DecisionSet, name: &str, own: BTreeSet<IpAddr>) -> Book {
+    pub fn new(set: DecisionSet, name: &str, own: BTreeSet<IpAddr>) -> PolicySnapshot {
         let set = set.at(name, &BTreeSet::new());
         let open = set.protected_endpoints.iter().map(|e| Endpoint::new(e.address, e.port)).collect();
-        let mut book = Book {
+        let mut snapshot = PolicySnapshot {
             generation: set.generation,
             until: set.not_after,
             blocked: HashSet::default(),
@@ -48,15 +48,16 @@ impl Book {
         };
         let blocks =
             || set.decisions.iter().filter(|d| d.action == Action::Block).map(|d| Endpoint::new(d.endpoint.address, d.endpoint.port));
-        book.blocked = blocks().filter(|e| book.may_be_touched(*e) && is_routed(e.address)).collect();
-        book.agents = set.agents.iter().filter(|net| is_plausible(net)).take(MAX_AGENT_NETWORKS).copied().collect();
-        book.left_out = blocks().count().saturating_sub(book.blocked.len()) + set.agents.len().saturating_sub(book.agents.len());
-        book
+        snapshot.blocked = blocks().filter(|e| snapshot.may_be_touched(*e) && is_routed(e.address)).collect();
+        snapshot.agents = set.agents.iter().filter(|net| is_plausible(net)).take(MAX_AGENT_NETWORKS).copied().collect();
+        snapshot.left_out =
+            blocks().count().saturating_sub(snapshot.blocked.len()) + set.agents.len().saturating_sub(snapshot.agents.len());
+        snapshot
     }
 
-    /// For `fuzz`: a book that means just this one, for ever.
-    pub(crate) fn to_reset(agent: Endpoint, server: Endpoint) -> Book {
-        Book {
+    /// For `fuzz`: a snapshot that means just this one, for ever.
+    pub(crate) fn to_reset(agent: Endpoint, server: Endpoint) -> PolicySnapshot {
+        PolicySnapshot {
             generation: 1,
             until: Timestamp::MAX,
             blocked: HashSet::from_iter([server]),
