@@ -1,5 +1,6 @@
 //! Which MCP servers the clients of this host's users are configured to use. Parsing is pure; secrets are never kept.
 
+use jsonc_parser::ParseOptions;
 use rules::printable::printable;
 use serde_json::{Map, Value};
 
@@ -56,6 +57,20 @@ pub(super) const IN_PROJECTS: [ConfigFile; 4] = [
     known("gemini-cli", ".gemini/settings.json"),
 ];
 
+/// JSON as editors write it: with comments and trailing commas, otherwise strict. The parser keeps to 512 levels.
+const COMMENTED: ParseOptions = ParseOptions {
+    allow_comments: true,
+    allow_trailing_commas: true,
+    allow_loose_object_property_names: false,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
+
 /// Entries kept of one file.
 const MAX_ENTRIES: usize = 128;
 const MAX_DEPTH: usize = 4;
@@ -89,7 +104,7 @@ pub(super) fn parse(path: &str, text: &str) -> Option<Contents> {
         let table: toml::Value = toml::from_str(text).ok()?;
         serde_json::to_value(table).ok()?
     } else {
-        serde_json::from_str(&without_comments(text)).ok()?
+        jsonc_parser::parse_to_serde_value(text.trim_start_matches('\u{feff}'), &COMMENTED).ok()?
     };
     let mut contents = Contents::default();
     collect(&value, 0, &mut contents);
@@ -164,52 +179,6 @@ fn bare_url(text: &str) -> Option<url::Url> {
     Some(url)
 }
 
-/// JSON with `//` and `/* */` comments and trailing commas, made JSON.
-fn without_comments(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.trim_start_matches('\u{feff}').chars().peekable();
-    let mut in_string = false;
-    while let Some(c) = chars.next() {
-        match (in_string, c, chars.peek()) {
-            (true, '\\', Some(_)) => {
-                out.push(c);
-                out.extend(chars.next());
-            }
-            (_, '"', _) => {
-                in_string = !in_string;
-                out.push(c);
-            }
-            (false, '/', Some('/')) => {
-                for c in chars.by_ref() {
-                    if c == '\n' {
-                        out.push(c);
-                        break;
-                    }
-                }
-            }
-            (false, '/', Some('*')) => {
-                let mut last = ' ';
-                chars.next();
-                for c in chars.by_ref() {
-                    if last == '*' && c == '/' {
-                        break;
-                    }
-                    last = c;
-                }
-            }
-            (false, '}' | ']', _) => {
-                let kept = out.trim_end().len();
-                if out.get(..kept).is_some_and(|o| o.ends_with(',')) {
-                    out.truncate(kept - 1);
-                }
-                out.push(c);
-            }
-            _ => out.push(c),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +210,14 @@ mod tests {
         assert_eq!(shown("opencode.json", opencode), ["x $ bun x mcp-server"]);
         let windsurf = r#"{"mcpServers": {"w": {"serverUrl": "https://h.test/sse"}}}"#;
         assert_eq!(shown("mcp_config.json", windsurf), ["w https://h.test/sse"]);
+    }
+
+    #[test]
+    fn depth_without_end_is_refused_and_text_around_is_read() {
+        for deep in ["[".repeat(1 << 20), "{\"a\":".repeat(1 << 20), "/*".repeat(1 << 20)] {
+            assert!(parse("mcp.json", &deep).is_none());
+        }
+        assert_eq!(shown("mcp.json", "\u{feff}{\"servers\":{\"a\":{\"url\":\"http://h.test/\"}}} // end"), ["a http://h.test/"]);
     }
 
     #[test]

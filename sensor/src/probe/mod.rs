@@ -22,6 +22,7 @@ pub mod order;
 pub mod pace;
 pub mod question;
 pub mod reading;
+mod resolve;
 mod rounds;
 pub mod rpc;
 mod scan;

@@ -3,6 +3,7 @@
 use super::{
     config::{ScanConfig, ScanError, ScanReport},
     neighbours::{Neighbour, neighbours, vendor},
+    resolve,
     targets::{Limits, Space, Target, TargetError, parse},
 };
 use std::{
@@ -14,28 +15,25 @@ use std::{
 
 /// Bytes of a list of targets.
 const MAX_LIST: u64 = 4 << 20;
-const MAX_ADDRESSES_OF_A_NAME: usize = 16;
 
 /// The space, and the names some of its addresses came by.
 pub(super) async fn space(config: &ScanConfig, report: &mut ScanReport) -> Result<(Space, BTreeMap<IpAddr, String>), ScanError> {
     let known = neighbours().unwrap_or_default();
     let (mut blocks, mut names) = (Vec::new(), BTreeMap::new());
+    let mut wanted = Vec::new();
     for text in words(&config.targets)? {
         match parse(&text)? {
             Target::Block(first, last) => blocks.push((first, last)),
-            Target::Name(name) => {
-                let found: Vec<IpAddr> = match tokio::net::lookup_host((name.as_str(), 0)).await {
-                    Ok(found) => found.map(|a| a.ip().to_canonical()).take(MAX_ADDRESSES_OF_A_NAME).collect(),
-                    Err(_) => Vec::new(),
-                };
-                for address in &found {
-                    blocks.push((*address, *address));
-                    names.insert(*address, name.clone());
-                }
-                if found.is_empty() {
-                    report.unresolved.push(name);
-                }
-            }
+            Target::Name(name) => wanted.push(name),
+        }
+    }
+    for (name, found) in wanted.iter().zip(resolve::addresses(&wanted).await) {
+        if found.is_empty() {
+            report.unresolved.push(name.clone());
+        }
+        for address in found {
+            blocks.push((address, address));
+            names.insert(address, name.clone());
         }
     }
     let allow = config.allow.clone();
