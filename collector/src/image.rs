@@ -19,12 +19,13 @@ use rpds::RedBlackTreeMapSync;
 use rules::{
     Timestamp,
     access::Grant,
-    decision::{Fleet, Held, Point},
+    compose::WithheldBlock,
     finding::FindingId,
+    fleet::{Fleet, Point},
     pack::Pack,
     policy::Policy,
     registry::Registry,
-    round::{Matter, Matters},
+    site::{Matter, Matters},
     wire::v1::Signed,
 };
 use std::{
@@ -61,7 +62,7 @@ pub(crate) struct Site {
     /// Why no new block was made in the last round.
     pub(crate) hold: Option<Arc<str>>,
     /// Blocks that were wanted and left out of the last set.
-    pub(crate) held: Arc<Vec<Held>>,
+    pub(crate) held: Arc<Vec<WithheldBlock>>,
 }
 
 impl Image {
@@ -155,8 +156,8 @@ impl Image {
     }
 
     /// A site as the rules want to see it.
-    pub(crate) fn view<'a>(&'a self, name: &'a str, site: &'a Site, policy: &'a Policy, points: &'a [Point]) -> rules::round::Site<'a> {
-        rules::round::Site {
+    pub(crate) fn view<'a>(&'a self, name: &'a str, site: &'a Site, policy: &'a Policy, points: &'a [Point]) -> rules::site::Site<'a> {
+        rules::site::Site {
             name,
             policy,
             registry: &self.registry,

@@ -1,6 +1,6 @@
 //! What is kept of a site beside its servers and cases.
 
-use rules::{Timestamp, decision::Wave, policy::Policy};
+use rules::{Timestamp, fleet::Wave, policy::Policy};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ impl SiteSettings {
 
 /// The policy of one round; a person's word lifts the limit on new blocks for once.
 pub(crate) fn for_one_round(policy: &Policy, let_pass: bool) -> Policy {
-    let max_new_blocks = if let_pass { u32::MAX } else { policy.max_new_blocks };
-    Policy { max_new_blocks, ..policy.clone() }
+    let mut policy = policy.clone();
+    if let_pass {
+        policy.blocking.max_new_blocks = u32::MAX;
+    }
+    policy
 }

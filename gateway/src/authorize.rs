@@ -77,7 +77,13 @@ pub(crate) fn still(policy: &PolicySnapshot, who: &Principal, slug: &str, grante
     if of(policy.grants(&who.tenant, slug)).includes(of(granted)) { Ok(()) } else { Err("the grant was narrowed") }
 }
 
-fn decide(policy: &PolicySnapshot, who: &Principal, slug: &str, (action, resource): (Action, &Resource), now: Timestamp) -> access::Decision {
+fn decide(
+    policy: &PolicySnapshot,
+    who: &Principal,
+    slug: &str,
+    (action, resource): (Action, &Resource),
+    now: Timestamp,
+) -> access::Decision {
     let request = Request { principal: who, server: slug, action, resource };
     access::decide(&request, policy.registry(), policy.grants(&who.tenant, slug), now)
 }

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use enforcer::operator::{self, Approval, Error, Plan};
 use gnomon_enforcer::memory;
 use launch::{Global, global::command};
-use rules::{fleet::Tried, endpoint::Endpoint, observation::Outcome, period::Period, wire::v1::Signed};
+use rules::{endpoint::Endpoint, fleet::Tried, observation::Outcome, period::Period, wire::v1::Signed};
 use serde::{Deserialize, Serialize};
 use std::{
     net::IpAddr,

@@ -17,7 +17,7 @@ use axum::{
     http::{StatusCode, Uri},
     response::{IntoResponse, Response},
 };
-use rules::policy::{Mode, Policy};
+use rules::policy::Policy;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -105,21 +105,13 @@ pub(super) async fn set_policy(State(api): State<Api>, uri: Uri, bytes: Bytes) -
             return Ok(Err(Problem::missing(format!("there is no site `{name}`"))));
         };
         site.change(tx.records, &name, |settings| settings.policy = Some(kept.clone()))?;
-        let reason = format!("mode {}, grace {}, soft phase {}", mode_word(kept.mode), kept.grace, kept.soft_phase);
+        let reason = format!("mode {}, grace {}, soft phase {}", kept.mode.as_str(), kept.grace.period, kept.grace.soft_phase);
         journal::write(tx, Actor::Admin, Verb::PolicyChanged, &name, &reason, serde_json::to_value(&kept).unwrap_or_default())?;
         tx.touched.sites.insert(name);
         Ok(Ok(()))
     };
     api.write(job).await?;
     Ok(Json(policy))
-}
-
-fn mode_word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Observe => "observe",
-        Mode::Soft => "soft",
-        Mode::Hard => "hard",
-    }
 }
 
 /// The newest signed set of a site.

@@ -8,9 +8,11 @@ use crate::{
 use axum::{Json, extract::State, http::Uri};
 use rules::{
     Timestamp,
-    decision::{Coverage, Decision, Fleet, Held, Tried, Wave},
+    blast::{BlastRadius, RecentClient},
+    compose::WithheldBlock,
+    decision::Decision,
+    fleet::{Fleet, FleetCoverage, Tried, Wave},
     observation::Applied,
-    server::Server,
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr};
@@ -28,12 +30,12 @@ pub(super) struct Plan {
     agents: Vec<ipnet::IpNet>,
     entries: Vec<Planned>,
     /// Wanted, and not made.
-    held: Vec<Held>,
+    held: Vec<WithheldBlock>,
     /// Why no new block was made in the last round; a person lets them pass with POST /v1/enforce/approve.
     waits_for_approval: Option<String>,
     /// The wave of new blocks under way.
     wave: Option<Wave>,
-    coverage: Coverage,
+    coverage: FleetCoverage,
     /// The last report of each enforcement point.
     points: BTreeMap<String, Option<Applied>>,
     /// When each of them was heard last.
@@ -44,7 +46,7 @@ pub(super) struct Plan {
 struct Planned {
     #[serde(flatten)]
     decision: Decision,
-    /// Clients seen at this address and port that are in the agents' ranges: whom a block breaks.
+    /// Clients seen at this address and port in the last thirty days that are in the agents' ranges: a block cuts them off.
     breaks: Vec<Client>,
     /// Other clients seen there: a block does not bind them.
     unaffected: Vec<IpAddr>,
@@ -82,19 +84,13 @@ fn make_plan(image: &Image, name: &str, now: Timestamp) -> Option<Plan> {
     let coverage = fleet.coverage(image.policy(site), now);
     let planned = |decision: &Decision| {
         let known = site.inventory.record(decision.endpoint);
-        let servers: Vec<&Server> = known.into_iter().flat_map(|record| record.servers()).collect();
-        let (mut breaks, mut unaffected) = (BTreeMap::new(), Vec::new());
-        for (address, caller) in servers.iter().flat_map(|s| &s.clients) {
-            if set.agents.iter().any(|net| net.contains(address)) {
-                let software = caller.software.as_ref().map(|s| s.name.clone());
-                breaks.insert(*address, Client { address: *address, last_seen: caller.last, software });
-            } else {
-                unaffected.push(*address);
-            }
-        }
+        let radius = BlastRadius::of(known.into_iter().flat_map(|record| record.servers()), &set.agents, now);
+        let client = |c: RecentClient| Client { address: c.address, last_seen: c.last, software: c.software.map(|s| s.name) };
+        let breaks = radius.breaks.into_iter().map(client).collect();
+        let unaffected = radius.spares.into_iter().map(|c| c.address).collect();
         let why = site.matters.get(&decision.finding).map(|m| m.finding.reasons.clone()).unwrap_or_default();
         let (tried, tried_more) = fleet.tried(&decision.finding, MOST_TRIED);
-        Planned { tried, tried_more, decision: decision.clone(), breaks: breaks.into_values().collect(), unaffected, why }
+        Planned { tried, tried_more, decision: decision.clone(), breaks, unaffected, why }
     };
     Some(Plan {
         site: name.to_owned(),

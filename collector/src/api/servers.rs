@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State},
     http::Uri,
 };
-use rules::{confidence::Confidence, naming, wire::v1::ServerReport};
+use rules::{confidence::Confidence, nomination, wire::v1::ServerReport};
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -28,7 +28,7 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Vec<Se
     let reports = api.read(move |image| {
         let sites = image.sites.iter().filter(|(name, _)| site.as_ref().is_none_or(|s| s == *name));
         let servers = sites.flat_map(|(_, site)| site.inventory.servers().map(|s| (s, image.policy(site))));
-        let servers = servers.filter(|(s, policy)| attempts || !s.is_attempt(&image.pack) || naming::nominates(s, policy));
+        let servers = servers.filter(|(s, policy)| attempts || !s.is_attempt(&image.pack) || nomination::nominates(s, policy));
         let sure = servers.filter(|(s, _)| confidence.is_none_or(|least| s.judgement(&image.pack).confidence >= least));
         let report = |(s, policy)| ServerReport::new(s, &image.pack).registered(s, &image.registry, now).named(s, policy);
         sure.take(limit.unwrap_or(usize::MAX)).map(report).collect()

@@ -21,7 +21,7 @@ use axum::{
 use page::View;
 use rules::{
     admission::Escalation,
-    naming,
+    nomination,
     server::Server,
     wire::v1::{FindingReport, ServerReport},
 };
@@ -92,7 +92,7 @@ async fn gather(api: &Api) -> Result<View, Problem> {
             let open = site.matters.values().filter(|m| m.case.escalation != Escalation::Closed);
             findings.extend(open.map(|m| FindingReport::new(&m.finding, &m.case, policy, site.kept.first_used, now)));
             let report = |s| ServerReport::new(s, &image.pack).registered(s, &image.registry, now).named(s, policy);
-            let shown = |s: &&Server| !s.is_attempt(&image.pack) || naming::nominates(s, policy);
+            let shown = |s: &&Server| !s.is_attempt(&image.pack) || nomination::nominates(s, policy);
             servers.extend(site.inventory.servers().filter(shown).map(report));
         }
         findings.sort_by(|a, b| (a.deadline.is_none(), a.deadline, &a.id).cmp(&(b.deadline.is_none(), b.deadline, &b.id)));

@@ -8,9 +8,11 @@ use crate::{
     site::for_one_round,
 };
 use rules::{
-    decision::{Action, Composition, DecisionSet, Wave, compose},
+    compose::{Composition, compose},
+    decision::{Action, DecisionSet},
     endpoint::Endpoint,
     finding::FindingId,
+    fleet::Wave,
     observation::Outcome as Applied,
     wire::v1::Signed,
 };

@@ -23,7 +23,8 @@ use rules::{
     observation::Coverage,
     period::Period,
     policy::Policy,
-    round::{Matter, Round, round},
+    round::{Round, round},
+    site::Matter,
 };
 use serde_json::json;
 use std::{collections::BTreeSet, sync::Arc};

@@ -6,7 +6,7 @@ use rules::{
     Timestamp,
     admission::{Audience, Message},
     finding::FindingKind,
-    round::Matter,
+    site::Matter,
 };
 
 /// Writes the rows of one message. Once per step and channel within one life of the finding.

@@ -14,7 +14,7 @@ use rules::{
     Timestamp,
     finding::{FindingId, FindingKind},
     observation::Said,
-    round::Matter,
+    site::Matter,
     wire::v1::{Record, Signed},
 };
 use serde_json::json;

@@ -17,7 +17,7 @@ use rules::{
     endpoint::Endpoint,
     finding::FindingId,
     registry::Registration,
-    round::Matter,
+    site::Matter,
     wire::v1::{Record, Signed},
 };
 use std::sync::Arc;

@@ -32,7 +32,6 @@ const KNOWN_SIZES: usize = 0;
 const KNOWN_SQL: usize = 0;
 const KNOWN_DEBUG: usize = 0;
 
-
 fn at_most(known: usize, found: &[String]) {
     assert!(found.len() <= known, "{} findings, {known} known:\n{}", found.len(), found.join("\n"));
 }

@@ -16,7 +16,7 @@ use crate::{
     store::Setting,
 };
 use rules::{
-    Timestamp, access::Grant, endpoint::Endpoint, finding::FindingId, printable::printable, registry::Registration, round::Matter,
+    Timestamp, access::Grant, endpoint::Endpoint, finding::FindingId, printable::printable, registry::Registration, site::Matter,
     wire::v1::Signed,
 };
 use rusqlite::{Connection, OptionalExtension, params};

@@ -21,7 +21,7 @@ use rules::{
     endpoint::Endpoint,
     finding::FindingId,
     registry::Registration,
-    round::Matter,
+    site::Matter,
     wire::v1::{Record, Signed},
 };
 use rusqlite::{Params, params};
