@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, process::Command};
 /// The folders of the top level; beside them stand pages and dot folders alone.
 const FOLDERS: [&str; 7] = ["sensor", "collector", "enforcer", "gateway", "rules", "tests", "packaging"];
 /// A screen.
-const LINES_OF_A_README: usize = 120;
+const LINES_OF_A_README: usize = 60;
 
 /// Folders of the top level that do not belong there, of these paths.
 pub(super) fn strangers<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<String> {
