@@ -14,7 +14,7 @@ use std::time::Duration;
 
 mod case;
 
-pub use case::{Audience, Case, Closure, Escalation, Exemption, Unacceptable};
+pub use case::{Audience, Case, Closure, End, Escalation, Exemption, Occupant, Presence, Unacceptable};
 
 /// What the step wants done. Performed by the collector, in one transaction with the case; each is journalled with its
 /// reason, and each is asked for once: whoever delivers tries again by himself.
@@ -83,7 +83,7 @@ pub fn step(case: &Case, now: Timestamp, c: &Circumstances<'_>) -> (Case, Vec<Ef
 /// have made counts only from when the block was taken back, which is after one such while.
 fn is_gone(case: &Case, c: &Circumstances<'_>) -> bool {
     let patience = if case.hushed { c.policy.presence.gone_after.0.saturating_mul(2) } else { c.policy.presence.gone_after.0 };
-    case.unseen.0 >= patience || (c.missed && case.unseen >= c.policy.presence.gone_confirmed_after)
+    case.presence.unseen.0 >= patience || (c.missed && case.presence.unseen >= c.policy.presence.gone_confirmed_after)
 }
 
 /// Why a due finding must not be blocked now.
@@ -110,7 +110,7 @@ pub fn objection(finding: &Finding, policy: &Policy) -> Option<&'static str> {
 
 /// What an open case waits for, or why nothing more happens, in words for people.
 pub fn status(case: &Case, finding: &Finding, policy: &Policy, soft_phase_start: Timestamp, now: Timestamp) -> String {
-    if let Some(closure) = case.closed {
+    if let Some(closure) = case.end.closed {
         return format!("closed: {}", closure.says());
     }
     if let Some(e) = &case.exemption {
@@ -163,8 +163,7 @@ impl Step {
             return;
         }
         self.move_to(Escalation::Closed, closure.says());
-        self.case.closed = Some(closure);
-        self.case.closed_at = Some(now);
+        self.case.end = End { closed: Some(closure), closed_at: Some(now) };
         self.case.blocked_at = None;
         self.case.why_not = None;
         if self.case.notified_at.is_some() {
@@ -215,25 +214,27 @@ impl Step {
     /// Addresses are given to others: whoever was told of one server was not told of the next, so that nobody is blocked for another's
     /// neglect. Versions do not count, a server may be upgraded.
     fn recognise(&mut self, identity: &str, deadline: Option<Timestamp>, now: Timestamp) {
-        if self.case.replaced {
+        if self.case.occupant.replaced {
             return self.contest(identity, deadline, now);
         }
-        let Some(before) = self.case.identity.replace(identity.to_owned()).filter(|before| before != identity) else { return };
+        let Some(before) = self.case.occupant.identity.replace(identity.to_owned()).filter(|before| before != identity) else { return };
         if self.case.notified_at.is_none() {
             return;
         }
         let why = format!("another server answers there: {identity}, where {before} was; the clock starts anew, this once");
         self.release(&why);
         self.restart(now, &why);
-        self.case.identity = Some(identity.to_owned());
-        self.case.replaced = true;
+        self.case.occupant.identity = Some(identity.to_owned());
+        self.case.occupant.replaced = true;
     }
 
     /// Whoever comes third has the second's clock: names are cheap. It may be somebody who was told of nothing all the same, so the security
     /// queue hears of it; once, however often two servers behind one door take turns.
     fn contest(&mut self, identity: &str, deadline: Option<Timestamp>, now: Timestamp) {
-        let Some(before) = self.case.identity.clone().filter(|before| before != identity && !self.case.contested) else { return };
-        self.case.contested = true;
+        let Some(before) = self.case.occupant.identity.clone().filter(|before| before != identity && !self.case.occupant.contested) else {
+            return;
+        };
+        self.case.occupant.contested = true;
         self.stay(&format!("yet another server answers there: {identity}, where {before} was; the clock goes on, a person has to look"));
         if self.case.asked.insert(Audience::SecurityQueue, now).is_none() {
             self.effects.push(Effect::Tell { to: Audience::SecurityQueue, message: Message::Notice, deadline });
@@ -329,8 +330,8 @@ impl Step {
 
     fn restart(&mut self, now: Timestamp, why: &str) {
         self.move_to(Escalation::Open, why);
-        let Case { exemption, seen, unseen, hushed, .. } = self.case.clone();
-        self.case = Case { exemption, seen, unseen, hushed, ..Case::open(now) };
+        let Case { exemption, presence, hushed, .. } = self.case.clone();
+        self.case = Case { exemption, presence, hushed, ..Case::open(now) };
     }
 
     fn move_to(&mut self, to: Escalation, reason: &str) {

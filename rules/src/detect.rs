@@ -61,7 +61,7 @@ impl About<'_> {
     fn unregistered(&self) -> Vec<Finding> {
         let why = "answers as an MCP server and is not registered".to_owned();
         let mut findings = vec![self.finding(FindingKind::Shadow, Severity::High, None, why)];
-        let name = self.server.server_info.as_ref().map(|i| i.name.as_str());
+        let name = self.server.profile.server_info.as_ref().map(|i| i.name.as_str());
         if let Some(r) = self.registry.registrations.values().find(|r| Some(r.name.as_str()) == name) {
             let why = format!("calls itself like the registered server `{}`, at another place", r.slug);
             findings.push(self.finding(FindingKind::Lookalike, Severity::High, Some(r), why));
@@ -75,7 +75,7 @@ impl About<'_> {
             let why = format!("`{}` was retired at {at} and still answers", r.slug);
             findings.push(self.finding(FindingKind::Retired, Severity::Medium, Some(r), why));
         }
-        let new: Vec<&str> = self.server.tools.difference(&r.tools).map(String::as_str).collect();
+        let new: Vec<&str> = self.server.profile.tools.difference(&r.tools).map(String::as_str).collect();
         if !r.tools.is_empty() && !new.is_empty() {
             let why = format!("`{}` has tools that were not registered: {}", r.slug, new.join(", "));
             findings.push(self.finding(FindingKind::Drifted, Severity::High, Some(r), why));

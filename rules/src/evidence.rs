@@ -112,6 +112,20 @@ pub enum Auth {
     Unknown,
 }
 
+impl Auth {
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Auth::None => "none",
+            Auth::Bearer => "bearer",
+            Auth::ApiKey => "api-key",
+            Auth::Mtls => "mtls",
+            Auth::Basic => "basic",
+            Auth::Unknown => "unknown",
+        }
+    }
+}
+
 /// `serverInfo` or `clientInfo`: self-declared, never a basis for trust.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Implementation {

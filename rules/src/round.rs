@@ -99,7 +99,7 @@ fn findings(site: &Site<'_>, servers: &[&Server], sights: &[Sight<'_>], now: Tim
 fn pass(site: &Site<'_>, seen: &Seen<'_>, matters: &Matters, hold: Option<String>, now: Timestamp) -> Round {
     let mut round = Round { matters: Matters::new(), effects: Vec::new(), hold };
     for (id, matter) in matters {
-        let closed_long_ago = matter.case.closed_at.is_some_and(|at| REMEMBERED.after(at) <= now);
+        let closed_long_ago = matter.case.end.closed_at.is_some_and(|at| REMEMBERED.after(at) <= now);
         if !closed_long_ago || seen.found.contains_key(id) {
             round.settle(site, seen, id, &matter.finding, &matter.case, now);
         }
@@ -129,7 +129,7 @@ impl Round {
             sightings: server.map_or(0, |s| s.sightings),
             watched: sources.any(|sensor| !seen.deaf.contains(sensor)),
             missed: server.is_some_and(Server::is_missed),
-            identity: server.and_then(|s| s.server_info.as_ref()).map(|info| info.name.as_str()),
+            identity: server.and_then(|s| s.profile.server_info.as_ref()).map(|info| info.name.as_str()),
         };
         let (case, effects) = step(case, now, &circumstances);
         self.effects.extend(effects.into_iter().map(|e| (id.clone(), e)));

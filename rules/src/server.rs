@@ -48,16 +48,26 @@ impl Caller {
     }
 }
 
+/// How a server speaks, and what it says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    pub transports: BTreeSet<Transport>,
+    /// Revisions of MCP by their dates, at most [`Server::MAX_SMALL`].
+    pub revisions: BTreeSet<String>,
+    /// `None`: not known.
+    pub tls: Option<bool>,
+    pub auth: Option<Auth>,
+    pub server_info: Option<Implementation>,
+    /// Names, at most [`Server::MAX_TOOLS`].
+    pub tools: BTreeSet<String>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     pub site: String,
     pub place: Place,
-    pub transports: BTreeSet<Transport>,
-    pub revisions: BTreeSet<String>,
-    pub tls: Option<bool>,
-    pub auth: Option<Auth>,
-    pub server_info: Option<Implementation>,
-    pub tools: BTreeSet<String>,
+    #[serde(flatten)]
+    pub profile: Profile,
     /// Names its address was looked up by, at most [`Server::MAX_SMALL`].
     #[serde(default)]
     pub names: BTreeSet<String>,
@@ -90,12 +100,7 @@ impl Server {
         Server {
             site: site.to_owned(),
             place,
-            transports: BTreeSet::new(),
-            revisions: BTreeSet::new(),
-            tls: None,
-            auth: None,
-            server_info: None,
-            tools: BTreeSet::new(),
+            profile: Profile::default(),
             names: BTreeSet::new(),
             clients: BTreeMap::new(),
             processes: Vec::new(),
@@ -169,19 +174,19 @@ impl Server {
         if let Some(host) = &evidence.place.host {
             self.place.host.get_or_insert_with(|| host.clone());
         }
-        self.transports.extend(f.transport);
-        self.insert_all(&f.revisions, "revisions", Server::MAX_SMALL, |s| &mut s.revisions);
-        self.insert_all(&f.tools, "tools", Server::MAX_TOOLS, |s| &mut s.tools);
+        self.profile.transports.extend(f.transport);
+        self.insert_all(&f.revisions, "revisions", Server::MAX_SMALL, |s| &mut s.profile.revisions);
+        self.insert_all(&f.tools, "tools", Server::MAX_TOOLS, |s| &mut s.profile.tools);
         self.insert_all(&f.names, "names", Server::MAX_SMALL, |s| &mut s.names);
         self.exposures.extend(f.exposures.iter().copied());
-        self.tls = f.tls.or(self.tls);
+        self.profile.tls = f.tls.or(self.profile.tls);
         // A client that sends a token says more than one that was not asked for it.
-        self.auth = match (self.auth, f.auth) {
+        self.profile.auth = match (self.profile.auth, f.auth) {
             (Some(old), Some(Auth::None | Auth::Unknown)) => Some(old),
             (old, new) => new.or(old),
         };
         if f.server_info.is_some() {
-            self.server_info.clone_from(&f.server_info);
+            self.profile.server_info.clone_from(&f.server_info);
         }
         if let Some(Client { address, software }) = &f.client {
             self.absorb_client(*address, software.as_ref(), &f.names, evidence.at);

@@ -33,11 +33,11 @@ impl Known {
     fn add(&mut self, server: &Server) {
         self.confidence = self.confidence.max(Some(confidence(server)));
         self.paths.insert(server.place.path.clone());
-        self.transports.extend(&server.transports);
-        self.revisions.extend(server.revisions.iter().cloned());
-        self.auth.extend(server.auth);
-        self.servers.extend(server.server_info.clone());
-        self.tools.extend(server.tools.iter().cloned());
+        self.transports.extend(&server.profile.transports);
+        self.revisions.extend(server.profile.revisions.iter().cloned());
+        self.auth.extend(server.profile.auth);
+        self.servers.extend(server.profile.server_info.clone());
+        self.tools.extend(server.profile.tools.iter().cloned());
         let software = |c: &rules::server::Caller| c.software.as_ref().map(|s| s.name.clone()).unwrap_or_default();
         self.clients.extend(server.clients.iter().map(|(address, caller)| format!("{address} {}", software(caller))));
         self.signatures.extend(server.testimonies.iter().map(|t| t.signature.clone()));

@@ -41,11 +41,11 @@ fn every_server_is_found_and_no_look_alike() {
                     "{} {place} {:?} {confidence:?} {:?} {:?} {:?} {:?} {:?} clients {:?}",
                     trace.file,
                     place.host,
-                    server.transports,
-                    server.revisions,
-                    server.auth,
-                    server.server_info.as_ref().map(|i| &i.name),
-                    server.tools.len(),
+                    server.profile.transports,
+                    server.profile.revisions,
+                    server.profile.auth,
+                    server.profile.server_info.as_ref().map(|i| &i.name),
+                    server.profile.tools.len(),
                     server.clients.len()
                 );
                 for t in &server.testimonies {

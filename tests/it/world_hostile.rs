@@ -14,11 +14,11 @@ use std::{
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Exit code 2, with what, whose side and what to do on standard error.
+/// Exit code 2, and on standard error the failure, the place where it happened, and the fix.
 fn refused(done: &Output, what: &str) {
     let err = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(2), "{what}: {}\n{err}", done.status);
-    for part in ["error", "side", "do"] {
+    for part in ["error:", "where:", "fix:"] {
         assert!(err.contains(part), "{what}: no `{part}` in {err}");
     }
     assert!(!err.contains("panicked"), "{what}: {err}");

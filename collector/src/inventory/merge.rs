@@ -16,15 +16,15 @@ pub(super) fn merge(into: &mut Server, from: Server) {
     if into.place.host.is_none() {
         into.place.host = from.place.host;
     }
-    into.tls = if newer { from.tls.or(into.tls) } else { into.tls.or(from.tls) };
-    into.auth = match (into.auth, from.auth) {
+    into.profile.tls = if newer { from.profile.tls.or(into.profile.tls) } else { into.profile.tls.or(from.profile.tls) };
+    into.profile.auth = match (into.profile.auth, from.profile.auth) {
         (Some(Auth::None | Auth::Unknown) | None, other @ Some(_)) => other,
         (mine, _) => mine,
     };
-    if into.server_info.is_none() || (newer && from.server_info.is_some()) {
-        into.server_info = from.server_info;
+    if into.profile.server_info.is_none() || (newer && from.profile.server_info.is_some()) {
+        into.profile.server_info = from.profile.server_info;
     }
-    into.transports.extend(from.transports);
+    into.profile.transports.extend(from.profile.transports);
     into.exposures.extend(from.exposures);
     for process in from.processes {
         if into.processes.iter().any(|p| p.pid == process.pid) {
@@ -32,9 +32,9 @@ pub(super) fn merge(into: &mut Server, from: Server) {
         }
         if into.processes.len() < Server::MAX_SMALL { into.processes.push(process) } else { lost(into, "processes") }
     }
-    let over = union(&mut into.revisions, from.revisions, Server::MAX_SMALL);
+    let over = union(&mut into.profile.revisions, from.profile.revisions, Server::MAX_SMALL);
     lose(into, "revisions", over);
-    let over = union(&mut into.tools, from.tools, Server::MAX_TOOLS);
+    let over = union(&mut into.profile.tools, from.profile.tools, Server::MAX_TOOLS);
     lose(into, "tools", over);
     let over = union(&mut into.names, from.names, Server::MAX_SMALL);
     lose(into, "names", over);

@@ -185,10 +185,10 @@ impl EndpointRecord {
             .iter()
             .enumerate()
             .filter(|(_, s)| answers(s, pack))
-            .map(|(at, s)| (at, s.place.path.clone(), s.server_info.clone()))
+            .map(|(at, s)| (at, s.place.path.clone(), s.profile.server_info.clone()))
             .collect();
         for (at, server) in self.servers.iter_mut().enumerate() {
-            let mine = server.server_info.as_ref();
+            let mine = server.profile.server_info.as_ref();
             let same = |other: Option<&Implementation>| other.is_some() && other == mine;
             let mut shares = BTreeSet::new();
             for (other, path, info) in &answering {
@@ -227,7 +227,7 @@ fn answers(server: &Server, pack: &Pack) -> bool {
 }
 
 fn streams(server: &Server) -> bool {
-    server.transports.contains(&Transport::HttpSse)
+    server.profile.transports.contains(&Transport::HttpSse)
         || server.testimonies.iter().any(|t| t.signature.ends_with(".endpoint-event"))
         || server.place.path.as_deref().is_some_and(|p| p.ends_with("/sse"))
 }
@@ -235,7 +235,7 @@ fn streams(server: &Server) -> bool {
 /// The path of the stream that `server` is only the message path of.
 fn message_stream(server: &Server, all: &[Server]) -> Option<String> {
     let path = server.place.path.as_deref().filter(|p| is_message_path(p))?;
-    if server.transports.iter().any(|t| *t != Transport::HttpSse) {
+    if server.profile.transports.iter().any(|t| *t != Transport::HttpSse) {
         return None;
     }
     all.iter()

@@ -116,7 +116,7 @@ fn is_news(known: &Matter, now: &Matter) -> bool {
     // The server's own row has when it was last seen.
     let seen = |m: &Matter| rules::finding::Finding { last_seen: Timestamp::UNIX_EPOCH, ..m.finding.clone() };
     let timeless =
-        |c: &Case| Case { judged_at: Timestamp::UNIX_EPOCH, waited: Period::default(), seen: 0, unseen: Period::default(), ..c.clone() };
+        |c: &Case| Case { judged_at: Timestamp::UNIX_EPOCH, waited: Period::default(), presence: Default::default(), ..c.clone() };
     let slot = |c: &Case| c.judged_at.as_second() / STORE_TIME_EVERY;
     seen(known) != seen(now) || timeless(&known.case) != timeless(&now.case) || slot(&known.case) != slot(&now.case)
 }

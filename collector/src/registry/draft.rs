@@ -65,11 +65,11 @@ impl Draft {
 
     /// "Register this server": what the inventory knows of it, for its owner to look over.
     pub fn of(server: &Server) -> Draft {
-        let info = server.server_info.as_ref();
+        let info = server.profile.server_info.as_ref();
         let endpoint = server.place.endpoint;
         let name = info.map_or_else(|| server.place.host.clone().unwrap_or_else(|| endpoint.to_string()), |i| i.name.clone());
         let owner = server.owner().map(|o| o.name.clone()).unwrap_or_default();
-        let scheme = if server.tls == Some(true) { "https" } else { "http" };
+        let scheme = if server.profile.tls == Some(true) { "https" } else { "http" };
         // The address that answered. A name is what some caller put into `Host`: never where calls are sent.
         let url = url::Url::parse(&format!("{scheme}://{endpoint}{}", server.place.path.as_deref().unwrap_or("/")));
         Draft {
@@ -80,9 +80,9 @@ impl Draft {
             contact: owner.clone(),
             owner,
             backends: url.into_iter().map(|url| DraftBackend { url }).collect(),
-            transport: server.transports.iter().next_back().copied(),
+            transport: server.profile.transports.iter().next_back().copied(),
             lifecycle: Lifecycle::Active,
-            tools: server.tools.clone(),
+            tools: server.profile.tools.clone(),
             registered_by: None,
         }
     }

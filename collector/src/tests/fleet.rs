@@ -65,7 +65,7 @@ impl Site<'_> {
     async fn open(&self, kind: FindingKind) -> Vec<String> {
         let reasons = self.handle.inner.writer.read(move |image| {
             let matters = image.sites["default"].matters.values();
-            let open = matters.filter(|m| m.finding.kind == kind && m.case.closed_at.is_none());
+            let open = matters.filter(|m| m.finding.kind == kind && m.case.end.closed_at.is_none());
             open.flat_map(|m| m.finding.reasons.clone()).collect()
         });
         reasons.await.unwrap()

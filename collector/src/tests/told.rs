@@ -202,7 +202,7 @@ async fn a_path_learned_later_keeps_the_clock() {
     let learned = evidence("10.0.0.5:3001/mcp", Source::Wire, "wire.server.tools-result", config.clock.now());
     handle.accept(batch(1, 4, config.clock.now(), vec![learned])).await.unwrap();
     let open = handle.inner.writer.read(|s| {
-        let open = s.sites["default"].matters.values().filter(|m| m.case.closed.is_none());
+        let open = s.sites["default"].matters.values().filter(|m| m.case.end.closed.is_none());
         open.map(|m| (m.finding.place.as_ref().unwrap().to_string(), m.case.notified_at)).collect::<Vec<_>>()
     });
     assert_eq!(open.await.unwrap(), [("10.0.0.5:3001/mcp".to_owned(), Some(before))]);

@@ -165,7 +165,10 @@ fn the_permit_names_the_grant_that_covers_the_tool() {
     assert_eq!(ask(&eve, "files", &tool("other"), &grants).as_deref(), Ok("g3"));
     assert_eq!(ask(&eve, "files", &method("tools/list"), &grants).as_deref(), Ok("g1"));
     let permit = asked(&eve, "files", &tool("read"), &grants).unwrap();
-    assert_eq!((permit.slug(), permit.principal(), permit.registration_revision()), ("files", &eve, 0));
+    assert_eq!(
+        (permit.slug(), permit.principal(), permit.registration_revision()),
+        ("files", &eve, registration("files", "http://10.0.0.9:1/mcp").revision)
+    );
 }
 
 #[test]

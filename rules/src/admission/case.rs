@@ -84,11 +84,8 @@ pub struct Case {
     pub notified_at: Option<Timestamp>,
     /// How much of the time since then was lived through.
     pub waited: Period,
-    /// How often the server had been seen, as far as this case was told.
-    pub seen: u64,
-    /// How much of the time since then was lived through with somebody watching. Not what the wall clock says: after an
-    /// outage of a month nothing was seen for a month, and all of it may be there.
-    pub unseen: Period,
+    #[serde(flatten)]
+    pub presence: Presence,
     /// Why it is due and not blocked.
     pub why_not: Option<String>,
     /// Reminders already sent, by how long before the block they were to go out.
@@ -98,24 +95,46 @@ pub struct Case {
     /// a probe that misses it, to call it gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hushed: bool,
-    /// The name of the server that this case is about, as it said itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity: Option<String>,
-    /// Another server took its place once, and the clock began anew for it. A second time it does not: whoever changes names does not
-    /// buy time for ever.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub replaced: bool,
-    /// And yet another one after that: said once, so that a person looks whether it is one server with many names or an address with many
-    /// servers.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub contested: bool,
-    pub closed: Option<Closure>,
-    pub closed_at: Option<Timestamp>,
+    #[serde(flatten)]
+    pub occupant: Occupant,
+    #[serde(flatten)]
+    pub end: End,
     pub exemption: Option<Exemption>,
     /// Silenced until then: no messages, but the clock runs.
     pub snoozed_until: Option<Timestamp>,
     /// When this case was last judged, by the wall clock of then.
     pub judged_at: Timestamp,
+}
+
+/// How long the server of a case was silent, counted like the grace period.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// How often the server had been seen, as far as this case was told.
+    pub seen: u64,
+    /// The time since then that was lived through with somebody watching. The wall clock does not count: after an outage of a month nothing
+    /// was seen for a month, and all servers may be there.
+    pub unseen: Period,
+}
+
+/// The server that answers at the place of a case, by the name it gives itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Occupant {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Another server took its place once, and the clock began anew for it. A second time it does not: changing names buys no more time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
+    /// A third server answered after that. Told once, so that a person looks whether it is one server with many names or an address with
+    /// many servers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub contested: bool,
+}
+
+/// Why and when a case was closed; both unset while it is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    pub closed: Option<Closure>,
+    pub closed_at: Option<Timestamp>,
 }
 
 /// Why a person's word on a case was not taken.
@@ -147,17 +166,13 @@ impl Case {
             asked: BTreeMap::new(),
             notified_at: None,
             waited: Period::default(),
-            seen: 0,
-            unseen: Period::default(),
+            presence: Presence::default(),
             why_not: None,
             reminded: Vec::new(),
             blocked_at: None,
             hushed: false,
-            identity: None,
-            replaced: false,
-            contested: false,
-            closed: None,
-            closed_at: None,
+            occupant: Occupant::default(),
+            end: End::default(),
             exemption: None,
             snoozed_until: None,
             judged_at: at,
@@ -167,7 +182,7 @@ impl Case {
     /// Whether this, a step later, has to replace what is stored. Mere passing of time need not be written down every time:
     /// a stored case that is a few minutes old lives through them at the next step, also after a restart.
     pub fn worth_storing(&self, stored: &Case) -> bool {
-        let aged = Case { waited: self.waited, unseen: self.unseen, seen: self.seen, judged_at: self.judged_at, ..stored.clone() };
+        let aged = Case { waited: self.waited, presence: self.presence, judged_at: self.judged_at, ..stored.clone() };
         aged != *self || self.judged_at.duration_since(stored.judged_at).unsigned_abs() >= Case::WATCH / 4
     }
 
@@ -249,11 +264,10 @@ impl Case {
 
     /// The server has been seen so often by now; `counts` is what was lived through since the last step while somebody watched.
     pub(super) fn look(&mut self, sightings: u64, counts: Duration) {
-        if sightings == self.seen {
-            self.unseen = Period(self.unseen.0.saturating_add(counts));
+        if sightings == self.presence.seen {
+            self.presence.unseen = Period(self.presence.unseen.0.saturating_add(counts));
         } else {
-            self.seen = sightings;
-            self.unseen = Period::default();
+            self.presence = Presence { seen: sightings, unseen: Period::default() };
             self.hushed &= self.escalation == Escalation::Blocked;
         }
     }

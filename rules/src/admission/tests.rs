@@ -452,7 +452,7 @@ fn a_probe_that_found_nothing_shortens_the_silence_but_a_restart_is_no_departure
     w.look();
     assert_eq!(w.case.escalation, Escalation::Notified);
     w.days(1);
-    assert_eq!(w.case.closed, Some(Closure::Gone));
+    assert_eq!(w.case.end.closed, Some(Closure::Gone));
 }
 
 #[test]
@@ -499,9 +499,26 @@ fn silence_under_a_block_is_no_departure_until_the_block_is_gone_too() {
     let blocked = w.case.clone();
     w.alive = false;
     w.days(29);
-    assert_eq!(w.case.closed, Some(Closure::Gone));
+    assert_eq!(w.case.end.closed, Some(Closure::Gone));
     w.case = blocked;
     (w.alive, w.missed) = (false, true);
     w.days(2);
-    assert_eq!(w.case.closed, Some(Closure::Gone));
+    assert_eq!(w.case.end.closed, Some(Closure::Gone));
+}
+
+/// Cases as an earlier release stored them.
+const STORED: [&str; 2] = [
+    r#"{"rung":"blocked","opened_at":"1970-01-01T00:00:00Z","asked":{"owner":"1970-01-01T00:00:01Z"},"notified_at":"1970-01-01T00:00:02Z","waited":"30d","seen":7,"unseen":"1h","why_not":null,"reminded":["7d"],"blocked_at":"1970-01-31T00:00:00Z","hushed":true,"identity":"files","replaced":true,"contested":true,"closed":null,"closed_at":null,"exemption":null,"snoozed_until":null,"judged_at":"1970-01-31T00:00:00Z"}"#,
+    r#"{"rung":"closed","opened_at":"1970-01-01T00:00:00Z","asked":{},"notified_at":null,"waited":"0s","seen":0,"unseen":"0s","why_not":null,"reminded":[],"blocked_at":null,"closed":"gone","closed_at":"1970-01-02T00:00:00Z","exemption":null,"snoozed_until":null,"judged_at":"1970-01-02T00:00:00Z"}"#,
+];
+
+#[test]
+fn stored_cases_are_read_and_written_as_they_were() {
+    let [blocked, closed] = STORED.map(|text| {
+        let case: Case = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&case).unwrap(), text);
+        case
+    });
+    assert_eq!((blocked.presence.seen, blocked.occupant.identity.as_deref()), (7, Some("files")));
+    assert_eq!((closed.end.closed, closed.occupant), (Some(Closure::Gone), Occupant::default()));
 }

@@ -58,7 +58,7 @@ fn everything_has_a_bound_and_what_did_not_fit_is_counted() {
         };
         s.absorb(&format!("s{n}"), &evidence(ANSWER, 1).facts(facts), &pack);
     }
-    let sizes = [s.clients.len(), s.owners.len(), s.tools.len(), s.revisions.len(), s.testimonies.len()];
+    let sizes = [s.clients.len(), s.owners.len(), s.profile.tools.len(), s.profile.revisions.len(), s.testimonies.len()];
     assert_eq!(sizes, [Server::MAX_CLIENTS, Server::MAX_SMALL, Server::MAX_TOOLS, Server::MAX_SMALL, Server::MAX_TESTIMONIES]);
     let dropped: Vec<u64> = ["clients", "owners", "tools", "revisions", "testimonies"].iter().map(|w| s.dropped[*w]).collect();
     assert_eq!(dropped, [3000 - 1024, 3000 - 16, 3000 - 512, 3000 - 16, 3000 - 128]);
@@ -67,8 +67,8 @@ fn everything_has_a_bound_and_what_did_not_fit_is_counted() {
 #[test]
 fn a_token_that_a_client_sends_outweighs_a_request_without_one() {
     let auth = |a| evidence(ANSWER, 1).facts(Facts { auth: Some(a), ..Facts::default() });
-    assert_eq!(server(&[auth(Auth::Bearer), auth(Auth::None)]).auth, Some(Auth::Bearer));
-    assert_eq!(server(&[auth(Auth::None), auth(Auth::Bearer)]).auth, Some(Auth::Bearer));
+    assert_eq!(server(&[auth(Auth::Bearer), auth(Auth::None)]).profile.auth, Some(Auth::Bearer));
+    assert_eq!(server(&[auth(Auth::None), auth(Auth::Bearer)]).profile.auth, Some(Auth::Bearer));
 }
 
 #[test]
@@ -93,4 +93,16 @@ fn who_calls_itself_our_probe_is_no_client_until_it_is_called_something_else() {
     let (probe, other, again) = (heard("gnomon-probe", 1), heard("claude-code", 2), heard("gnomon-probe", 3));
     assert_eq!(clients(std::slice::from_ref(&probe)), 0);
     assert_eq!(clients(&[probe, other, again]), 1);
+}
+
+/// A server as an earlier release stored it.
+const STORED: &str = r#"{"site":"lab","place":{"endpoint":"10.0.0.5:3001","path":"/mcp","host":null},"transports":["streamable-http"],"revisions":["2025-11-25"],"tls":false,"auth":"none","server_info":{"name":"files","version":"1"},"tools":["read"],"names":["files.local"],"clients":{"10.0.9.1":{"software":null,"first":"1970-01-01T00:00:01Z","last":"1970-01-01T00:00:02Z"}},"processes":[],"owners":[],"exposures":["no-auth"],"testimonies":[{"sensor":"tap","witness":"wire","mark":"wire.server.initialize-result","detail":"","first":"1970-01-01T00:00:01Z","last":"1970-01-01T00:00:02Z","count":2}],"shares_endpoint_with":[],"first_seen":"1970-01-01T00:00:01Z","last_seen":"1970-01-01T00:00:02Z","sightings":2,"gone_at":null,"dropped":{"tools":3}}"#;
+
+#[test]
+fn a_stored_server_is_read_and_written_as_it_was() {
+    let server: Server = serde_json::from_str(STORED).unwrap();
+    assert_eq!((server.profile.tls, server.profile.tools.len(), server.sightings), (Some(false), 1, 2));
+    assert_eq!(serde_json::to_string(&server).unwrap(), STORED);
+    let newer = STORED.replacen('{', r#"{"of-a-newer-release":1,"#, 1);
+    assert_eq!(serde_json::from_str::<Server>(&newer).unwrap(), server, "unknown members are ignored as before");
 }

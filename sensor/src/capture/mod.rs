@@ -64,7 +64,8 @@ impl FromStr for Threads {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Threads, String> {
-        let n: u8 = text.parse().map_err(|_| format!("threads are 1 to {}, not {text:?}", share::MOST))?;
+        let n: u8 =
+            text.parse().map_err(|_| format!("threads are 1 to {}, not `{}`", share::MOST, rules::printable::printable(text, 40)))?;
         Threads::try_from(n)
     }
 }

@@ -80,8 +80,8 @@ impl Shunt {
         (self.differs, self.urgent, self.written) = (false, false, Some(now));
         if let Err(why) = self.attach(capture) {
             (self.off, self.left) = (true, Vec::new());
-            let plain = self.attach(capture);
-            tracing::warn!(%why, ?plain, "encrypted bulk is not left in the kernel");
+            let detached = self.attach(capture).is_ok();
+            tracing::warn!(%why, detached, "the kernel did not take the filter; encrypted bulk is read by the sensor");
         }
     }
 

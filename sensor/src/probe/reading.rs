@@ -355,11 +355,7 @@ impl Reader<'_> {
             Some("basic") => Auth::Basic,
             _ => Auth::Unknown,
         };
-        self.indicator(
-            "probe.server.auth-gate",
-            &format!("asks for {auth:?}").to_lowercase(),
-            Facts { auth: Some(auth), ..Facts::default() },
-        );
+        self.indicator("probe.server.auth-gate", &format!("asks for {}", auth.as_str()), Facts { auth: Some(auth), ..Facts::default() });
         Reaction::Gate(metadata_url(&challenge))
     }
 

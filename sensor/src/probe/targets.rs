@@ -226,7 +226,10 @@ impl Space {
 
     /// Tells one space from another, across processes (FNV-1a): a place to go on from fits only where it was noted.
     pub fn fingerprint(&self) -> u64 {
-        let text = format!("{:?} {} {:?}", self.blocks, self.addresses, self.ports);
+        let blocks: Vec<String> = self.blocks.iter().map(|(first, before)| format!("({first}, {before})")).collect();
+        let ports: Vec<String> = self.ports.iter().map(ToString::to_string).collect();
+        // The text of earlier versions: a position noted by one of them still fits.
+        let text = format!("[{}] {} [{}]", blocks.join(", "), self.addresses, ports.join(", "));
         text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
     }
 }

@@ -394,7 +394,7 @@ impl World {
         // What is closed may be forgotten in time.
         for (id, matter) in self.matters.iter().filter(|(_, m)| m.case.escalation != Escalation::Closed) {
             let (old, new) = (&matter.case, &after.get(id).ok_or_else(|| format!("{id} was lost"))?.case);
-            let same_life = old.opened_at == new.opened_at && old.closed == new.closed;
+            let same_life = old.opened_at == new.opened_at && old.end.closed == new.end.closed;
             if same_life && (old.notified_at != new.notified_at || new.waited < old.waited) {
                 return Err(format!("the clock of {id} ran backwards"));
             }

@@ -96,5 +96,5 @@ fn gist(answer: &HttpAnswer) -> Option<String> {
     let text = answer.text();
     let title = text.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")).map(|(title, _)| title);
     let words = printable(title.unwrap_or(&text).trim(), 60);
-    (!words.is_empty()).then(|| format!("{} {words:?}", answer.head.status))
+    (!words.is_empty()).then(|| format!("{} \"{words}\"", answer.head.status))
 }
