@@ -96,7 +96,7 @@ fn who_calls_itself_our_probe_is_no_client_until_it_is_called_something_else() {
 }
 
 /// A server as an earlier release stored it.
-const STORED: &str = r#"{"site":"lab","place":{"endpoint":"10.0.0.5:3001","path":"/mcp","host":null},"transports":["streamable-http"],"revisions":["2025-11-25"],"tls":false,"auth":"none","server_info":{"name":"files","version":"1"},"tools":["read"],"names":["files.local"],"clients":{"10.0.9.1":{"software":null,"first":"1970-01-01T00:00:01Z","last":"1970-01-01T00:00:02Z"}},"processes":[],"owners":[],"exposures":["no-auth"],"testimonies":[{"sensor":"tap","witness":"wire","mark":"wire.server.initialize-result","detail":"","first":"1970-01-01T00:00:01Z","last":"1970-01-01T00:00:02Z","count":2}],"shares_endpoint_with":[],"first_seen":"1970-01-01T00:00:01Z","last_seen":"1970-01-01T00:00:02Z","sightings":2,"gone_at":null,"dropped":{"tools":3}}"#;
+const STORED: &str = r#"{"site":"lab","place":{"endpoint":{"address":"10.0.0.5","port":3001},"path":"/mcp","host":null},"transports":["streamable-http"],"revisions":["2025-11-25"],"tls":false,"auth":"none","server_info":{"name":"files","version":"1"},"tools":["read"],"names":["files.local"],"clients":{"10.0.9.1":{"software":null,"first":"1970-01-01T00:00:01Z","last":"1970-01-01T00:00:02Z"}},"processes":[],"owners":[],"exposures":["no-auth"],"testimonies":[{"sensor":"tap","witness":"wire","mark":"wire.server.initialize-result","detail":"","first":"1970-01-01T00:00:01Z","last":"1970-01-01T00:00:02Z","count":2}],"shares_endpoint_with":[],"first_seen":"1970-01-01T00:00:01Z","last_seen":"1970-01-01T00:00:02Z","sightings":2,"gone_at":null,"dropped":{"tools":3}}"#;
 
 #[test]
 fn a_stored_server_is_read_and_written_as_it_was() {
