@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, time::Duration};
 /// New blocks lapse by themselves after this long, when nobody says that all is well.
 pub const SHORT_LEASE: Duration = Duration::from_secs(120);
 /// The answer is awaited for so long.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_CHECKS: usize = 64;
 
 /// What was found by asking.

@@ -1,7 +1,12 @@
 use super::*;
 use crate::fixtures::{set, signed, t0};
+use crate::{
+    health::Health,
+    netlink::Commit,
+    point::{Enacted, Error},
+};
 use expect_test::{Expect, expect};
-use rules::period::Period;
+use rules::{Timestamp, period::Period};
 
 /// A core with a clock that the test moves, and a transcript of what it did.
 struct Play {

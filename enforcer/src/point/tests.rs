@@ -1,5 +1,10 @@
 use super::*;
-use crate::fixtures::{decision, facts, set, t0};
+use crate::{
+    check::Objection,
+    facts::Facts,
+    fixtures::{decision, facts, set, t0},
+};
+use rules::decision::Action;
 
 fn manner(before: Option<&DecisionSet>) -> Manner<'_> {
     Manner { now: t0(), trial: None, many_new: false, hold_back: true, before, new_this_hour: 0, left: Duration::MAX }
