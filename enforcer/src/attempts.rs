@@ -3,7 +3,7 @@
 //! Packets note themselves in a set of bounded size ([`crate::names::TRIED`]), so nothing of theirs is parsed here, and each
 //! connection counts, not a sample of what the kernel logs. (The log, group 5, is there for who reads it.)
 
-use crate::{names::TRIED_SIZE, netlink::Tried, present::Held};
+use crate::{names::TRIED_SIZE, netlink::Tried, present::KernelBlock};
 use rules::{
     Timestamp,
     endpoint::Endpoint,
@@ -12,7 +12,7 @@ use rules::{
 use std::collections::BTreeMap;
 
 /// The latest attempts, and how many more there were. What was lifted meanwhile is nobody's business any more.
-pub fn attempts(tried: Vec<Tried>, blocks: &BTreeMap<Endpoint, Held>, now: Timestamp) -> (Vec<Attempt>, u64) {
+pub fn attempts(tried: Vec<Tried>, blocks: &BTreeMap<Endpoint, KernelBlock>, now: Timestamp) -> (Vec<Attempt>, u64) {
     // A set that is full notes nobody else: at least one is lost.
     let full = [true, false].map(|v4| tried.iter().filter(|t| t.client.is_ipv4() == v4).count() >= TRIED_SIZE);
     let mut found: Vec<Attempt> = tried
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn the_latest_come_first_and_what_does_not_fit_is_counted() {
         let finding = FindingId::derive(FindingKind::Shadow, "x");
-        let held = |action| Held { action, finding: Some(finding.clone()), left: Duration::from_secs(60), packets: 0, bytes: 0 };
+        let held = |action| KernelBlock { action, finding: Some(finding.clone()), left: Duration::from_secs(60), packets: 0, bytes: 0 };
         let blocks = BTreeMap::from([
             ("10.0.0.5:3001".parse().unwrap(), held(Action::Block)),
             ("[2001:db8::5]:3001".parse().unwrap(), held(Action::Shadow)),

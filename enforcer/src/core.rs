@@ -10,7 +10,7 @@ mod validity;
 
 pub use event::{Candidate, Cause, Effect, Event, Now};
 
-use crate::{config::Mode, health, state::State};
+use crate::{config::Mode, health, state::PointState};
 use gate::HealthGate;
 use repair::Repairs;
 use report::Reports;
@@ -30,7 +30,7 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct Core {
     point: String,
     mode: Mode,
-    state: State,
+    state: PointState,
     current: Option<Arc<DecisionSet>>,
     /// A set that could not be applied yet, and when it is tried again.
     pending: Option<(Arc<DecisionSet>, Instant)>,
@@ -51,7 +51,7 @@ impl Core {
         Core {
             point: point.to_owned(),
             mode,
-            state: State::default(),
+            state: PointState::default(),
             current: None,
             pending: None,
             renew_at: None,
@@ -82,7 +82,7 @@ impl Core {
     }
 
     /// What we wrote ourselves: nothing to look at.
-    pub fn handle_state(&mut self, state: &State, current: Arc<DecisionSet>) {
+    pub fn handle_state(&mut self, state: &PointState, current: Arc<DecisionSet>) {
         self.state = state.clone();
         self.current = Some(current);
     }
@@ -153,7 +153,7 @@ impl Core {
         self.state.confirm_by.filter(|_| self.on_trial(now)).map(|by| format!("a trial is running on this host until {by}"))
     }
 
-    fn on_state(&mut self, state: State, current: Option<Arc<DecisionSet>>, now: Now) -> Vec<Effect> {
+    fn on_state(&mut self, state: PointState, current: Option<Arc<DecisionSet>>, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         // Also at the start: it may have happened while nobody ran.
         if state.stopped.is_some() && self.state.stopped != state.stopped {

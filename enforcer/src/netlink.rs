@@ -11,7 +11,7 @@ mod table;
 mod wire;
 
 use crate::{
-    present::{Held, Present},
+    present::{KernelBlock, Present},
     render::Transaction,
 };
 use nix::errno::Errno;
@@ -95,7 +95,7 @@ impl Monitor {
     }
 
     /// What the set of an action holds at each of these places, without a look at the others.
-    pub fn held(&self, action: Action, places: &[Endpoint], mut tell: impl FnMut(Endpoint, Option<Held>)) -> io::Result<()> {
+    pub fn held(&self, action: Action, places: &[Endpoint], mut tell: impl FnMut(Endpoint, Option<KernelBlock>)) -> io::Result<()> {
         let socket = Socket::open(0)?;
         socket.enlarge(ANSWERS);
         let (v4, v6): (Vec<Endpoint>, Vec<Endpoint>) = places.iter().partition(|place| place.address.is_ipv4());
@@ -129,7 +129,7 @@ impl Monitor {
 
 fn listen(events: &Socket, tell: &mpsc::Sender<Option<Commit>>) {
     let mut buffer = vec![0; BUFFER];
-    let (mut ear, mut lost) = (Ear::default(), false);
+    let (mut ear, mut lost) = (CommitReader::default(), false);
     while !tell.is_closed() {
         let received = if ear.doubts { events.receive_at_once(&mut buffer) } else { events.receive(&mut buffer) };
         let heard = match ear.hear(received.map(|length| buffer.get(..length).unwrap_or_default())) {
@@ -148,14 +148,14 @@ fn listen(events: &Socket, tell: &mpsc::Sender<Option<Commit>>) {
 
 /// What the stream said so far of the commit to come.
 #[derive(Debug, Default)]
-struct Ear {
+struct CommitReader {
     /// It named our table, or may have.
     ours: bool,
     /// The queue ran over, and until it has been empty the kernel drops messages without saying so again.
     doubts: bool,
 }
 
-impl Ear {
+impl CommitReader {
     /// `Some(None)`: commits were missed.
     fn hear(&mut self, received: Result<&[u8], Errno>) -> Result<Option<Option<Commit>>, Errno> {
         match received {
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn after_an_overrun_every_commit_may_be_ours_until_the_queue_was_empty() {
         let end = |generation: u32| message(NEWGEN, &[(1, &generation.to_be_bytes())]);
-        let mut ear = Ear::default();
+        let mut ear = CommitReader::default();
         let mut hear = |received: Result<&[u8], Errno>| match ear.hear(received) {
             Ok(Some(Some(commit))) => format!("{} {}", commit.generation, commit.ours),
             Ok(Some(None)) => "lost".to_owned(),

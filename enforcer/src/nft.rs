@@ -48,7 +48,8 @@ impl Nft {
         let text = String::from_utf8_lossy(&out).into_owned();
         let version = version(&text).ok_or_else(|| Error::Unavailable(format!("{} does not say its version", self.path.display())))?;
         if version < OLDEST {
-            return Err(Error::Unavailable(format!("nft {version:?} is older than {OLDEST:?}; install a newer nftables")));
+            let why = format!("nft {} is older than {}; install a newer nftables", dotted(version), dotted(OLDEST));
+            return Err(Error::Unavailable(why));
         }
         self.check(&skeleton::text(shape)).await.map_err(|why| Error::Unavailable(why.to_string()))?;
         Ok(text.trim().to_owned())
@@ -156,6 +157,10 @@ fn refusal(complaint: &[u8]) -> Error {
     } else {
         Error::Refused(text)
     }
+}
+
+fn dotted((major, minor, patch): (u32, u32, u32)) -> String {
+    format!("{major}.{minor}.{patch}")
 }
 
 /// `nftables v1.0.6 (Lester Gooch #5)`

@@ -11,7 +11,7 @@ mod removal;
 mod reread;
 
 pub use error::Error;
-pub use plan::{Enacted, Manner, Outline, lease, outline};
+pub use plan::{ApplyOptions, Enacted, HostPlan, lease, plan_for_host};
 
 use crate::{
     attempts,
@@ -20,13 +20,13 @@ use crate::{
     intake::{self, Expect, Keys, Refused},
     netlink::{self, Monitor},
     nft::Nft,
-    present::{Held, Present},
+    present::{KernelBlock, Present},
     render::Skeleton,
     ruleset,
     state::Store,
 };
-use amend::Known;
-use memory::Memory;
+use amend::LastApplied;
+use memory::KernelSnapshot;
 use rules::{Timestamp, decision::DecisionSet, endpoint::Endpoint, observation::Attempt, wire::v1::Signed};
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ pub struct Point {
     /// `None`: the kernel does not tell us who changes what; then every look is a full one.
     pub monitor: Option<Monitor>,
     sessions: Sessions,
-    memory: Option<Memory>,
-    known: Option<Known>,
+    memory: Option<KernelSnapshot>,
+    known: Option<LastApplied>,
     /// This host's own addresses and gateways, when they could be read last.
     read: Option<Routes>,
     /// Whether this kernel renews what is added again: believed until one does not.
@@ -108,10 +108,10 @@ impl Point {
     }
 
     /// The same without a copy of it: asks what the kernel holds at places.
-    pub async fn count<T>(&mut self, ask: impl FnOnce(&dyn Fn(&Endpoint) -> Option<Held>) -> T) -> Result<T, Error> {
+    pub async fn count<T>(&mut self, ask: impl FnOnce(&dyn Fn(&Endpoint) -> Option<KernelBlock>) -> T) -> Result<T, Error> {
         self.look().await?;
         let memory = self.memory.as_ref();
-        let (present, age) = (memory.and_then(|m| m.present.as_ref()), memory.map_or(Duration::ZERO, Memory::age));
+        let (present, age) = (memory.and_then(|m| m.present.as_ref()), memory.map_or(Duration::ZERO, KernelSnapshot::age));
         Ok(ask(&|at| present?.blocks.get(at).filter(|held| held.left > age).cloned()))
     }
 
@@ -131,7 +131,7 @@ impl Point {
     }
 
     /// Plans and checks against the host as it is; lets the kernel check too if we may ask it. Changes nothing.
-    pub async fn rehearse(&mut self, set: &DecisionSet, how: Manner<'_>) -> Result<(Outline, Option<Present>), Error> {
+    pub async fn rehearse(&mut self, set: &DecisionSet, options: ApplyOptions<'_>) -> Result<(HostPlan, Option<Present>), Error> {
         // A plan is worth reading without privileges, too: then as if the table were not there.
         let (present, may_ask) = match self.present().await {
             Ok(present) => (present, true),
@@ -139,11 +139,11 @@ impl Point {
             Err(why) => return Err(why),
         };
         let facts = self.facts();
-        let outline = outline(set, &facts, &self.config, (present.as_ref(), Duration::ZERO), Skeleton::Keep, how);
-        if may_ask && outline.objections.is_empty() {
-            self.nft.check(&outline.transaction.to_nft()).await?;
+        let plan = plan_for_host(set, &facts, &self.config, (present.as_ref(), Duration::ZERO), Skeleton::Keep, options);
+        if may_ask && plan.objections.is_empty() {
+            self.nft.check(&plan.transaction.to_nft()).await?;
         }
-        Ok((outline, present))
+        Ok((plan, present))
     }
 }
 

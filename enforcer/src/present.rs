@@ -13,6 +13,7 @@ use rules::{decision::Action, endpoint::Endpoint, finding::FindingId};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::IpAddr,
     time::Duration,
 };
@@ -28,13 +29,13 @@ pub struct Present {
     pub never: BTreeSet<IpNet>,
     pub open: BTreeSet<Endpoint>,
     pub sessions: BTreeSet<Session>,
-    pub blocks: BTreeMap<Endpoint, Held>,
+    pub blocks: BTreeMap<Endpoint, KernelBlock>,
     /// Elements that nobody of ours wrote: another type, no timeout, at one place twice.
     pub foreign: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct KernelBlock {
     pub action: Action,
     pub finding: Option<FindingId>,
     pub left: Duration,
@@ -42,7 +43,7 @@ pub struct Held {
     pub bytes: u64,
 }
 
-impl Held {
+impl KernelBlock {
     /// It does the same for the same reason.
     pub fn holds(&self, block: &Block) -> bool {
         self.action == block.action && self.finding.as_ref() == Some(&block.finding)
@@ -116,7 +117,7 @@ impl Present {
                     let (local, peer) = (Endpoint { address: local, port }, Endpoint { address: peer, port: peer_port });
                     self.sessions.insert(Session { local, peer });
                 }
-                (name, value) => self.foreign.push(format!("{name}: {value:?}")),
+                (name, value) => self.foreign.push(format!("{name}: {value}")),
             }
         }
     }
@@ -126,15 +127,15 @@ impl Present {
         match elem.parts() {
             (Value::Concat { concat: (address, port) }, Some(left)) => {
                 let finding = comment.as_deref().and_then(FindingId::parse);
-                let held = Held { action, finding, left, packets: counter.packets, bytes: counter.bytes };
+                let held = KernelBlock { action, finding, left, packets: counter.packets, bytes: counter.bytes };
                 self.hold(Endpoint { address, port }, held);
             }
-            (value, _) => self.foreign.push(format!("a block: {value:?}")),
+            (value, _) => self.foreign.push(format!("a block: {value}")),
         }
     }
 
     /// We never write a place into two sets.
-    pub(crate) fn hold(&mut self, endpoint: Endpoint, held: Held) {
+    pub(crate) fn hold(&mut self, endpoint: Endpoint, held: KernelBlock) {
         if self.blocks.insert(endpoint, held).is_some() {
             self.foreign.push(format!("{endpoint}: twice"));
         }
@@ -168,8 +169,8 @@ struct Chain {
     policy: Option<String>,
 }
 
-impl std::fmt::Display for Chain {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name)?;
         match (&self.hook, self.prio, &self.policy) {
             (Some(hook), Some(prio), Some(policy)) => write!(f, " {hook} {prio} {policy}"),
@@ -256,6 +257,19 @@ enum Value {
 struct Prefix {
     addr: IpAddr,
     len: u8,
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Prefix { prefix } => write!(f, "{}/{}", prefix.addr, prefix.len),
+            Value::Range { range: (from, to) } => write!(f, "{from}-{to}"),
+            Value::Concat { concat: (address, port) } => write!(f, "{address} . {port}"),
+            Value::Session { concat: (local, port, peer, peer_port) } => write!(f, "{local} . {port} . {peer} . {peer_port}"),
+            Value::Address(address) => write!(f, "{address}"),
+            Value::Other(_) => f.write_str("of a type that none of ours has"),
+        }
+    }
 }
 
 impl Value {

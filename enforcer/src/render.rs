@@ -9,7 +9,7 @@ use crate::{
     config::Shape,
     facts::Session,
     names::{TABLE, set_of},
-    present::{Held, Present},
+    present::{KernelBlock, Present},
     ruleset::{Block, Ruleset},
 };
 use ipnet::IpNet;
@@ -23,7 +23,7 @@ use std::{
 
 pub mod skeleton;
 
-use skeleton::Bygone;
+use skeleton::Leftovers;
 
 /// Changes that the kernel makes all at once or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum Change {
     /// Make chains and rules as they should be; elements stay.
     Skeleton(Shape),
     /// What is in our table and no longer part of it goes; nothing of ours leads there any more.
-    Clear(Bygone),
+    Clear(Leftovers),
     Agents(BTreeSet<IpNet>, Duration),
     Never(BTreeSet<IpNet>),
     Open(BTreeSet<Endpoint>),
@@ -104,7 +104,7 @@ pub fn render(ruleset: &Ruleset, present: Option<&Present>, term: Term) -> Trans
     }
     if skeleton != Skeleton::Keep {
         changes.push(Change::Skeleton(ruleset.shape.clone()));
-        let bygone = Bygone::of(present);
+        let bygone = Leftovers::of(present);
         changes.extend((!bygone.is_empty()).then_some(Change::Clear(bygone)));
     }
     if ruleset.never != present.never {
@@ -128,7 +128,7 @@ pub fn render(ruleset: &Ruleset, present: Option<&Present>, term: Term) -> Trans
 }
 
 /// What has to happen at one place.
-pub fn change(endpoint: Endpoint, block: Option<&Block>, held: Option<&Held>, term: Term) -> Option<Change> {
+pub fn change(endpoint: Endpoint, block: Option<&Block>, held: Option<&KernelBlock>, term: Term) -> Option<Change> {
     let held = held.filter(|h| h.left > term.age);
     let low = |left| is_low(left, term.lease) || term.is_short(left);
     let Some(block) = block else {

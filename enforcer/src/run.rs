@@ -52,7 +52,7 @@ pub async fn run_gated(
     reports: mpsc::Sender<Applied>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    // Held until the end.
+    // KernelBlock until the end.
     let alone = if config.mode == Mode::Enforce { alone().map(Some) } else { Ok(None) };
     let mut point = Point::open(config)?;
     let commits = point.monitor.as_mut().and_then(|monitor| monitor.listen().ok());
@@ -104,7 +104,7 @@ async fn begin(reconciler: &mut Reconciler, not_alone: Option<&String>) -> Resul
     Ok(())
 }
 
-/// Held by the one enforcer of a network namespace, for as long as its process lives: an abstract name (unix(7)) is the namespace's.
+/// KernelBlock by the one enforcer of a network namespace, for as long as its process lives: an abstract name (unix(7)) is the namespace's.
 ///
 /// Anybody on this host may hold it, so that it is held is said, and stops nobody: else an agent could keep enforcement off.
 fn alone() -> Result<UnixDatagram, String> {

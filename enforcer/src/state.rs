@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! lock         held while the kernel or the state is changed
-//! state.json   [`State`]
+//! state.json   [`PointState`]
 //! set-42.json  the signed set of generation 42, as it arrived
 //! stopped      empty; a person broke the glass, whatever `state.json` says
 //! ```
@@ -27,7 +27,7 @@ use std::{
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct State {
+pub struct PointState {
     /// The newest generation ever given to the kernel here. Never goes down.
     pub highest: u64,
     /// What the kernel should hold.
@@ -53,7 +53,7 @@ pub struct State {
     pub acts: Vec<Act>,
 }
 
-impl State {
+impl PointState {
     /// New blocks in the hour before `now`.
     pub fn new_this_hour(&self, now: Timestamp) -> usize {
         match self.hour {
@@ -154,11 +154,11 @@ impl Store {
         }
     }
 
-    pub fn load(&self) -> Result<State, Error> {
+    pub fn load(&self) -> Result<PointState, Error> {
         let path = self.directory.join("state.json");
-        let mut state: State = match fs::read(&path) {
+        let mut state: PointState = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|why| Error::Damaged { path, why: why.to_string() })?,
-            Err(why) if why.kind() == io::ErrorKind::NotFound => State::default(),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => PointState::default(),
             Err(why) => return Err(self.failed(why)),
         };
         if self.is_marked_stopped() {
@@ -186,7 +186,7 @@ impl Store {
     }
 
     /// Durable when it returns. Sets that the state no longer names are removed.
-    pub fn save(&self, _held: &Guard, state: &State) -> Result<(), Error> {
+    pub fn save(&self, _held: &Guard, state: &PointState) -> Result<(), Error> {
         self.replace("state.json", state)?;
         let kept = [state.current, state.previous, state.latest, state.base, state.gate.as_ref().map(|g| g.base)];
         for entry in fs::read_dir(&self.directory).map_err(|why| self.failed(why))?.flatten() {
@@ -237,13 +237,13 @@ mod tests {
     async fn remembers_across_processes_and_drops_what_is_not_named() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("a/b")).unwrap();
-        assert_eq!(store.load().unwrap(), State::default());
+        assert_eq!(store.load().unwrap(), PointState::default());
         let held = store.lock().await.unwrap();
         let signed = Signed { domain: "d".into(), key_id: "k".into(), payload: "p".into(), signature: "s".into() };
         for generation in [1, 2, 3] {
             store.keep_set(&held, generation, &signed).unwrap();
         }
-        let state = State { highest: 3, current: Some(3), previous: Some(2), ..State::default() };
+        let state = PointState { highest: 3, current: Some(3), previous: Some(2), ..PointState::default() };
         store.save(&held, &state).unwrap();
         assert_eq!(Store::open(&directory.path().join("a/b")).unwrap().load().unwrap(), state);
         assert!(store.set(1).is_err());
@@ -261,13 +261,13 @@ mod tests {
             assert!(matches!(store.load(), Err(Error::Damaged { .. })), "{foreign}");
         }
         std::fs::write(directory.path().join("state.json"), "{\"highest\":3}").unwrap();
-        assert_eq!(store.load().unwrap(), State { highest: 3, ..State::default() });
+        assert_eq!(store.load().unwrap(), PointState { highest: 3, ..PointState::default() });
     }
 
     #[test]
     fn the_hour_of_new_blocks_begins_anew() {
         let at = |s: i64| Timestamp::from_second(s).unwrap();
-        let mut state = State::default();
+        let mut state = PointState::default();
         state.count_new(300, at(0));
         state.count_new(200, at(3599));
         assert_eq!(state.new_this_hour(at(3599)), 500);

@@ -3,7 +3,7 @@
 use crate::{
     answer::{Ids, Refusal, Whose},
     audit::Outcome,
-    bundle::Book,
+    bundle::PolicySnapshot,
     validate::envelope::{Envelope, INVALID_PARAMS},
 };
 use hyper::StatusCode;
@@ -14,13 +14,19 @@ use rules::{
 };
 
 /// For every message of the envelope; one that is denied denies them all.
-pub(crate) fn messages(book: &Book, who: &Principal, slug: &str, envelope: &Envelope, now: Timestamp) -> Result<Permit, Refusal> {
+pub(crate) fn messages(
+    policy: &PolicySnapshot,
+    who: &Principal,
+    slug: &str,
+    envelope: &Envelope,
+    now: Timestamp,
+) -> Result<Permit, Refusal> {
     let mut first = None;
     for message in &envelope.messages {
-        match decide(book, who, slug, &message.want(), now) {
+        match decide(policy, who, slug, &message.want(), now) {
             Ok(permit) => drop(first.get_or_insert(permit)),
             Err(access::Refusal::UnknownTool(tool)) if envelope.batch => {
-                let each = |wanted: &Want<'_>| match decide(book, who, slug, wanted, now) {
+                let each = |wanted: &Want<'_>| match decide(policy, who, slug, wanted, now) {
                     Err(access::Refusal::UnknownTool(tool)) => unknown(&tool),
                     _ => "not done: another message of the batch was refused".to_owned(),
                 };
@@ -32,34 +38,34 @@ pub(crate) fn messages(book: &Book, who: &Principal, slug: &str, envelope: &Enve
     }
     match first {
         Some(permit) => Ok(permit),
-        None => one(book, who, slug, &Want::Method("(nothing)"), now),
+        None => one(policy, who, slug, &Want::Method("(nothing)"), now),
     }
 }
 
 /// For a request without messages: opening a stream, ending a session.
-pub(crate) fn one(book: &Book, who: &Principal, slug: &str, want: &Want<'_>, now: Timestamp) -> Result<Permit, Refusal> {
-    decide(book, who, slug, want, now).map_err(|why| refusal(why, None))
+pub(crate) fn one(policy: &PolicySnapshot, who: &Principal, slug: &str, want: &Want<'_>, now: Timestamp) -> Result<Permit, Refusal> {
+    decide(policy, who, slug, want, now).map_err(|why| refusal(why, None))
 }
 
 /// Whether an open stream may stay open: everything that was granted when it was opened still is.
-pub(crate) fn still(book: &Book, who: &Principal, slug: &str, granted: &[Grant], now: Timestamp) -> Result<(), &'static str> {
-    if !book.keyring().knows(who) {
+pub(crate) fn still(policy: &PolicySnapshot, who: &Principal, slug: &str, granted: &[Grant], now: Timestamp) -> Result<(), &'static str> {
+    if !policy.keyring().knows(who) {
         return Err("the key was revoked");
     }
-    decide(book, who, slug, &Want::Method("(stream)"), now).map_err(|why| match why {
+    decide(policy, who, slug, &Want::Method("(stream)"), now).map_err(|why| match why {
         access::Refusal::UnknownServer(_) => "the server is no longer registered",
         access::Refusal::Retired { .. } => "the server's sunset has passed",
         _ => "the grant was withdrawn",
     })?;
     let mine = |g: &&Grant| g.subject.as_ref().is_none_or(|s| *s == who.subject);
-    let grants = book.grants(&who.tenant, slug);
+    let grants = policy.grants(&who.tenant, slug);
     let stands = |tool: &String| grants.iter().filter(mine).any(|g| g.tools.iter().any(|t| t == tool || t == "*"));
     let stand = granted.iter().filter(mine).flat_map(|g| &g.tools).all(stands);
     if stand { Ok(()) } else { Err("the grant was narrowed") }
 }
 
-fn decide(book: &Book, who: &Principal, slug: &str, want: &Want<'_>, now: Timestamp) -> Result<Permit, access::Refusal> {
-    access::decide(who, slug, want, book.registry(), book.grants(&who.tenant, slug), now)
+fn decide(policy: &PolicySnapshot, who: &Principal, slug: &str, want: &Want<'_>, now: Timestamp) -> Result<Permit, access::Refusal> {
+    access::decide(who, slug, want, policy.registry(), policy.grants(&who.tenant, slug), now)
 }
 
 fn refusal(why: access::Refusal, envelope: Option<&Envelope>) -> Refusal {

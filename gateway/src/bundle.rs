@@ -41,7 +41,7 @@ pub fn open(signed: &Signed, keys: &Keys) -> Result<Bundle, BundleError> {
 
 /// A bundle ready to be asked: never changed, only replaced.
 #[derive(Debug)]
-pub struct Book {
+pub struct PolicySnapshot {
     bundle: Bundle,
     keyring: Keyring,
     /// By tenant and slug, so that a decision reads only the grants that can matter.
@@ -50,15 +50,15 @@ pub struct Book {
     targets: HashMap<String, Vec<Arc<Target>>>,
 }
 
-impl Book {
-    pub fn new(bundle: Bundle) -> Book {
+impl PolicySnapshot {
+    pub fn new(bundle: Bundle) -> PolicySnapshot {
         let mut grants: HashMap<String, HashMap<String, Vec<Grant>>> = HashMap::new();
         for g in &bundle.grants {
             grants.entry(g.tenant.clone()).or_default().entry(g.slug.clone()).or_default().push(g.clone());
         }
         let keyring = Keyring::new(&bundle.tenants);
         let targets = bundle.registry.registrations.iter().map(|(slug, r)| (slug.clone(), targets(slug, r))).collect();
-        Book { bundle, keyring, grants, targets }
+        PolicySnapshot { bundle, keyring, grants, targets }
     }
 
     pub fn generation(&self) -> u64 {
@@ -103,35 +103,35 @@ fn targets(slug: &str, registration: &Registration) -> Vec<Arc<Target>> {
     good
 }
 
-/// The book that follows from `signed`, or `None` when the one in force already says so.
-pub fn judge(keys: &Keys, in_force: Option<&Book>, signed: &Signed) -> Result<Option<Arc<Book>>, BundleError> {
+/// The policy snapshot that follows from `signed`, or `None` when the one in force already says so.
+pub fn judge(keys: &Keys, in_force: Option<&PolicySnapshot>, signed: &Signed) -> Result<Option<Arc<PolicySnapshot>>, BundleError> {
     let bundle = open(signed, keys)?;
     match in_force {
         Some(have) if bundle.generation < have.generation() => Err(BundleError::Stale { got: bundle.generation, have: have.generation() }),
         Some(have) if bundle == have.bundle => Ok(None),
         // Two bundles of one generation: somebody restored an old state. Neither is newer; what is in force stays.
         Some(have) if bundle.generation == have.generation() => Err(BundleError::Stale { got: bundle.generation, have: have.generation() }),
-        _ => Ok(Some(Arc::new(Book::new(bundle)))),
+        _ => Ok(Some(Arc::new(PolicySnapshot::new(bundle)))),
     }
 }
 
-/// Keeps the book in force up to date until `shutdown`, beginning with the one on disk. Every refusal is loud: somebody is signing what we
+/// Keeps the policy snapshot in force up to date until `shutdown`, beginning with the one on disk. Every refusal is loud: somebody is signing what we
 /// cannot accept.
 pub(crate) async fn follow(
     keys: Keys,
     mut offered: watch::Receiver<Option<Arc<Signed>>>,
     keep: Keep,
-    books: watch::Sender<Option<Arc<Book>>>,
+    policies: watch::Sender<Option<Arc<PolicySnapshot>>>,
     refused: Arc<AtomicU64>,
     shutdown: CancellationToken,
 ) {
     let consider = |signed: &Signed, from: &str| {
-        let in_force = books.borrow().clone();
+        let in_force = policies.borrow().clone();
         match judge(&keys, in_force.as_deref(), signed) {
             Ok(None) => false,
-            Ok(Some(book)) => {
-                tracing::info!(generation = book.generation(), from, "a new bundle is in force");
-                books.send_replace(Some(book));
+            Ok(Some(policy)) => {
+                tracing::info!(generation = policy.generation(), from, "a new bundle is in force");
+                policies.send_replace(Some(policy));
                 true
             }
             Err(why) => {

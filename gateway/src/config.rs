@@ -63,7 +63,7 @@ pub struct Bounds {
     pub body_time: Period,
     /// How long a client may take nothing of what waits for it; then its connection is closed and its place is free.
     pub write_time: Period,
-    /// How long open exchanges may go on after a shutdown was asked for.
+    /// How long open HTTP transactions may go on after a shutdown was asked for.
     pub drain_time: Period,
 }
 
@@ -141,7 +141,7 @@ impl Default for Forward {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
-    /// Records reach the kernel as their exchanges end, and the disk at most this much later.
+    /// Records reach the kernel as their HTTP transactions end, and the disk at most this much later.
     pub sync_every: Period,
     /// A new file after this many bytes, and every day (UTC).
     pub file_bytes: u64,
@@ -162,6 +162,16 @@ pub enum OnFailure {
     Refuse,
     /// Let calls through; how many went unrecorded is recorded when writing works again.
     Continue,
+}
+
+impl OnFailure {
+    /// As in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OnFailure::Refuse => "refuse",
+            OnFailure::Continue => "continue",
+        }
+    }
 }
 
 impl Default for Audit {

@@ -1,6 +1,6 @@
 //! The gateway: `POST /mcp/v1/tools/<slug>/rpc` in front of registered MCP servers.
 //!
-//! A request passes `pipeline` from top to bottom: doorstep, authenticate, read, authorize, limit, validate, forward, audit.
+//! A request passes `pipeline` from top to bottom: host_check, authenticate, read, authorize, limit, validate, forward, audit.
 //! There is no other way to a backend. What it decides by arrives as a signed [`bundle`]; gateways share nothing else.
 
 // Strangers' bytes reach nearly every room here. Tests may fail loudly.
@@ -12,9 +12,9 @@ pub mod authenticate;
 mod authorize;
 pub mod bundle;
 pub mod config;
-mod doorstep;
 mod forward;
 mod hex;
+mod host_check;
 mod lifecycle;
 mod limit;
 mod listen;
@@ -56,7 +56,7 @@ pub enum Error {
     Task(String),
 }
 
-/// Serves until `shutdown`, then lets open exchanges end for [`config::Bounds::drain_time`].
+/// Serves until `shutdown`, then lets open HTTP transactions end for [`config::Bounds::drain_time`].
 pub async fn run(config: Config, bundle: watch::Receiver<Option<Arc<Signed>>>, shutdown: CancellationToken) -> Result<(), Error> {
     start(config, bundle, shutdown).await?.wait().await
 }
@@ -66,20 +66,20 @@ pub async fn start(config: Config, bundle: watch::Receiver<Option<Arc<Signed>>>,
     let keys = Keys::parse(&config.bundle_keys).map_err(bundle::BundleError::from)?;
     let sealer = forward::session::Sealer::new(config.session_key.as_deref()).map_err(|why| Error::Config { field: "session_key", why })?;
     let path = config.data.join("audit");
-    // Each connection has one exchange at a time, and a few records are on their way to the disk.
+    // Each connection has one HTTP transaction at a time, and a few records are on their way to the disk.
     let places = config.bounds.connections.saturating_add(4096);
     let opened = audit::Writer::open(&path, &config.audit, places, Timestamp::now());
     let (log, writer) = opened.map_err(|source| Error::Audit { path, source })?;
     let listener = listen::bind(config.listen).await?;
     let address = listener.local_addr().map_err(|source| Error::Listen { address: config.listen, source })?;
 
-    let (books, book) = watch::channel(None);
+    let (policies, policy) = watch::channel(None);
     let refused = Arc::new(AtomicU64::new(0));
-    let follow = bundle::follow(keys, bundle, bundle::Keep::new(&config.data), books, refused.clone(), shutdown.clone());
+    let follow = bundle::follow(keys, bundle, bundle::Keep::new(&config.data), policies, refused.clone(), shutdown.clone());
     let gateway = Arc::new(pipeline::Gateway {
-        book,
+        policy,
         bundles_refused: refused,
-        doorstep: doorstep::Doorstep::new(&config.public_names, &config.origins),
+        host_check: host_check::HostCheck::new(&config.public_names, &config.origins),
         limiter: Mutex::new(limit::Limiter::new(&config.limit)),
         openings: limit::Openings::default(),
         limit: config.limit,
@@ -101,14 +101,14 @@ pub async fn start(config: Config, bundle: watch::Receiver<Option<Arc<Signed>>>,
 
 /// Lets go of connections to backends that are no longer registered.
 async fn tidy(gateway: Arc<pipeline::Gateway>) {
-    let mut book = gateway.book.clone();
+    let mut policy = gateway.policy.clone();
     loop {
         tokio::select! {
             () = gateway.closing.cancelled() => return,
-            Ok(()) = book.changed() => {}
+            Ok(()) = policy.changed() => {}
         }
-        if let Some(book) = &*book.borrow_and_update() {
-            gateway.forward.keep(book.all_targets());
+        if let Some(policy) = &*policy.borrow_and_update() {
+            gateway.forward.keep(policy.all_targets());
         }
     }
 }

@@ -80,11 +80,11 @@ impl Limiter {
     }
 }
 
-/// How many exchanges each principal has open: one key cannot take all connections by opening streams. As large as what is open.
+/// How many HTTP transactions each principal has open: one key cannot take all connections by opening streams. As large as what is open.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Openings(Arc<Mutex<HashMap<Principal, u32>>>);
 
-/// One open exchange; dropped, it is over.
+/// One open HTTP transaction; dropped, it is over.
 #[derive(Debug)]
 pub(crate) struct Opening {
     all: Openings,

@@ -1,4 +1,4 @@
-//! The door: accepts connections, bounded in number and in the time a client may take.
+//! The counters: accepts connections, bounded in number and in the time a client may take.
 
 mod framing;
 mod line;
@@ -6,7 +6,7 @@ mod line;
 use crate::{
     Error,
     answer::Body,
-    metrics::{self, Door},
+    metrics::{self, ListenerCounters},
     pipeline::{self, Ambiguous, Gateway},
     route::{Route, route},
 };
@@ -18,7 +18,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use line::{Known, Line};
+use line::{ConnectionFlags, Line};
 use std::{
     convert::Infallible,
     net::SocketAddr,
@@ -40,9 +40,9 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
 }
 
-/// Until the gateway closes; then open exchanges have [`crate::config::Bounds::drain_time`] to end.
+/// Until the gateway closes; then open HTTP transactions have [`crate::config::Bounds::drain_time`] to end.
 pub(crate) async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
-    let door = Arc::new(Door::default());
+    let counters = Arc::new(ListenerCounters::default());
     let slots = Arc::new(Semaphore::new(gateway.bounds.connections));
     let connections = TaskTracker::new();
     loop {
@@ -52,21 +52,21 @@ pub(crate) async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
         };
         let Ok((stream, peer)) = accepted else {
             // Out of file descriptors, most likely: accepting again at once would spin.
-            door.failed.fetch_add(1, Relaxed);
+            counters.failed.fetch_add(1, Relaxed);
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
         let Ok(slot) = slots.clone().try_acquire_owned() else {
-            door.full.fetch_add(1, Relaxed);
+            counters.full.fetch_add(1, Relaxed);
             let _ = stream.try_write(FULL);
             continue;
         };
-        door.accepted.fetch_add(1, Relaxed);
-        door.open.fetch_add(1, Relaxed);
-        let (gateway, door) = (gateway.clone(), door.clone());
+        counters.accepted.fetch_add(1, Relaxed);
+        counters.open.fetch_add(1, Relaxed);
+        let (gateway, counters) = (gateway.clone(), counters.clone());
         connections.spawn(async move {
-            connection(stream, peer, &gateway, &door).await;
-            door.open.fetch_sub(1, Relaxed);
+            connection(stream, peer, &gateway, &counters).await;
+            counters.open.fetch_sub(1, Relaxed);
             drop(slot);
         });
     }
@@ -75,19 +75,19 @@ pub(crate) async fn serve(listener: TcpListener, gateway: Arc<Gateway>) {
     connections.wait().await;
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, gateway: &Gateway, door: &Door) {
+async fn connection(stream: TcpStream, peer: SocketAddr, gateway: &Gateway, counters: &ListenerCounters) {
     let Ok(local) = stream.local_addr() else { return };
     let _ = stream.set_nodelay(true);
     keep_alive(&stream);
     let bounds = &gateway.bounds;
-    let known = Arc::new(Known::default());
+    let known = Arc::new(ConnectionFlags::default());
     let line = Line::new(stream, bounds.head_bytes, bounds.write_time.0, known.clone());
     let seen = &known;
     let service = service_fn(|mut request: Request<Incoming>| async move {
         if seen.ambiguous.load(Relaxed) {
             request.extensions_mut().insert(Ambiguous);
         }
-        let mut response = answer(gateway, door, peer, local, request).await;
+        let mut response = answer(gateway, counters, peer, local, request).await;
         if seen.last.load(Relaxed) || seen.ambiguous.load(Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -107,12 +107,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, gateway: &Gateway, door
         }
     };
     match ended {
-        Some(Err(_)) if known.unread.load(Relaxed) => drop(door.unread.fetch_add(1, Relaxed)),
+        Some(Err(_)) if known.unread.load(Relaxed) => drop(counters.unread.fetch_add(1, Relaxed)),
         Some(Err(why)) if why.is_parse() => {
-            door.malformed.fetch_add(1, Relaxed);
+            counters.malformed.fetch_add(1, Relaxed);
             tracing::debug!(%peer, %why, "a connection was no HTTP that can be served");
         }
-        Some(Err(why)) if why.is_timeout() => drop(door.silent.fetch_add(1, Relaxed)),
+        Some(Err(why)) if why.is_timeout() => drop(counters.silent.fetch_add(1, Relaxed)),
         _ => {}
     }
 }
@@ -129,12 +129,18 @@ fn keep_alive(stream: &TcpStream) {
     }
 }
 
-async fn answer(gateway: &Gateway, door: &Door, peer: SocketAddr, local: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+async fn answer(
+    gateway: &Gateway,
+    counters: &ListenerCounters,
+    peer: SocketAddr,
+    local: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let target = request.uri().path_and_query().map_or("", |t| t.as_str());
-    let ours = request.method() == Method::GET && gateway.doorstep.check(request.uri(), request.headers(), local.ip()).is_ok();
+    let ours = request.method() == Method::GET && gateway.host_check.check(request.uri(), request.headers(), local.ip()).is_ok();
     match route(target) {
         Route::Health if ours => metrics::health(gateway),
-        Route::Metrics if ours && peer.ip().to_canonical().is_loopback() => metrics::metrics(gateway, door),
+        Route::Metrics if ours && peer.ip().to_canonical().is_loopback() => metrics::metrics(gateway, counters),
         _ => pipeline::serve(gateway, peer, local, request).await,
     }
 }

@@ -18,7 +18,7 @@ use std::{
 
 /// What the door counts.
 #[derive(Debug, Default)]
-pub(crate) struct Door {
+pub(crate) struct ListenerCounters {
     pub(crate) accepted: AtomicU64,
     pub(crate) open: AtomicU64,
     /// Turned away because too many were open.
@@ -35,7 +35,7 @@ pub(crate) struct Door {
 
 /// 200 when calls can be served, else 503 and why not.
 pub(crate) fn health(gateway: &Gateway) -> Response<Body> {
-    let generation = gateway.book.borrow().as_ref().map(|b| b.generation());
+    let generation = gateway.policy.borrow().as_ref().map(|b| b.generation());
     let status = match (generation, gateway.log.failing()) {
         (_, true) => "the audit log cannot be written",
         (None, _) => "no bundle yet",
@@ -46,7 +46,7 @@ pub(crate) fn health(gateway: &Gateway) -> Response<Body> {
     respond(code, "application/json", format!("{body}\n"))
 }
 
-pub(crate) fn metrics(gateway: &Gateway, door: &Door) -> Response<Body> {
+pub(crate) fn metrics(gateway: &Gateway, door: &ListenerCounters) -> Response<Body> {
     let mut text = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, samples: &[(String, u64)]| {
         let _ = writeln!(text, "# HELP gnomon_gateway_{name} {help}\n# TYPE gnomon_gateway_{name} {kind}");
@@ -56,7 +56,7 @@ pub(crate) fn metrics(gateway: &Gateway, door: &Door) -> Response<Body> {
     };
     let one = |n: u64| [(String::new(), n)];
     let outcomes: Vec<_> = gateway.log.outcomes().map(|(o, n)| (format!("{{outcome=\"{}\"}}", o.word()), n)).collect();
-    let generation = gateway.book.borrow().as_ref().map_or(0, |b| b.generation());
+    let generation = gateway.policy.borrow().as_ref().map_or(0, |b| b.generation());
     let forgotten = gateway.limiter.lock().unwrap_or_else(PoisonError::into_inner).forgotten;
     metric("requests_total", "counter", "Requests by how they ended.", &outcomes);
     metric("connections_total", "counter", "Connections accepted.", &one(door.accepted.load(Relaxed)));

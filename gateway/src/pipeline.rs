@@ -1,4 +1,4 @@
-//! The one way through: doorstep, authenticate, read, authorize, limit, validate, forward, audit.
+//! The one way through: host_check, authenticate, read, authorize, limit, validate, forward, audit.
 //!
 //! Read [`pass`]: it is the policy of this gateway in the order in which it applies. `forward` takes a [`Permit`], and only
 //! `authorize` has one to give.
@@ -8,16 +8,16 @@ use crate::{
     audit::{Log, Outcome, Record, Ticket},
     authenticate::authenticate,
     authorize,
-    bundle::Book,
+    bundle::PolicySnapshot,
     config::{Bounds, Limit},
-    doorstep::{Doorstep, Misaddressed},
     forward::{
         Call, Forward, Reader, SESSION, Withdrawn, no_session,
-        session::{Kind, Sealer, Session},
+        session::{Sealer, Session, TokenUse},
     },
+    host_check::{HostCheck, Misaddressed},
     lifecycle,
     limit::{Limiter, Openings},
-    read::{self, Said},
+    read::{self, RequestContent},
     route::{Route, route},
     validate::era::{self, Era},
 };
@@ -42,9 +42,9 @@ pub(crate) struct Ambiguous;
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct Gateway {
-    pub(crate) book: watch::Receiver<Option<Arc<Book>>>,
+    pub(crate) policy: watch::Receiver<Option<Arc<PolicySnapshot>>>,
     pub(crate) bundles_refused: Arc<AtomicU64>,
-    pub(crate) doorstep: Doorstep,
+    pub(crate) host_check: HostCheck,
     pub(crate) limit: Limit,
     pub(crate) limiter: Mutex<Limiter>,
     pub(crate) openings: Openings,
@@ -56,7 +56,7 @@ pub(crate) struct Gateway {
 }
 
 /// One request on its way.
-struct Exchange<'a> {
+struct HttpTransaction<'a> {
     gateway: &'a Gateway,
     parts: &'a Parts,
     local: SocketAddr,
@@ -64,7 +64,7 @@ struct Exchange<'a> {
     now: Timestamp,
     /// Where a client of 2024-11-05 was told to post.
     token: Option<&'a str>,
-    book: Option<Arc<Book>>,
+    policy: Option<Arc<PolicySnapshot>>,
     /// Moves into the answer's body when that streams.
     ticket: Option<Ticket>,
 }
@@ -90,8 +90,8 @@ pub(crate) async fn serve(gateway: &Gateway, peer: SocketAddr, local: SocketAddr
     let mut response = match gateway.log.ticket(record, started).await {
         Err(_) => no_record().response(&call),
         Ok(ticket) => {
-            let book = gateway.book.borrow().clone();
-            let mut exchange = Exchange { gateway, parts: &parts, local, call: &call, now, token, book, ticket: Some(ticket) };
+            let policy = gateway.policy.borrow().clone();
+            let mut exchange = HttpTransaction { gateway, parts: &parts, local, call: &call, now, token, policy, ticket: Some(ticket) };
             let answer = match pass(&mut exchange, slug, body).await {
                 Ok(answer) => answer,
                 Err(refusal) => exchange.refuse(refusal),
@@ -105,26 +105,26 @@ pub(crate) async fn serve(gateway: &Gateway, peer: SocketAddr, local: SocketAddr
     response
 }
 
-async fn pass(x: &mut Exchange<'_>, slug: Option<&str>, body: Incoming) -> Result<Response<Body>, Refusal> {
+async fn pass(x: &mut HttpTransaction<'_>, slug: Option<&str>, body: Incoming) -> Result<Response<Body>, Refusal> {
     if x.parts.extensions.get::<Ambiguous>().is_some() {
         return Err(ambiguous());
     }
-    x.gateway.doorstep.check(&x.parts.uri, &x.parts.headers, x.local.ip()).map_err(misaddressed)?;
+    x.gateway.host_check.check(&x.parts.uri, &x.parts.headers, x.local.ip()).map_err(misaddressed)?;
     let slug = slug.ok_or_else(|| unknown_path(x.parts))?;
-    let book = x.book.clone().ok_or_else(no_bundle)?;
-    let who = authenticate(book.keyring(), &x.parts.headers)?;
-    x.note(|r| (r.principal, r.generation) = (Some(who.clone()), Some(book.generation())));
+    let policy = x.policy.clone().ok_or_else(no_bundle)?;
+    let who = authenticate(policy.keyring(), &x.parts.headers)?;
+    x.note(|r| (r.principal, r.generation) = (Some(who.clone()), Some(policy.generation())));
     // Before the body is read: one key cannot take all connections by sending slowly.
     x.open(&who)?;
     let said = read::request(x.parts, body, &x.gateway.bounds).await?;
     x.note(|r| said.describe(r));
-    let permit = x.authorize(&book, &who, slug, &said);
+    let permit = x.authorize(&policy, &who, slug, &said);
     // Refused requests are charged, too: trying costs as much as succeeding.
     x.limit(&who, said.envelope.as_ref().map_or(1, |e| e.messages.len()))?;
     let permit = permit?;
     x.note(|r| (r.grant, r.revision) = (Some(permit.grant().to_owned()), Some(permit.registration_revision())));
     let era = validate(&x.parts.headers, &said)?;
-    x.forward(&book, &permit, era, said).await
+    x.forward(&policy, &permit, era, said).await
 }
 
 fn limited(rule: &'static str, error: &'static str) -> Refusal {
@@ -132,7 +132,7 @@ fn limited(rule: &'static str, error: &'static str) -> Refusal {
 }
 
 /// The headers against the body; for requests without a body, that they belong to the era that has them.
-fn validate(headers: &HeaderMap, said: &Said) -> Result<Era, Refusal> {
+fn validate(headers: &HeaderMap, said: &RequestContent) -> Result<Era, Refusal> {
     let invalid = |status, rule, why: String| Refusal::new(status, Outcome::Invalid, rule, Whose::Caller, why);
     match &said.envelope {
         Some(envelope) => era::check(headers, envelope).map_err(|m| {
@@ -150,17 +150,17 @@ fn validate(headers: &HeaderMap, said: &Said) -> Result<Era, Refusal> {
     }
 }
 
-impl Exchange<'_> {
+impl HttpTransaction<'_> {
     fn note(&mut self, what: impl FnOnce(&mut Record)) {
         if let Some(ticket) = &mut self.ticket {
             what(&mut ticket.record);
         }
     }
 
-    fn authorize(&self, book: &Book, who: &Principal, slug: &str, said: &Said) -> Result<Permit, Refusal> {
+    fn authorize(&self, policy: &PolicySnapshot, who: &Principal, slug: &str, said: &RequestContent) -> Result<Permit, Refusal> {
         match &said.envelope {
-            Some(envelope) => authorize::messages(book, who, slug, envelope, self.now),
-            None => authorize::one(book, who, slug, &Want::Method("(stream)"), self.now),
+            Some(envelope) => authorize::messages(policy, who, slug, envelope, self.now),
+            None => authorize::one(policy, who, slug, &Want::Method("(stream)"), self.now),
         }
     }
 
@@ -185,7 +185,13 @@ impl Exchange<'_> {
         })
     }
 
-    async fn forward(&mut self, book: &Book, permit: &Permit, era: Era, said: Said) -> Result<Response<Body>, Refusal> {
+    async fn forward(
+        &mut self,
+        policy: &PolicySnapshot,
+        permit: &Permit,
+        era: Era,
+        said: RequestContent,
+    ) -> Result<Response<Body>, Refusal> {
         let headers = &self.parts.headers;
         let session = self.session(permit, era)?;
         let endpoint = self.endpoint(permit, era, &said)?;
@@ -193,7 +199,7 @@ impl Exchange<'_> {
         let reader = Reader {
             who: who.clone(),
             slug: permit.slug().to_owned(),
-            grants: book.grants(&who.tenant, permit.slug()).to_vec(),
+            grants: policy.grants(&who.tenant, permit.slug()).to_vec(),
             modern: era == Era::Modern,
         };
         let envelope = said.envelope.as_ref();
@@ -206,17 +212,17 @@ impl Exchange<'_> {
             id,
             expects_answer: endpoint.is_none() && envelope.is_some_and(|e| e.request_ids().next().is_some()),
             lists_tools: envelope.is_some_and(|e| e.lists_tools()),
-            targets: book.targets(permit.slug()),
+            targets: policy.targets(permit.slug()),
             reader,
             sealer: &self.gateway.sealer,
             session,
             endpoint,
             call: self.call,
         };
-        let (book, closing) = (self.gateway.book.clone(), self.gateway.closing.clone());
+        let (policy, closing) = (self.gateway.policy.clone(), self.gateway.closing.clone());
         let (who, slug) = (who.clone(), permit.slug().to_owned());
         let grants = call.reader.grants.clone();
-        let withdrawn = || withdrawn(book, closing, who, slug, grants);
+        let withdrawn = || withdrawn(policy, closing, who, slug, grants);
         self.gateway.forward.send(permit, call, withdrawn, &mut self.ticket).await
     }
 
@@ -232,7 +238,7 @@ impl Exchange<'_> {
                 let session = token
                     .to_str()
                     .ok()
-                    .and_then(|t| self.gateway.sealer.open(permit.slug(), permit.principal(), Kind::Session, t))
+                    .and_then(|t| self.gateway.sealer.open(permit.slug(), permit.principal(), TokenUse::Session, t))
                     .ok_or_else(no_session)?;
                 Ok(Some((token.clone(), session)))
             }
@@ -241,10 +247,10 @@ impl Exchange<'_> {
     }
 
     /// What the token in the path stands for: only messages of the legacy era are posted there.
-    fn endpoint(&self, permit: &Permit, era: Era, said: &Said) -> Result<Option<Session>, Refusal> {
+    fn endpoint(&self, permit: &Permit, era: Era, said: &RequestContent) -> Result<Option<Session>, Refusal> {
         let Some(token) = self.token else { return Ok(None) };
         let fits = era == Era::Legacy && said.http == Method::POST;
-        let session = fits.then(|| self.gateway.sealer.open(permit.slug(), permit.principal(), Kind::Endpoint, token)).flatten();
+        let session = fits.then(|| self.gateway.sealer.open(permit.slug(), permit.principal(), TokenUse::Endpoint, token)).flatten();
         session.map(Some).ok_or_else(no_session)
     }
 
@@ -266,7 +272,7 @@ impl Exchange<'_> {
     fn tell(&self, refusal: &Refusal) -> bool {
         let record = self.ticket.as_ref().map(|t| &t.record);
         let told = self.token.zip(refusal.message(self.call)).zip(record).and_then(|((token, message), record)| {
-            let session = self.gateway.sealer.open(record.slug.as_deref()?, record.principal.as_ref()?, Kind::Endpoint, token)?;
+            let session = self.gateway.sealer.open(record.slug.as_deref()?, record.principal.as_ref()?, TokenUse::Endpoint, token)?;
             Some(self.gateway.forward.streams.tell(&session, message.as_bytes()))
         });
         told.unwrap_or(false)
@@ -275,7 +281,7 @@ impl Exchange<'_> {
     fn announced(&self, mut response: Response<Body>, slug: Option<&str>) -> Response<Body> {
         // Only who may use a server learns of its state.
         let told = !matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
-        let registration = slug.filter(|_| told).and_then(|s| self.book.as_ref()?.registration(s));
+        let registration = slug.filter(|_| told).and_then(|s| self.policy.as_ref()?.registration(s));
         if let Some(registration) = registration {
             lifecycle::announce(registration, response.headers_mut());
         }
@@ -286,7 +292,7 @@ impl Exchange<'_> {
 /// Ends an open stream when its key, its registration or something it was granted goes, when its server's sunset passes, or when
 /// the gateway ends.
 fn withdrawn(
-    mut book: watch::Receiver<Option<Arc<Book>>>,
+    mut policy: watch::Receiver<Option<Arc<PolicySnapshot>>>,
     closing: CancellationToken,
     who: Principal,
     slug: String,
@@ -294,7 +300,7 @@ fn withdrawn(
 ) -> Withdrawn {
     Box::pin(async move {
         loop {
-            let known = book.borrow_and_update().clone();
+            let known = policy.borrow_and_update().clone();
             let now = Timestamp::now();
             if let Some(Err(why)) = known.as_ref().map(|b| authorize::still(b, &who, &slug, &grants, now)) {
                 return why;
@@ -302,7 +308,7 @@ fn withdrawn(
             let sunset = known.as_ref().and_then(|b| b.registration(&slug)).and_then(|r| lifecycle::ends(r, now));
             tokio::select! {
                 () = closing.cancelled() => return "the gateway shuts down",
-                Ok(()) = book.changed() => {}
+                Ok(()) = policy.changed() => {}
                 () = tokio::time::sleep(sunset.unwrap_or_default()), if sunset.is_some() => {}
             }
         }

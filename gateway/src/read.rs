@@ -24,14 +24,14 @@ const SPILL_TIME: Duration = Duration::from_secs(5);
 
 /// What a request says.
 #[derive(Clone, Debug)]
-pub(crate) struct Said {
+pub(crate) struct RequestContent {
     pub(crate) http: Method,
     pub(crate) body: Bytes,
     /// Of a POST; GET opens a stream, DELETE ends a session.
     pub(crate) envelope: Option<Envelope>,
 }
 
-impl Said {
+impl RequestContent {
     /// Into the audit record: names, cut and printable, and the hash of the parameters.
     pub(crate) fn describe(&self, record: &mut Record) {
         let Some(envelope) = &self.envelope else { return };
@@ -45,11 +45,11 @@ impl Said {
     }
 }
 
-pub(crate) async fn request(parts: &Parts, body: Incoming, bounds: &Bounds) -> Result<Said, Refusal> {
+pub(crate) async fn request(parts: &Parts, body: Incoming, bounds: &Bounds) -> Result<RequestContent, Refusal> {
     let http = parts.method.clone();
     match http {
         Method::POST => {}
-        Method::GET | Method::DELETE => return Ok(Said { http, body: Bytes::new(), envelope: None }),
+        Method::GET | Method::DELETE => return Ok(RequestContent { http, body: Bytes::new(), envelope: None }),
         _ => {
             let error = format!("an MCP endpoint takes no {}", printable(http.as_str(), 16));
             return Err(refusal(StatusCode::METHOD_NOT_ALLOWED, "read.method", error, "send requests by POST").allow("POST, GET, DELETE"));
@@ -60,7 +60,7 @@ pub(crate) async fn request(parts: &Parts, body: Incoming, bounds: &Bounds) -> R
     let envelope = Envelope::read(&body, bounds.depth).map_err(|m| {
         refusal(StatusCode::BAD_REQUEST, "validate.json-rpc", m.why, "send one JSON-RPC 2.0 message").code(m.code).to(Ids::One(m.id))
     })?;
-    Ok(Said { http, body, envelope: Some(envelope) })
+    Ok(RequestContent { http, body, envelope: Some(envelope) })
 }
 
 /// Plain JSON, declared as such: pages of others cannot send that type unasked, and nothing has to be unpacked to be checked.

@@ -77,6 +77,6 @@ fn named(landlock: &LandlockStatus) -> Result<String, String> {
     match landlock {
         LandlockStatus::NotEnabled => Err("built into this kernel and not enabled; add it to `lsm=` at boot".to_owned()),
         LandlockStatus::NotImplemented => Err("not in this kernel".to_owned()),
-        LandlockStatus::Available { effective_abi, .. } => Ok(format!("Landlock {effective_abi:?}")),
+        LandlockStatus::Available { effective_abi, .. } => Ok(format!("Landlock ABI {}", *effective_abi as i32)),
     }
 }

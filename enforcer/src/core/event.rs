@@ -4,7 +4,7 @@ use crate::{
     health::Health,
     netlink::Commit,
     point::{Enacted, Error},
-    state::State,
+    state::PointState,
 };
 use rules::{Timestamp, decision::DecisionSet, observation::Applied, wire::v1::Signed};
 use std::{
@@ -52,7 +52,7 @@ pub enum Event {
     /// A set arrived and verified, or did not.
     Set(Result<Candidate, (u64, String)>),
     /// What the state directory says, whenever it differs from before; with the set that should be in force.
-    State(State, Option<Arc<DecisionSet>>),
+    State(PointState, Option<Arc<DecisionSet>>),
     Tick,
     /// `None`: commits were missed.
     Commit(Option<Commit>),

@@ -53,8 +53,8 @@ impl Play {
         self.event(Event::Set(Ok(candidate(generation))))
     }
 
-    fn holds(&mut self, generation: u64, state: State) -> &mut Self {
-        let state = State { current: Some(generation), highest: generation, ..state };
+    fn holds(&mut self, generation: u64, state: PointState) -> &mut Self {
+        let state = PointState { current: Some(generation), highest: generation, ..state };
         self.event(Event::State(state, Some(candidate(generation).set)))
     }
 
@@ -92,7 +92,7 @@ fn candidate(generation: u64) -> Candidate {
 #[test]
 fn a_set_is_kept_adopted_and_renewed_at_a_third_of_its_lease() {
     let mut play = Play::new(Mode::Enforce);
-    play.event(Event::State(State::default(), None)).arrives(1).done(1, Cause::New, true).holds(1, State::default());
+    play.event(Event::State(PointState::default(), None)).arrives(1).done(1, Cause::New, true).holds(1, PointState::default());
     play.done(1, Cause::Look { actor: String::new() }, false).wait(300);
     play.done(1, Cause::Renewal, true).wait(299);
     play.expect(expect![[r#"
@@ -107,7 +107,7 @@ fn a_set_is_kept_adopted_and_renewed_at_a_third_of_its_lease() {
 #[test]
 fn dry_run_rehearses_and_leaves_what_a_person_confirmed_alive() {
     let mut play = Play::new(Mode::DryRun);
-    play.holds(1, State::default()).done(1, Cause::Start, true).arrives(2).wait(300);
+    play.holds(1, PointState::default()).done(1, Cause::Start, true).arrives(2).wait(300);
     play.expect(expect![[r#"
         0 s: uphold 1 Start
         0 s: report Applied 1 
@@ -120,7 +120,7 @@ fn dry_run_rehearses_and_leaves_what_a_person_confirmed_alive() {
 #[test]
 fn what_may_pass_is_tried_again_and_said_once() {
     let mut play = Play::new(Mode::Enforce);
-    play.event(Event::State(State::default(), None)).arrives(1);
+    play.event(Event::State(PointState::default(), None)).arrives(1);
     for _ in 0..3 {
         play.core.try_again(candidate(1).set, Now { mono: play.begin + play.at, wall: t0(), slept: Duration::ZERO });
         play.fails(1, Cause::New, Error::Unavailable("no nft".into())).wait(5);
@@ -139,7 +139,7 @@ fn what_may_pass_is_tried_again_and_said_once() {
 #[test]
 fn a_new_set_that_fails_again_and_again_puts_off_no_renewal() {
     let mut play = Play::new(Mode::Enforce);
-    play.holds(1, State::default()).done(1, Cause::Start, true).wait(290).arrives(2);
+    play.holds(1, PointState::default()).done(1, Cause::Start, true).wait(290).arrives(2);
     play.core.try_again(candidate(2).set, Now { mono: play.begin + play.at, wall: t0(), slept: Duration::ZERO });
     let mut renewed = false;
     for _ in 0..20 {
@@ -158,7 +158,7 @@ fn a_new_set_that_fails_again_and_again_puts_off_no_renewal() {
 #[test]
 fn drift_is_mended_until_it_is_a_fight() {
     let mut play = Play::new(Mode::Enforce);
-    play.holds(1, State::default()).done(1, Cause::Start, true);
+    play.holds(1, PointState::default()).done(1, Cause::Start, true);
     // Of our own, and of others about others: nothing.
     play.foreign(10).event(Event::Commit(Some(Commit { generation: 11, actor: "dockerd (pid 1)".into(), ours: false }))).foreign(11);
     for generation in 12..17 {
@@ -186,7 +186,7 @@ fn drift_is_mended_until_it_is_a_fight() {
 #[test]
 fn missed_events_make_it_look() {
     let mut play = Play::new(Mode::Enforce);
-    play.holds(1, State::default()).done(1, Cause::Start, true).event(Event::Commit(None));
+    play.holds(1, PointState::default()).done(1, Cause::Start, true).event(Event::Commit(None));
     play.expect(expect![[r#"
         0 s: uphold 1 Start
         0 s: report Applied 1 
@@ -197,11 +197,11 @@ fn missed_events_make_it_look() {
 #[test]
 fn an_unconfirmed_trial_is_rolled_back_and_nothing_newer_comes_in_between() {
     let mut play = Play::new(Mode::Enforce);
-    play.holds(2, State { confirm_by: Some(t0() + Duration::from_secs(10)), previous: Some(1), ..State::default() });
+    play.holds(2, PointState { confirm_by: Some(t0() + Duration::from_secs(10)), previous: Some(1), ..PointState::default() });
     play.arrives(3).wait(10);
     play.event(Event::RolledBack { from: 2, result: Err(Error::Unavailable("no nft".into())) }).wait(6);
     play.event(Event::RolledBack { from: 2, result: Ok(1) });
-    play.holds(1, State { highest: 2, rolled_back: Some(2), ..State::default() }).arrives(2).wait(6);
+    play.holds(1, PointState { highest: 2, rolled_back: Some(2), ..PointState::default() }).arrives(2).wait(6);
     play.expect(expect![[r#"
         0 s: keep 3
         0 s: report Refused 3 a trial is running on this host until 2026-11-21T00:00:10Z
@@ -219,7 +219,7 @@ fn an_unconfirmed_trial_is_rolled_back_and_nothing_newer_comes_in_between() {
 #[test]
 fn a_trial_ends_by_the_time_that_passes_and_when_somebody_changes_the_table() {
     let mut play = Play::new(Mode::Enforce);
-    let trial = || State { confirm_by: Some(t0() + Duration::from_secs(10)), previous: Some(1), ..State::default() };
+    let trial = || PointState { confirm_by: Some(t0() + Duration::from_secs(10)), previous: Some(1), ..PointState::default() };
     play.holds(2, trial());
     let wall_back = Now { mono: play.begin + Duration::from_secs(11), wall: t0() - Duration::from_secs(3000), slept: Duration::ZERO };
     assert!(matches!(play.core.handle(Event::Tick, wall_back)[..], [Effect::RollBack]), "a clock set back makes no trial longer");
@@ -239,7 +239,7 @@ fn a_trial_ends_by_the_time_that_passes_and_when_somebody_changes_the_table() {
 #[test]
 fn a_set_that_expires_is_said_once_and_not_renewed() {
     let mut play = Play::new(Mode::Enforce);
-    play.holds(1, State::default()).done(1, Cause::Start, true);
+    play.holds(1, PointState::default()).done(1, Cause::Start, true);
     play.at = Period::days(7).0;
     play.wait(3).foreign(11).arrives(2);
     play.expect(expect![[r#"
@@ -255,10 +255,10 @@ fn a_set_that_expires_is_said_once_and_not_renewed() {
 #[test]
 fn a_person_who_stops_it_is_obeyed() {
     let mut play = Play::new(Mode::Enforce);
-    play.holds(1, State::default()).done(1, Cause::Start, true);
-    play.holds(1, State { stopped: Some("outage".into()), ..State::default() });
+    play.holds(1, PointState::default()).done(1, Cause::Start, true);
+    play.holds(1, PointState { stopped: Some("outage".into()), ..PointState::default() });
     play.arrives(2).foreign(12).wait(400);
-    play.holds(1, State::default()).wait(1);
+    play.holds(1, PointState::default()).wait(1);
     play.expect(expect![[r#"
         0 s: uphold 1 Start
         0 s: report Applied 1 
@@ -273,7 +273,7 @@ fn a_person_who_stops_it_is_obeyed() {
 #[test]
 fn a_clock_that_jumps_renews_by_the_monotonic_one() {
     let mut play = Play::new(Mode::Enforce);
-    play.holds(1, State::default()).done(1, Cause::Start, true);
+    play.holds(1, PointState::default()).done(1, Cause::Start, true);
     let back = Now { mono: play.begin + Duration::from_secs(299), wall: Period::seconds(500).before(t0()), slept: Duration::ZERO };
     assert!(play.core.handle(Event::Tick, back).is_empty());
     let due = Now { mono: play.begin + Duration::from_secs(300), wall: Period::seconds(500).before(t0()), slept: Duration::ZERO };
@@ -283,7 +283,7 @@ fn a_clock_that_jumps_renews_by_the_monotonic_one() {
 #[test]
 fn a_clock_set_back_gives_a_set_no_more_time() {
     let mut play = Play::new(Mode::Enforce);
-    play.holds(1, State::default()).done(1, Cause::Start, true);
+    play.holds(1, PointState::default()).done(1, Cause::Start, true);
     let at = |mono: Duration, wall: Duration| Now { mono: play.begin + mono, wall: t0() + wall, slept: Duration::ZERO };
     let (week, hour) = (Period::days(7).0, Duration::from_secs(3600));
     let set = candidate(1).set;
@@ -294,7 +294,7 @@ fn a_clock_set_back_gives_a_set_no_more_time() {
     );
     assert!(play.core.handle(Event::Commit(None), at(week, hour)).is_empty());
     // Read again from the directory, it is still the same set.
-    play.core.handle(Event::State(State { current: Some(1), highest: 1, ..State::default() }, Some(set.clone())), at(week, hour));
+    play.core.handle(Event::State(PointState { current: Some(1), highest: 1, ..PointState::default() }, Some(set.clone())), at(week, hour));
     assert_eq!(play.core.left(&set, at(week, hour)), Duration::ZERO);
 }
 
@@ -303,7 +303,7 @@ fn a_set_of_the_future_is_not_renewed_until_the_clock_is_right() {
     let mut play = Play::new(Mode::Enforce);
     let at = |mono: u64, wall: Timestamp| Now { mono: play.begin + Duration::from_secs(mono), wall, slept: Duration::ZERO };
     let wrong = Period::seconds(601).before(t0());
-    let state = State { current: Some(1), highest: 1, ..State::default() };
+    let state = PointState { current: Some(1), highest: 1, ..PointState::default() };
     play.core.handle(Event::State(state, Some(candidate(1).set)), at(0, wrong));
     let said = play.core.handle(Event::Tick, at(300, wrong));
     assert!(matches!(&said[..], [Effect::Report(a)] if a.reason.contains("no renewal until it is set right")), "{said:?}");
@@ -315,7 +315,7 @@ fn a_set_of_the_future_is_not_renewed_until_the_clock_is_right() {
 #[test]
 fn a_clock_set_back_by_days_takes_nothing_from_a_set_whose_end_is_known() {
     let mut play = Play::new(Mode::Enforce);
-    play.holds(1, State::default()).done(1, Cause::Start, true);
+    play.holds(1, PointState::default()).done(1, Cause::Start, true);
     let back = |mono: u64| Now { mono: play.begin + Duration::from_secs(mono), wall: Period::days(30).before(t0()), slept: Duration::ZERO };
     assert!(matches!(play.core.handle(Event::Tick, back(300))[..], [Effect::Uphold(_, Cause::Renewal)]));
     let end = Period::days(7).0.as_secs();
@@ -329,13 +329,13 @@ fn a_set_whose_time_ends_while_the_host_sleeps_is_lifted_at_once_and_by_a_jump_a
     let week = Period::days(7).0;
     for (slept, wall) in [(week, t0()), (week, t0() + week)] {
         let mut play = Play::new(Mode::Enforce);
-        play.holds(1, State::default()).done(1, Cause::Start, true);
+        play.holds(1, PointState::default()).done(1, Cause::Start, true);
         let now = Now { mono: play.begin + Duration::from_secs(1), wall, slept };
         assert!(matches!(&play.core.handle(Event::Tick, now)[..], [Effect::Open(1), Effect::Report(_)]));
         assert!(play.core.handle(Event::Tick, now).is_empty(), "once");
     }
     let mut play = Play::new(Mode::Enforce);
-    play.holds(1, State::default()).done(1, Cause::Start, true);
+    play.holds(1, PointState::default()).done(1, Cause::Start, true);
     let at = |mono: u64, wall| Now { mono: play.begin + Duration::from_secs(mono), wall, slept: Duration::ZERO };
     assert!(matches!(&play.core.handle(Event::Tick, at(1, t0() + week))[..], [Effect::Report(a)] if a.reason.contains("expired")));
     assert!(play.core.handle(Event::Tick, at(299, t0())).is_empty(), "nothing is due, and nothing was lifted");
@@ -352,15 +352,15 @@ impl Play {
     /// A set with new blocks is in the kernel on a short lease, and recorded as waiting.
     fn waits(&mut self, generation: u64) -> &mut Self {
         let gate = Some(crate::health::Gate { generation, base: 0, failed: None });
-        let state = State { current: Some(generation), highest: generation, gate, ..State::default() };
+        let state = PointState { current: Some(generation), highest: generation, gate, ..PointState::default() };
         self.core.handle_state(&state, candidate(generation).set);
         self.done(generation, Cause::New, false)
     }
 
-    /// What `Hands` records when the gate was answered.
+    /// What `Reconciler` records when the gate was answered.
     fn settled(&mut self, generation: u64, failed: Option<&str>) -> &mut Self {
         let gate = failed.map(|why| crate::health::Gate { generation, base: 0, failed: Some(why.to_owned()) });
-        let state = State { current: Some(generation), highest: generation, gate, ..State::default() };
+        let state = PointState { current: Some(generation), highest: generation, gate, ..PointState::default() };
         self.core.handle_state(&state, candidate(generation).set);
         self
     }
@@ -389,7 +389,7 @@ impl Play {
 #[test]
 fn new_blocks_stay_when_what_answered_before_still_answers() {
     let mut play = Play::gated();
-    play.holds(1, State::default()).health(0, &["get http://10.0.0.9/"]);
+    play.holds(1, PointState::default()).health(0, &["get http://10.0.0.9/"]);
     play.said.clear();
     play.arrives(2).waits(2).wait(3).arrives(3).health(2, &["get http://10.0.0.9/"]).settled(2, None).done(2, Cause::New, false).wait(1);
     expect![[r#"
@@ -407,7 +407,7 @@ fn new_blocks_stay_when_what_answered_before_still_answers() {
 #[test]
 fn new_blocks_are_taken_out_when_something_answers_no_longer_or_nobody_says() {
     let mut play = Play::gated();
-    play.holds(1, State::default()).health(0, &[]);
+    play.holds(1, PointState::default()).health(0, &[]);
     play.said.clear();
     play.arrives(2).waits(2).health(2, &["dns 10.1.0.53"]).settled(2, Some("dns"));
     play.event(Event::Withdrawn {
@@ -436,7 +436,7 @@ fn new_blocks_are_taken_out_when_something_answers_no_longer_or_nobody_says() {
 #[test]
 fn blocks_are_cleared_of_blame_when_the_check_fails_without_them_too() {
     let mut play = Play::gated();
-    play.holds(1, State::default());
+    play.holds(1, PointState::default());
     play.said.clear();
     play.arrives(2).waits(2).health(2, &["dns 10.1.0.53"]).settled(2, Some("dns")).withdrawn(2, true);
     play.said.clear();
@@ -450,7 +450,7 @@ fn blocks_are_cleared_of_blame_when_the_check_fails_without_them_too() {
 #[test]
 fn damage_is_never_learned_as_usual_while_an_answer_is_awaited() {
     let mut play = Play::gated();
-    play.holds(1, State::default()).health(0, &[]);
+    play.holds(1, PointState::default()).health(0, &[]);
     play.said.clear();
     // Asked by the clock, after the kernel had the blocks and before the report about them was seen.
     play.arrives(2).waits(2).health(0, &["dns 10.1.0.53"]).health(2, &["dns 10.1.0.53"]).withdrawn(2, true);
@@ -471,7 +471,7 @@ fn damage_is_never_learned_as_usual_while_an_answer_is_awaited() {
 #[test]
 fn blocks_that_could_not_be_taken_out_are_never_renewed() {
     let mut play = Play::gated();
-    play.holds(1, State::default()).health(0, &[]);
+    play.holds(1, PointState::default()).health(0, &[]);
     // The disk is full: that they failed is not written down.
     play.arrives(2).waits(2).health(2, &["dns 10.1.0.53"]).withdrawn(2, false);
     play.said.clear();
@@ -489,12 +489,12 @@ fn blocks_that_could_not_be_taken_out_are_never_renewed() {
 #[test]
 fn a_change_of_the_state_does_not_open_the_gate_to_refused_blocks() {
     let mut play = Play::gated();
-    play.holds(1, State::default()).arrives(2).waits(2).health(2, &["dns 10.1.0.53"]).withdrawn(2, false);
+    play.holds(1, PointState::default()).arrives(2).waits(2).health(2, &["dns 10.1.0.53"]).withdrawn(2, false);
     play.said.clear();
     let gate = |generation| Some(crate::health::Gate { generation, base: 0, failed: None });
-    play.holds(2, State { gate: gate(2), latest: Some(2), ..State::default() }).withdrawn(2, false).wait(5);
+    play.holds(2, PointState { gate: gate(2), latest: Some(2), ..PointState::default() }).withdrawn(2, false).wait(5);
     // A person settled it.
-    play.holds(2, State::default());
+    play.holds(2, PointState::default());
     expect![[r#"
         0 s: withdraw 2: dns 10.1.0.53: no answer
         5 s: withdraw 2: dns 10.1.0.53: no answer
@@ -506,7 +506,7 @@ fn a_change_of_the_state_does_not_open_the_gate_to_refused_blocks() {
 #[test]
 fn nothing_is_cleared_of_blame_before_it_is_out() {
     let mut play = Play::gated();
-    play.holds(1, State::default());
+    play.holds(1, PointState::default());
     play.arrives(2).waits(2).health(2, &["dns 10.1.0.53"]).settled(2, Some("dns")).withdrawn(2, false);
     play.said.clear();
     play.health(0, &["dns 10.1.0.53"]).wait(5).withdrawn(2, true);
@@ -524,7 +524,7 @@ fn nothing_is_cleared_of_blame_before_it_is_out() {
 fn a_restart_between_apply_and_confirm_asks_again_and_renews_nothing_meanwhile() {
     let mut play = Play::gated();
     let gate = Some(crate::health::Gate { generation: 2, base: 1, failed: None });
-    play.holds(2, State { gate, ..State::default() }).wait(3).health(2, &[]);
+    play.holds(2, PointState { gate, ..PointState::default() }).wait(3).health(2, &[]);
     expect![[r#"
         0 s: report Applied 2 waits for health checks
         3 s: pass 2
@@ -535,7 +535,7 @@ fn a_restart_between_apply_and_confirm_asks_again_and_renews_nothing_meanwhile()
 #[test]
 fn a_person_who_stopped_enforcement_while_nobody_ran_is_heard_of_at_the_next_start() {
     let mut play = Play::new(Mode::Enforce);
-    play.holds(2, State { stopped: Some("wrong subnet".into()), ..State::default() }).wait(3);
+    play.holds(2, PointState { stopped: Some("wrong subnet".into()), ..PointState::default() }).wait(3);
     expect![[r#"
         0 s: report RolledBack 2 stopped by a person: wrong subnet
     "#]]

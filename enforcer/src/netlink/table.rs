@@ -11,7 +11,7 @@ use super::{
 use crate::{
     facts::Session,
     names::{SETS, TRIED, TRIED_FOR, action_of, is_note, set_of},
-    present::{Held, Present},
+    present::{KernelBlock, Present},
 };
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use ring::digest;
@@ -147,7 +147,8 @@ fn set(a: Attributes<'_>) -> Option<Set> {
     if a.get(1) != Some(TABLE) || flags & 1 != 0 {
         return None;
     }
-    let spec = format!("{flags:#x} {:?} {:?} {:?}", a.number32(4), a.number32(5), a.number32(6));
+    let number = |kind| a.number32(kind).map_or_else(|| "-".to_owned(), |n| n.to_string());
+    let spec = format!("{flags:#x} {} {} {}", number(4), number(5), number(6));
     Some(Set { name: a.text(2), is_map: flags & 8 != 0, spec })
 }
 
@@ -160,14 +161,14 @@ fn block(present: &mut Present, action: Action, element: Attributes<'_>) {
 }
 
 /// An element of a set of blocks, or why it is none of ours.
-fn held(action: Action, element: Attributes<'_>) -> Option<Result<(Endpoint, Held), String>> {
+fn held(action: Action, element: Attributes<'_>) -> Option<Result<(Endpoint, KernelBlock), String>> {
     let endpoint = key(element).and_then(place)?;
     let Some(left) = lease_left(element) else {
         return Some(Err(format!("{endpoint}: no lease")));
     };
     let finding = element.get(6).and_then(comment);
     let (packets, bytes) = counted(element);
-    Some(Ok((endpoint, Held { action, finding, left, packets, bytes })))
+    Some(Ok((endpoint, KernelBlock { action, finding, left, packets, bytes })))
 }
 
 /// Packets and bytes of an element's counter.
@@ -185,7 +186,7 @@ pub(super) fn held_at(
     socket: &Socket,
     action: Action,
     places: &[Endpoint],
-    mut tell: impl FnMut(Endpoint, Option<Held>),
+    mut tell: impl FnMut(Endpoint, Option<KernelBlock>),
 ) -> io::Result<()> {
     let Some(first) = places.first() else { return Ok(()) };
     let set = set_of(first.address, action);

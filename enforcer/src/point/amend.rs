@@ -3,11 +3,11 @@
 //! Only where everything else stands still: the same agents, protected places, lease and facts of this host, and a kernel that holds what
 //! we last read of it. The kernel itself refuses the change if somebody was there since. Anything else goes the whole way.
 
-use super::{Enacted, Error, Manner, Outline, Point, lease};
+use super::{ApplyOptions, Enacted, Error, HostPlan, Point, lease};
 use crate::{
     check::{self, Against},
     facts::{Facts, Session},
-    present::{Held, Present},
+    present::{KernelBlock, Present},
     render::{self, Skeleton, Term, Transaction},
     ruleset::{self, Block, Ruleset, Withheld},
 };
@@ -27,7 +27,7 @@ const MANY: usize = 1_000;
 
 /// What was enacted last, and out of what.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct LastApplied {
     set: Arc<DecisionSet>,
     facts: Facts,
     ruleset: Ruleset,
@@ -43,7 +43,7 @@ pub(super) struct Protects {
     sessions: BTreeSet<Session>,
 }
 
-impl Known {
+impl LastApplied {
     pub(super) fn protects(&self) -> Protects {
         let Ruleset { never, open, sessions, .. } = &self.ruleset;
         Protects { never: never.clone(), open: open.clone(), sessions: sessions.clone() }
@@ -70,28 +70,33 @@ impl Point {
         &mut self,
         set: &Arc<DecisionSet>,
         facts: Facts,
-        outline: Outline,
-        how: &Manner<'_>,
+        plan: HostPlan,
+        options: &ApplyOptions<'_>,
         lease: Duration,
         drifted: bool,
     ) -> Enacted {
-        let Outline { ruleset, withheld, new, held_back, .. } = outline;
+        let HostPlan { ruleset, withheld, new, held_back, .. } = plan;
         let unknown = facts.unknown.clone();
         let enacted =
             Enacted { elements: ruleset.blocks.len(), withheld: withheld.clone(), new, held_back, unknown, drifted, renew_in: lease / 3 };
         // Once is for a person at the command line; who comes back comes without a trial.
-        let plain = how.trial.is_none() && !held_back;
-        self.known = plain.then(|| Known { set: set.clone(), facts, ruleset, withheld, lease, renew_at: Instant::now() + lease / 3 });
+        let plain = options.trial.is_none() && !held_back;
+        self.known = plain.then(|| LastApplied { set: set.clone(), facts, ruleset, withheld, lease, renew_at: Instant::now() + lease / 3 });
         enacted
     }
 
     /// `None`: it takes the whole way. An error: the checker objects, and nothing was changed.
-    pub(super) fn amend(&mut self, set: &Arc<DecisionSet>, how: &Manner<'_>, trusted: Option<&String>) -> Result<Option<Enacted>, Error> {
+    pub(super) fn amend(
+        &mut self,
+        set: &Arc<DecisionSet>,
+        options: &ApplyOptions<'_>,
+        trusted: Option<&String>,
+    ) -> Result<Option<Enacted>, Error> {
         // Whatever ends this half way leaves nothing that is believed.
         let Some(mut known) = self.known.take() else { return Ok(None) };
         let facts = self.facts();
-        let Some(step) = self.step(&known, set, how, trusted, &facts) else { return Ok(None) };
-        let objections = self.object(&known, &step, set, how, &facts);
+        let Some(step) = self.step(&known, set, options, trusted, &facts) else { return Ok(None) };
+        let objections = self.object(&known, &step, set, options, &facts);
         if !objections.is_empty() {
             self.known = Some(known);
             return Err(Error::Objected(objections));
@@ -120,12 +125,20 @@ impl Point {
         Ok(Some(enacted))
     }
 
-    fn step(&self, known: &Known, set: &DecisionSet, how: &Manner<'_>, trusted: Option<&String>, facts: &Facts) -> Option<Step> {
+    fn step(
+        &self,
+        known: &LastApplied,
+        set: &DecisionSet,
+        options: &ApplyOptions<'_>,
+        trusted: Option<&String>,
+        facts: &Facts,
+    ) -> Option<Step> {
         let memory = self.memory.as_ref()?;
         let untouched = memory.generation.is_some() && memory.generation == self.generation();
         let whole = memory.present.as_ref().is_some_and(|p| trusted == Some(&p.skeleton));
-        let same = how.trial.is_none() && lease(set, how) == known.lease && *facts == known.facts && known.renew_at > Instant::now();
-        let before = how.before.is_some_and(|b| b.generation == known.set.generation || b.generation == set.generation);
+        let same =
+            options.trial.is_none() && lease(set, options) == known.lease && *facts == known.facts && known.renew_at > Instant::now();
+        let before = options.before.is_some_and(|b| b.generation == known.set.generation || b.generation == set.generation);
         if !(untouched && whole && same && before) {
             return None;
         }
@@ -140,16 +153,23 @@ impl Point {
         };
         let new = blocks.iter().filter(|(at, block)| block.action == Action::Block && !was(at)).count();
         // Too many new ones, or new ones that cannot be judged: the whole way knows what to hold back.
-        let plain = new == 0 || (!facts.blind && (how.many_new || how.new_this_hour + new <= self.config.limits.max_new_per_hour));
+        let plain = new == 0 || (!facts.blind && (options.many_new || options.new_this_hour + new <= self.config.limits.max_new_per_hour));
         plain.then_some(Step { places, blocks, withheld, new })
     }
 
-    fn object(&self, known: &Known, step: &Step, set: &DecisionSet, how: &Manner<'_>, facts: &Facts) -> Vec<check::Objection> {
+    fn object(
+        &self,
+        known: &LastApplied,
+        step: &Step,
+        set: &DecisionSet,
+        options: &ApplyOptions<'_>,
+        facts: &Facts,
+    ) -> Vec<check::Objection> {
         let Ruleset { shape, agents, never, open, sessions, blocks } = &known.ruleset;
         let (shape, agents, never) = (shape.clone(), agents.clone(), never.clone());
         let ruleset = Ruleset { shape, agents, never, open: open.clone(), sessions: sessions.clone(), blocks: step.blocks.clone() };
-        let new_this_hour = if step.new == 0 { 0 } else { how.new_this_hour + step.new };
-        let (many_new, lease, beside) = (how.many_new, known.lease, blocks.len());
+        let new_this_hour = if step.new == 0 { 0 } else { options.new_this_hour + step.new };
+        let (many_new, lease, beside) = (options.many_new, known.lease, blocks.len());
         check::objections(&ruleset, &Against { set, facts, config: &self.config, new_this_hour, many_new, lease, beside })
     }
 
@@ -171,7 +191,7 @@ impl Point {
         for action in [Action::Block, Action::Shadow] {
             let read = kernel.held(action, &places, |at, held| match (step.blocks.get(&at).filter(|b| b.action == action), held) {
                 (Some(block), Some(held)) if held.holds(block) => {
-                    present.blocks.insert(at, Held { left: held.left + age, ..held });
+                    present.blocks.insert(at, KernelBlock { left: held.left + age, ..held });
                 }
                 (None, None) if !step.blocks.contains_key(&at) => drop(present.blocks.remove(&at)),
                 (None, None) => {}

@@ -1,6 +1,6 @@
 //! Applying a set: plan, check, render, commit, read back, compare; up to three times, since others change the table too.
 
-use super::{Enacted, Error, Manner, Point, amend::Known, lease, memory::Memory, outline};
+use super::{ApplyOptions, Enacted, Error, Point, amend::LastApplied, lease, memory::KernelSnapshot, plan_for_host};
 use crate::{
     nft,
     present::Present,
@@ -19,11 +19,11 @@ impl Point {
         &mut self,
         _held: &Guard,
         set: &Arc<DecisionSet>,
-        how: Manner<'_>,
+        options: ApplyOptions<'_>,
         trusted: &mut Option<String>,
     ) -> Result<Enacted, Error> {
         self.not_stopped()?;
-        let enacted = self.make(set, how, trusted).await;
+        let enacted = self.make(set, options, trusted).await;
         // Who breaks the glass waits for no lock: what was on its way to the kernel then is taken away again.
         if let Err(stopped) = self.not_stopped() {
             *trusted = None;
@@ -38,9 +38,9 @@ impl Point {
         if self.store.is_marked_stopped() { Err(stopped()) } else { Ok(()) }
     }
 
-    async fn make(&mut self, set: &Arc<DecisionSet>, how: Manner<'_>, trusted: &mut Option<String>) -> Result<Enacted, Error> {
-        let protects = self.known.as_ref().map(Known::protects);
-        if let Some(enacted) = self.amend(set, &how, trusted.as_ref())? {
+    async fn make(&mut self, set: &Arc<DecisionSet>, options: ApplyOptions<'_>, trusted: &mut Option<String>) -> Result<Enacted, Error> {
+        let protects = self.known.as_ref().map(LastApplied::protects);
+        if let Some(enacted) = self.amend(set, &options, trusted.as_ref())? {
             return Ok(enacted);
         }
         let mut last = Error::Differs(String::new());
@@ -55,18 +55,18 @@ impl Point {
                 _ => Skeleton::Assert,
             };
             let facts = self.facts();
-            let outline = outline(set, &facts, &self.config, seen, skeleton, how);
-            if !outline.objections.is_empty() {
-                return Err(Error::Objected(outline.objections));
+            let plan = plan_for_host(set, &facts, &self.config, seen, skeleton, options);
+            if !plan.objections.is_empty() {
+                return Err(Error::Objected(plan.objections));
             }
-            drifted |= skeleton != Skeleton::Keep || difference(&outline.ruleset, seen.0, how.trial.is_some()).is_some();
+            drifted |= skeleton != Skeleton::Keep || difference(&plan.ruleset, seen.0, options.trial.is_some()).is_some();
             // What this host's facts ask for may be new; what was protected, and is it no longer or more than it was, others changed.
             drifted |= attempt == 0 && protects.as_ref().zip(seen.0).is_some_and(|(then, now)| !then.holds(now));
-            if outline.transaction.is_empty() {
+            if plan.transaction.is_empty() {
                 self.memory = memory;
             } else {
                 let generation = memory.as_ref().and_then(|m| m.generation);
-                let generation = match self.commit(&outline.transaction, generation).await {
+                let generation = match self.commit(&plan.transaction, generation).await {
                     // Somebody changed the table between our look and our commit, or it has another shape: look again.
                     Err(nft::Error::Refused(why)) => {
                         last = Error::Kernel(why);
@@ -74,23 +74,23 @@ impl Point {
                     }
                     other => other?,
                 };
-                self.read_back(memory, &outline.transaction, generation).await?;
+                self.read_back(memory, &plan.transaction, generation).await?;
             }
             let after = self.memory.as_ref().and_then(|m| m.present.as_ref());
-            let unprotected = after
-                .filter(|p| p.never != outline.ruleset.never || p.open != outline.ruleset.open || p.sessions != outline.ruleset.sessions);
+            let unprotected =
+                after.filter(|p| p.never != plan.ruleset.never || p.open != plan.ruleset.open || p.sessions != plan.ruleset.sessions);
             let unprotected = unprotected.map(|_| "protected addresses differ".to_owned());
-            let age = self.memory.as_ref().map_or(Duration::ZERO, Memory::age);
-            let stale = after.filter(|_| self.readd).and_then(|p| not_renewed(&outline.transaction, p, age));
+            let age = self.memory.as_ref().map_or(Duration::ZERO, KernelSnapshot::age);
+            let stale = after.filter(|_| self.readd).and_then(|p| not_renewed(&plan.transaction, p, age));
             if stale.is_some() {
                 tracing::info!("this kernel does not renew what is added again: leases are renewed in three steps");
                 self.readd = false;
             }
-            match unprotected.or(stale).or_else(|| difference(&outline.ruleset, after, how.trial.is_some())) {
+            match unprotected.or(stale).or_else(|| difference(&plan.ruleset, after, options.trial.is_some())) {
                 None => {
                     *trusted = after.map(|p| p.skeleton.clone());
-                    let lease = lease(set, &how);
-                    return Ok(self.remember(set, facts, outline, &how, lease, drifted));
+                    let lease = lease(set, &options);
+                    return Ok(self.remember(set, facts, plan, &options, lease, drifted));
                 }
                 Some(why) => last = Error::Differs(why),
             }

@@ -6,14 +6,14 @@ use crate::{netlink::Commit, present::Present};
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct KernelSnapshot {
     /// The generation of the ruleset at which it is true; `None`: it may be no longer.
     pub(super) generation: Option<u32>,
     pub(super) read_at: Instant,
     pub(super) present: Option<Present>,
 }
 
-impl Memory {
+impl KernelSnapshot {
     pub(super) fn age(&self) -> Duration {
         self.read_at.elapsed()
     }
@@ -54,7 +54,7 @@ impl Point {
             None => self.nft.list().await?,
         };
         let generation = before.filter(|g| self.generation() == Some(*g));
-        self.memory = Some(Memory { generation, read_at, present });
+        self.memory = Some(KernelSnapshot { generation, read_at, present });
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 /// A set as it would be here, with everything that was weighed. Pure.
 #[derive(Clone, Debug)]
-pub struct Outline {
+pub struct HostPlan {
     pub ruleset: Ruleset,
     pub withheld: Vec<Withheld>,
     pub objections: Vec<Objection>,
@@ -29,7 +29,7 @@ pub struct Outline {
 
 /// How a set is to be brought about.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner<'a> {
+pub struct ApplyOptions<'a> {
     pub now: Timestamp,
     /// New blocks lapse after this long.
     pub trial: Option<Duration>,
@@ -61,21 +61,21 @@ pub struct Enacted {
 }
 
 /// A lease never outlives the set that justifies it.
-pub fn lease(set: &DecisionSet, how: &Manner<'_>) -> Duration {
-    let valid = set.not_after.duration_since(how.now);
-    set.lease.0.min(Duration::try_from(valid).unwrap_or_default()).min(how.left)
+pub fn lease(set: &DecisionSet, options: &ApplyOptions<'_>) -> Duration {
+    let valid = set.not_after.duration_since(options.now);
+    set.lease.0.min(Duration::try_from(valid).unwrap_or_default()).min(options.left)
 }
 
-pub fn outline(
+pub fn plan_for_host(
     set: &DecisionSet,
     facts: &Facts,
     config: &Config,
     (present, age): (Option<&Present>, Duration),
     skeleton: Skeleton,
-    how: Manner<'_>,
-) -> Outline {
+    options: ApplyOptions<'_>,
+) -> HostPlan {
     let (mut ruleset, mut withheld) = ruleset::plan(set, facts, config);
-    let known: BTreeSet<Endpoint> = how
+    let known: BTreeSet<Endpoint> = options
         .before
         .iter()
         .flat_map(|s| &s.decisions)
@@ -84,7 +84,7 @@ pub fn outline(
         .collect();
     let is_new = |endpoint: &Endpoint, block: &Block| block.action == Action::Block && !known.contains(endpoint);
     let mut new = ruleset.blocks.iter().filter(|(e, b)| is_new(e, b)).count();
-    let why = reason_to_hold_back(&ruleset, new, facts, config, &how);
+    let why = reason_to_hold_back(&ruleset, new, facts, config, &options);
     if let Some(why) = why {
         let held: Vec<Withheld> = ruleset
             .blocks
@@ -96,28 +96,28 @@ pub fn outline(
         withheld.splice(..0, held);
         new = 0;
     }
-    let lease = lease(set, &how);
+    let lease = lease(set, &options);
     let against = Against {
         set,
         facts,
         config,
-        new_this_hour: if new == 0 { 0 } else { how.new_this_hour + new },
-        many_new: how.many_new,
+        new_this_hour: if new == 0 { 0 } else { options.new_this_hour + new },
+        many_new: options.many_new,
         lease,
         beside: 0,
     };
     let objections = check::objections(&ruleset, &against);
-    let transaction = render::render(&ruleset, present, Term { lease, age, trial: how.trial.map(|t| t.min(lease)), skeleton });
-    Outline { ruleset, withheld, objections, transaction, new, held_back: why.is_some() }
+    let transaction = render::render(&ruleset, present, Term { lease, age, trial: options.trial.map(|t| t.min(lease)), skeleton });
+    HostPlan { ruleset, withheld, objections, transaction, new, held_back: why.is_some() }
 }
 
-fn reason_to_hold_back(ruleset: &Ruleset, new: usize, facts: &Facts, config: &Config, how: &Manner<'_>) -> Option<&'static str> {
+fn reason_to_hold_back(ruleset: &Ruleset, new: usize, facts: &Facts, config: &Config, options: &ApplyOptions<'_>) -> Option<&'static str> {
     let blocks = ruleset.blocks.values().filter(|b| b.action == Action::Block).count();
-    if new == 0 || !how.hold_back {
+    if new == 0 || !options.hold_back {
         None
     } else if facts.blind {
         Some("new, while own addresses or default gateways of this host cannot be read")
-    } else if !how.many_new && how.new_this_hour + new > config.limits.max_new_per_hour {
+    } else if !options.many_new && options.new_this_hour + new > config.limits.max_new_per_hour {
         Some("one of more new blocks within an hour than max_new_per_hour; a person may apply them with --many-new")
     } else if blocks > config.limits.max_blocks {
         Some("new, and there would be more than max_blocks")

@@ -1,12 +1,12 @@
 //! Taking away: all blocks, the whole table, or the last set.
 
-use super::{Error, Manner, Point};
+use super::{ApplyOptions, Error, Point};
 use crate::{
     config::Config,
     netlink::Monitor,
     nft::Nft,
     render::{Change, Transaction},
-    state::{Guard, State},
+    state::{Guard, PointState},
 };
 use rules::Timestamp;
 use std::{sync::Arc, time::Duration};
@@ -55,7 +55,13 @@ impl Point {
 
     /// Brings the set before the last one back; without one (or when it expired meanwhile) takes the table away.
     /// Gives the generation that stands now, 0 for none.
-    pub async fn roll_back(&mut self, held: &Guard, state: &mut State, now: Timestamp, trusted: &mut Option<String>) -> Result<u64, Error> {
+    pub async fn roll_back(
+        &mut self,
+        held: &Guard,
+        state: &mut PointState,
+        now: Timestamp,
+        trusted: &mut Option<String>,
+    ) -> Result<u64, Error> {
         let before = state.previous.and_then(|g| self.stored(g, now).ok()).map(Arc::new);
         match &before {
             // Nothing is there, and nothing comes back before `resume`.
@@ -65,8 +71,9 @@ impl Point {
                 let base = state.base.and_then(|g| self.remembered(g));
                 let (hold_back, known) = (state.base.is_some(), if state.base.is_some() { base.as_ref() } else { Some(&**set) });
                 let new_this_hour = state.new_this_hour(now);
-                let how = Manner { now, trial: None, many_new: !hold_back, hold_back, before: known, new_this_hour, left: Duration::MAX };
-                if !self.enact(held, set, how, trusted).await?.held_back {
+                let options =
+                    ApplyOptions { now, trial: None, many_new: !hold_back, hold_back, before: known, new_this_hour, left: Duration::MAX };
+                if !self.enact(held, set, options, trusted).await?.held_back {
                     state.base = None;
                 }
             }

@@ -3,10 +3,10 @@
 //! What was not changed is as it was when it was read, as long as the kernel's generation has moved by our own commits alone. Else, or
 //! where anything is not as it was asked for, all of it is read again.
 
-use super::{Error, Point, memory::Memory};
+use super::{Error, Point, memory::KernelSnapshot};
 use crate::{
     netlink::Monitor,
-    present::{Held, Present},
+    present::{KernelBlock, Present},
     render::{Change, Transaction},
 };
 use rules::{decision::Action, endpoint::Endpoint};
@@ -19,7 +19,7 @@ impl Point {
     /// `generation`: the kernel's, if nobody but us committed since `memory`.
     pub(super) async fn read_back(
         &mut self,
-        memory: Option<Memory>,
+        memory: Option<KernelSnapshot>,
         transaction: &Transaction,
         generation: Option<u32>,
     ) -> Result<(), Error> {
@@ -32,7 +32,7 @@ impl Point {
     }
 }
 
-fn changed(kernel: &Monitor, memory: Memory, transaction: &Transaction, generation: u32) -> Option<Memory> {
+fn changed(kernel: &Monitor, memory: KernelSnapshot, transaction: &Transaction, generation: u32) -> Option<KernelSnapshot> {
     let still = || kernel.generation().is_ok_and(|now| now == generation);
     let (age, before) = (memory.age(), memory.present.unwrap_or_default());
     let gone: Vec<(Endpoint, Action)> = transaction.changes.iter().filter_map(gone).collect();
@@ -43,7 +43,7 @@ fn changed(kernel: &Monitor, memory: Memory, transaction: &Transaction, generati
     // As of the time of `memory`, like all of it.
     present.agents_left = present.agents_left.saturating_add(age);
     present.blocks = blocks(kernel, before, transaction, &gone, age)?;
-    still().then_some(Memory { generation: Some(generation), read_at: memory.read_at, present: Some(present) })
+    still().then_some(KernelSnapshot { generation: Some(generation), read_at: memory.read_at, present: Some(present) })
 }
 
 fn blocks(
@@ -52,7 +52,7 @@ fn blocks(
     transaction: &Transaction,
     gone: &[(Endpoint, Action)],
     age: Duration,
-) -> Option<BTreeMap<Endpoint, Held>> {
+) -> Option<BTreeMap<Endpoint, KernelBlock>> {
     let mut blocks = before.blocks;
     // What lapsed meanwhile, lapsed unheard.
     blocks.retain(|_, held| held.left > age);
@@ -73,7 +73,7 @@ fn blocks(
         let asked: Vec<Endpoint> = transaction.changes.iter().filter_map(|c| leased(c, action)).collect();
         kernel
             .held(action, &asked, |at, held| match held {
-                Some(held) => drop(blocks.insert(at, Held { left: held.left.saturating_add(age), ..held })),
+                Some(held) => drop(blocks.insert(at, KernelBlock { left: held.left.saturating_add(age), ..held })),
                 None => drop(blocks.remove(&at)),
             })
             .ok()?;

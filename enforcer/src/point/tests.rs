@@ -6,8 +6,8 @@ use crate::{
 };
 use rules::decision::Action;
 
-fn manner(before: Option<&DecisionSet>) -> Manner<'_> {
-    Manner { now: t0(), trial: None, many_new: false, hold_back: true, before, new_this_hour: 0, left: Duration::MAX }
+fn manner(before: Option<&DecisionSet>) -> ApplyOptions<'_> {
+    ApplyOptions { now: t0(), trial: None, many_new: false, hold_back: true, before, new_this_hour: 0, left: Duration::MAX }
 }
 
 fn many(count: u16, action: Action) -> Vec<rules::decision::Decision> {
@@ -15,10 +15,10 @@ fn many(count: u16, action: Action) -> Vec<rules::decision::Decision> {
 }
 
 /// Blocks and counts in the plan, what is withheld, and what of `before` is lifted.
-fn weigh(next: &DecisionSet, how: Manner<'_>, facts: &Facts, config: &Config) -> (usize, usize, usize, Vec<Objection>) {
-    let outline = outline(next, facts, config, (None, Duration::ZERO), Skeleton::Keep, how);
-    let of = |action| outline.ruleset.blocks.values().filter(|b| b.action == action).count();
-    (of(Action::Block), of(Action::Shadow), outline.withheld.len(), outline.objections)
+fn weigh(next: &DecisionSet, options: ApplyOptions<'_>, facts: &Facts, config: &Config) -> (usize, usize, usize, Vec<Objection>) {
+    let plan = plan_for_host(next, facts, config, (None, Duration::ZERO), Skeleton::Keep, options);
+    let of = |action| plan.ruleset.blocks.values().filter(|b| b.action == action).count();
+    (of(Action::Block), of(Action::Shadow), plan.withheld.len(), plan.objections)
 }
 
 #[test]
@@ -27,11 +27,11 @@ fn what_is_only_counted_freezes_nothing() {
     let before = set(1, &["10.0.0.5:3001", "10.0.0.6:3001"]);
     let mut next = set(2, &["10.0.0.5:3001", "10.0.0.7:3001"]);
     next.decisions.extend(many(501, Action::Shadow));
-    let how = Manner { hold_back: false, ..manner(Some(&before)) };
-    assert_eq!(weigh(&next, how, &facts(), &config), (2, 501, 0, vec![]));
+    let options = ApplyOptions { hold_back: false, ..manner(Some(&before)) };
+    assert_eq!(weigh(&next, options, &facts(), &config), (2, 501, 0, vec![]));
     let mut small = config;
     small.limits.max_blocks = 10;
-    assert_eq!(weigh(&next, how, &facts(), &small), (2, 8, 493, vec![]));
+    assert_eq!(weigh(&next, options, &facts(), &small), (2, 8, 493, vec![]));
     // A count that becomes a block is a new block.
     let mut counted = set(1, &[]);
     counted.decisions = many(501, Action::Shadow);
@@ -48,12 +48,12 @@ fn too_many_new_are_held_back_while_lifts_are_done() {
     let config = Config::default();
     // 10.0.0.6 is not in the plan: it is lifted.
     assert_eq!(weigh(&next, manner(Some(&before)), &facts(), &config), (1, 0, 501, vec![]));
-    assert_eq!(weigh(&next, Manner { many_new: true, ..manner(Some(&before)) }, &facts(), &config), (502, 0, 0, vec![]));
-    let person = weigh(&next, Manner { hold_back: false, ..manner(Some(&before)) }, &facts(), &config).3;
+    assert_eq!(weigh(&next, ApplyOptions { many_new: true, ..manner(Some(&before)) }, &facts(), &config), (502, 0, 0, vec![]));
+    let person = weigh(&next, ApplyOptions { hold_back: false, ..manner(Some(&before)) }, &facts(), &config).3;
     assert!(person.len() == 1 && person[0].why.contains("--many-new"), "{person:?}");
     let mut small = config;
     small.limits.max_blocks = 100;
-    assert_eq!(weigh(&next, Manner { many_new: true, ..manner(Some(&before)) }, &facts(), &small), (1, 0, 501, vec![]));
+    assert_eq!(weigh(&next, ApplyOptions { many_new: true, ..manner(Some(&before)) }, &facts(), &small), (1, 0, 501, vec![]));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_host_that_does_not_know_itself_adds_nothing_and_says_so() {
     let before = set(1, &["10.0.0.5:3001", "10.0.0.6:3001"]);
     let next = set(2, &["10.0.0.5:3001", "10.0.0.7:3001"]);
     assert_eq!(weigh(&next, manner(Some(&before)), &blind, &Config::default()), (1, 0, 1, vec![]));
-    let person = weigh(&next, Manner { hold_back: false, many_new: true, ..manner(Some(&before)) }, &blind, &Config::default()).3;
+    let person = weigh(&next, ApplyOptions { hold_back: false, many_new: true, ..manner(Some(&before)) }, &blind, &Config::default()).3;
     assert!(person.len() == 1 && person[0].why.contains("cannot be read"), "{person:?}");
     let enacted = Enacted {
         elements: 1,

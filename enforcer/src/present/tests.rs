@@ -55,7 +55,7 @@ fn reads_what_nft_prints_and_sorts_out_what_is_not_ours() {
                 Endpoint {
                     address: 10.0.0.5,
                     port: 3001,
-                }: Held {
+                }: KernelBlock {
                     action: Block,
                     finding: Some(
                         FindingId(
@@ -69,7 +69,7 @@ fn reads_what_nft_prints_and_sorts_out_what_is_not_ours() {
                 Endpoint {
                     address: 10.0.0.6,
                     port: 3001,
-                }: Held {
+                }: KernelBlock {
                     action: Shadow,
                     finding: None,
                     left: 0ns,
@@ -79,7 +79,7 @@ fn reads_what_nft_prints_and_sorts_out_what_is_not_ours() {
                 Endpoint {
                     address: 10.0.0.7,
                     port: 3001,
-                }: Held {
+                }: KernelBlock {
                     action: Shadow,
                     finding: None,
                     left: 9s,

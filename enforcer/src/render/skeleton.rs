@@ -202,21 +202,21 @@ fn ways_in(shape: &Shape, role: Hook, to: &str) -> Vec<String> {
 /// What is in our table and was never, or is no longer, part of it, by names as an older version or a person would give them. A table made
 /// anew would let packets through for some milliseconds (measured), so it is taken out of the one that is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bygone {
+pub struct Leftovers {
     chains: Vec<String>,
     sets: Vec<String>,
     maps: Vec<String>,
 }
 
-impl Bygone {
-    pub fn of(present: &Present) -> Bygone {
+impl Leftovers {
+    pub fn of(present: &Present) -> Leftovers {
         let ours = |name: &str| {
             SETS.iter().any(|set| set.split(' ').nth(2) == Some(name)) || CHAINS.iter().any(|(chain, _)| *chain == name) || is_base(name)
         };
         // What is called otherwise has no place in a script; then the table is replaced after all.
         let plain =
             |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && name.starts_with(|c: char| c.is_alphabetic());
-        let mut bygone = Bygone::default();
+        let mut bygone = Leftovers::default();
         for line in present.skeleton.lines() {
             let mut words = line.split(' ');
             let (kind, name) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -234,7 +234,7 @@ impl Bygone {
     }
 
     pub fn is_empty(&self) -> bool {
-        *self == Bygone::default()
+        *self == Leftovers::default()
     }
 
     /// All are emptied before any goes, and maps go before the chains that their elements lead to.

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     config::Config,
     fixtures::{decision, facts, set},
-    present::Held,
+    present::KernelBlock,
     ruleset,
 };
 use expect_test::expect;
@@ -21,7 +21,7 @@ fn planned(set: &DecisionSet) -> Ruleset {
 /// The kernel as it would be after a ruleset was applied, `left` of each lease remaining.
 fn holding(ruleset: &Ruleset, left: u64) -> Present {
     let left = Duration::from_secs(left);
-    let held = |b: &Block| Held { action: b.action, finding: Some(b.finding.clone()), left, packets: 0, bytes: 0 };
+    let held = |b: &Block| KernelBlock { action: b.action, finding: Some(b.finding.clone()), left, packets: 0, bytes: 0 };
     Present {
         skeleton: "ours".into(),
         agents: ruleset.agents.clone(),
@@ -241,7 +241,7 @@ fn what_is_bygone_is_emptied_then_taken_out_and_what_is_ours_is_not() {
         delete chain inet gnomon old
         delete chain inet gnomon old2
     "#]]
-    .assert_eq(&skeleton::Bygone::of(&present).text());
+    .assert_eq(&skeleton::Leftovers::of(&present).text());
     let ours = Present { skeleton: "chain judge\nset tried4 0x1\n".to_owned(), ..Present::default() };
-    assert!(skeleton::Bygone::of(&ours).is_empty());
+    assert!(skeleton::Leftovers::of(&ours).is_empty());
 }

@@ -5,7 +5,7 @@ use crate::{
     core::{Cause, Event},
     health::{self, Gate},
     intake::Refused,
-    point::{Enacted, Error, Manner, lease},
+    point::{ApplyOptions, Enacted, Error, lease},
 };
 use rules::{Timestamp, decision::DecisionSet, wire::v1::Signed};
 use std::{sync::Arc, time::Duration};
@@ -33,7 +33,7 @@ impl Reconciler {
     pub(super) async fn rehearse(&mut self, set: &DecisionSet) -> Result<Enacted, Error> {
         let (now, state) = (Timestamp::now(), self.point.store.load()?);
         let before = state.current.and_then(|g| self.point.stored(g, now).ok());
-        let how = Manner {
+        let options = ApplyOptions {
             now,
             trial: None,
             many_new: false,
@@ -42,20 +42,20 @@ impl Reconciler {
             new_this_hour: state.new_this_hour(now),
             left: Duration::MAX,
         };
-        let (outline, _) = self.point.rehearse(set, how).await?;
-        if !outline.objections.is_empty() {
-            return Err(Error::Objected(outline.objections));
+        let (plan, _) = self.point.rehearse(set, options).await?;
+        if !plan.objections.is_empty() {
+            return Err(Error::Objected(plan.objections));
         }
-        let elements = outline.ruleset.blocks.len();
-        let (held_back, unknown) = (outline.held_back, self.point.facts().unknown);
+        let elements = plan.ruleset.blocks.len();
+        let (held_back, unknown) = (plan.held_back, self.point.facts().unknown);
         Ok(Enacted {
             elements,
-            withheld: outline.withheld,
-            new: outline.new,
+            withheld: plan.withheld,
+            new: plan.new,
             held_back,
             unknown,
             drifted: false,
-            renew_in: lease(set, &how) / 3,
+            renew_in: lease(set, &options) / 3,
         })
     }
 
@@ -106,7 +106,7 @@ impl Reconciler {
         let gated = self.gated && !health::new_blocks(set, before.as_deref()).is_empty();
         // The same set again is not a longer one.
         let left = self.core.left(set, clocks());
-        let how = Manner {
+        let options = ApplyOptions {
             now,
             trial: None,
             many_new: false,
@@ -120,10 +120,10 @@ impl Reconciler {
         if gated && health::lifts(set, before.as_deref()) {
             // On a short lease nothing is lifted, and who is to be free is so at once.
             let first = Arc::new(health::counted(set, &health::new_blocks(set, before.as_deref())));
-            self.point.enact(&held, &first, how, &mut self.trusted).await?;
+            self.point.enact(&held, &first, options, &mut self.trusted).await?;
         }
-        let how = Manner { trial: gated.then_some(health::SHORT_LEASE), ..how };
-        let enacted = self.point.enact(&held, set, how, &mut self.trusted).await?;
+        let options = ApplyOptions { trial: gated.then_some(health::SHORT_LEASE), ..options };
+        let enacted = self.point.enact(&held, set, options, &mut self.trusted).await?;
         state.adopt(set, enacted.new, None, now);
         state.base = enacted.held_back.then_some(base);
         state.gate = (gated && enacted.new > 0).then_some(Gate { generation: set.generation, base, failed: None });
@@ -149,16 +149,16 @@ impl Reconciler {
         self.counts = None;
         let Some(base) = state.base else {
             // Nothing of it is new.
-            let how = Manner { now, trial: None, many_new: true, hold_back: false, before: Some(set), new_this_hour: 0, left };
-            let enacted = self.point.enact(&held, set, how, &mut self.trusted).await?;
+            let options = ApplyOptions { now, trial: None, many_new: true, hold_back: false, before: Some(set), new_this_hour: 0, left };
+            let enacted = self.point.enact(&held, set, options, &mut self.trusted).await?;
             if state.gate.is_none() {
                 self.note(set, &enacted);
             }
             return Ok(enacted);
         };
         let (before, new_this_hour) = (self.point.remembered(base), state.new_this_hour(now));
-        let how = Manner { now, trial: None, many_new: false, hold_back: true, before: before.as_ref(), new_this_hour, left };
-        let enacted = self.point.enact(&held, set, how, &mut self.trusted).await?;
+        let options = ApplyOptions { now, trial: None, many_new: false, hold_back: true, before: before.as_ref(), new_this_hour, left };
+        let enacted = self.point.enact(&held, set, options, &mut self.trusted).await?;
         // What held new blocks back may have passed.
         if !enacted.held_back {
             state.base = None;

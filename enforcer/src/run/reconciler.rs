@@ -6,7 +6,7 @@ use crate::{
     core::{Cause, Core, Effect, Event},
     intake::Refused,
     point::Point,
-    state::State,
+    state::PointState,
 };
 use rules::{observation::Applied, wire::v1::Signed};
 use std::{sync::Arc, time::Instant};
@@ -17,7 +17,7 @@ pub(super) struct Reconciler {
     pub(super) core: Core,
     pub(super) point: Point,
     /// The state as the core knows it.
-    pub(super) seen: Option<State>,
+    pub(super) seen: Option<PointState>,
     /// The kernel's generation at the last tick.
     pub(super) polled: Option<u32>,
     /// The skeleton as we last wrote and read it.

@@ -6,7 +6,7 @@ use crate::{
     intake::Refused,
     netlink::Commit,
     point::Error,
-    state::State,
+    state::PointState,
 };
 use rules::{Timestamp, decision::DecisionSet, wire::v1::Signed};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl Reconciler {
     }
 
     /// A change that is our own is no news.
-    pub(super) fn forget_difference(&mut self, change: impl FnOnce(&mut State)) {
+    pub(super) fn forget_difference(&mut self, change: impl FnOnce(&mut PointState)) {
         if let Some(seen) = &mut self.seen {
             change(seen);
         }

@@ -7,7 +7,7 @@ use crate::{
 };
 use enforcer::{
     Config, Limits,
-    point::{Manner, Point},
+    point::{ApplyOptions, Point},
 };
 use rules::{
     Timestamp,
@@ -107,8 +107,8 @@ fn cost_from_scratch() {
     row("`nft -f` of the same 100,000 elements, no check, no read-back", format!("{:.2?}", begin.elapsed()));
 }
 
-fn how(before: Option<&DecisionSet>) -> Manner<'_> {
-    Manner { now: Timestamp::now(), trial: None, many_new: true, hold_back: false, before, new_this_hour: 0, left: Duration::MAX }
+fn how(before: Option<&DecisionSet>) -> ApplyOptions<'_> {
+    ApplyOptions { now: Timestamp::now(), trial: None, many_new: true, hold_back: false, before, new_this_hour: 0, left: Duration::MAX }
 }
 
 #[test]

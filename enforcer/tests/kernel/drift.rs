@@ -5,7 +5,7 @@ use crate::{
     talk::{serve, within},
     upkeep::{Running, is_blocked},
 };
-use enforcer::point::{Manner, Point};
+use enforcer::point::{ApplyOptions, Point};
 use rules::{Timestamp, decision::Action, observation::Outcome};
 use std::{sync::Arc, time::Duration};
 
@@ -96,8 +96,8 @@ fn by_nft_alone_a_table_put_to_sleep_is_seen_and_woken() {
             let (held, now) = (point.store.lock().await.unwrap(), Timestamp::now());
             let set = Arc::new(point.verify(&signed, 0, now).unwrap());
             let left = Duration::MAX;
-            let how = Manner { now, trial: None, many_new: true, hold_back: false, before: None, new_this_hour: 0, left };
-            (point.enact(&held, &set, how, &mut trust).await.unwrap(), trust)
+            let options = ApplyOptions { now, trial: None, many_new: true, hold_back: false, before: None, new_this_hour: 0, left };
+            (point.enact(&held, &set, options, &mut trust).await.unwrap(), trust)
         });
         trusted = trust;
         enacted

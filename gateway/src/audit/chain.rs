@@ -3,7 +3,7 @@
 //! A line is a JSON object whose last member is `hash`: hexadecimal SHA-256 over [`DOMAIN`] and the line's bytes without
 //! that member. So whoever checks needs no canonical form, only the bytes as they stand.
 
-use super::record::Entry;
+use super::record::LogEntry;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -31,7 +31,7 @@ pub struct Line {
     pub seq: u64,
     pub prev: String,
     #[serde(flatten)]
-    pub entry: Entry,
+    pub entry: LogEntry,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +48,7 @@ pub enum Broken {
 
 impl Head {
     /// The next line, with its line end; the head moves on.
-    pub fn seal(&mut self, entry: &Entry) -> Result<String, serde_json::Error> {
+    pub fn seal(&mut self, entry: &LogEntry) -> Result<String, serde_json::Error> {
         let line = Line { seq: self.seq + 1, prev: self.hash.clone(), entry: entry.clone() };
         let mut text = serde_json::to_string(&line)?;
         let hash = digest(text.as_bytes());

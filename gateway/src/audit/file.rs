@@ -2,7 +2,7 @@
 
 use super::{
     chain::{self, Head},
-    record::{Entry, Gap},
+    record::{Gap, LogEntry},
 };
 use crate::config::Audit;
 use rules::Timestamp;
@@ -28,7 +28,7 @@ pub(crate) struct LogFile {
     len: u64,
     day: i64,
     unsynced: bool,
-    /// Held while this process writes here.
+    /// DirectoryLock while this process writes here.
     _lock: File,
 }
 
@@ -48,7 +48,7 @@ impl LogFile {
         let mut log = LogFile { dir: dir.to_owned(), config, head, file, len, day: day(now), unsynced: false, _lock: lock };
         if torn > 0 {
             tracing::error!(bytes = torn, "the audit log ended in a half-written record; it was set aside");
-            log.append(&[Entry::Gap(Gap { at: now, torn, ..Gap::default() })], now)?;
+            log.append(&[LogEntry::Gap(Gap { at: now, torn, ..Gap::default() })], now)?;
         }
         log.retain(now)?;
         tracing::info!(seq = log.head.seq, hash = %log.head.hash, "the audit log goes on from here");
@@ -56,7 +56,7 @@ impl LogFile {
     }
 
     /// All or nothing: after an error the file ends where it ended before.
-    pub(crate) fn append(&mut self, entries: &[Entry], now: Timestamp) -> io::Result<()> {
+    pub(crate) fn append(&mut self, entries: &[LogEntry], now: Timestamp) -> io::Result<()> {
         if self.len > 0 && (self.len >= self.config.file_bytes || day(now) != self.day) {
             self.rotate(now)?;
         }
@@ -118,11 +118,11 @@ impl LogFile {
     }
 }
 
-impl Entry {
+impl LogEntry {
     pub(crate) fn at(&self) -> Timestamp {
         match self {
-            Entry::Call(record) => record.at,
-            Entry::Gap(gap) => gap.at,
+            LogEntry::Call(record) => record.at,
+            LogEntry::Gap(gap) => gap.at,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     chain::{self, Broken, Head, Line},
     file::{anchor, files},
-    record::Entry,
+    record::LogEntry,
 };
 use std::{
     fs::File,
@@ -59,7 +59,7 @@ pub fn find(dir: &Path, call: &str) -> io::Result<Option<Line>> {
         let mut found = None;
         lines(path, |_, text| {
             let hit = text.contains(call).then(|| chain::check(text, None).ok()).flatten();
-            found = hit.map(|(line, _)| line).filter(|l| matches!(&l.entry, Entry::Call(r) if r.call == call));
+            found = hit.map(|(line, _)| line).filter(|l| matches!(&l.entry, LogEntry::Call(r) if r.call == call));
             found.is_none()
         })?;
         if found.is_some() {

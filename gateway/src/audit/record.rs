@@ -125,7 +125,7 @@ pub struct Gap {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Entry {
+pub enum LogEntry {
     Call(Box<Record>),
     Gap(Gap),
 }

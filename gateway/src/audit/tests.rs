@@ -9,8 +9,8 @@ fn at(text: &str) -> Timestamp {
 
 const NOON: &str = "2026-11-21T12:00:00Z";
 
-fn call(id: &str, time: &str) -> Entry {
-    Entry::Call(Box::new(Record { call: id.into(), at: at(time), http: "POST".into(), status: 200, ..Record::default() }))
+fn call(id: &str, time: &str) -> LogEntry {
+    LogEntry::Call(Box::new(Record { call: id.into(), at: at(time), http: "POST".into(), status: 200, ..Record::default() }))
 }
 
 fn log(dir: &Path, change: impl FnOnce(&mut Audit)) -> LogFile {
@@ -90,7 +90,7 @@ fn a_half_written_record_is_set_aside_and_said() {
     drop(log(dir.path(), |_| {}));
     let mut entries = Vec::new();
     read(dir.path(), |l| entries.push(l.entry)).unwrap();
-    assert_eq!(entries, [call("c1", NOON), Entry::Gap(Gap { at: at(NOON), torn: 12, ..Gap::default() })]);
+    assert_eq!(entries, [call("c1", NOON), LogEntry::Gap(Gap { at: at(NOON), torn: 12, ..Gap::default() })]);
     assert!(verify(dir.path()).unwrap().holds());
     assert_eq!(fs::read(path.with_extension("torn")).unwrap(), b"{\"seq\":2,\"pr");
 }

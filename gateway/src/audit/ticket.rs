@@ -1,26 +1,26 @@
 //! A request's claim to one record.
 
 use super::{
-    record::{Entry, Outcome, Record},
-    writer::State,
+    record::{LogEntry, Outcome, Record},
+    tally::Tally,
 };
 use crate::limit::Opening;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::mpsc::OwnedPermit;
 
-/// Writes its record when it ends, however that happens: by [`Ticket::finish`], or because the exchange was dropped.
+/// Writes its record when it ends, however that happens: by [`Ticket::finish`], or because the HTTP transaction was dropped.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     pub(crate) record: Box<Record>,
     /// Counts as open for as long as the ticket lives.
     pub(crate) opening: Option<Opening>,
-    slot: Option<OwnedPermit<Entry>>,
-    state: Arc<State>,
+    slot: Option<OwnedPermit<LogEntry>>,
+    state: Arc<Tally>,
     started: Instant,
 }
 
 impl Ticket {
-    pub(super) fn new(record: Record, slot: Option<OwnedPermit<Entry>>, state: Arc<State>, started: Instant) -> Ticket {
+    pub(super) fn new(record: Record, slot: Option<OwnedPermit<LogEntry>>, state: Arc<Tally>, started: Instant) -> Ticket {
         Ticket { record: Box::new(record), opening: None, slot, state, started }
     }
 
@@ -47,7 +47,7 @@ impl Drop for Ticket {
             return;
         }
         match self.slot.take() {
-            Some(slot) => drop(slot.send(Entry::Call(std::mem::take(&mut self.record)))),
+            Some(slot) => drop(slot.send(LogEntry::Call(std::mem::take(&mut self.record)))),
             None => self.state.lost(1),
         }
     }

@@ -2,21 +2,16 @@
 
 use super::{
     file::LogFile,
-    record::{Entry, Gap, Outcome, Record},
+    record::{LogEntry, Outcome, Record},
+    tally::Tally,
     ticket::Ticket,
 };
-use crate::{
-    config::{Audit, OnFailure},
-    limit::Bucket,
-};
+use crate::config::{Audit, OnFailure};
 use rules::Timestamp;
 use std::{
     io,
     path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -28,27 +23,14 @@ use tokio::{
 const COALESCE: Duration = Duration::from_millis(5);
 
 /// How long a request waits for a place in the queue before it is turned away.
-const PATIENCE: Duration = Duration::from_secs(1);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where requests get their tickets.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
-    queue: mpsc::Sender<Entry>,
-    state: Arc<State>,
+    queue: mpsc::Sender<LogEntry>,
+    state: Arc<Tally>,
     on_failure: OnFailure,
-}
-
-/// What tickets, the writer and the metrics share.
-#[derive(Debug)]
-pub(crate) struct State {
-    failing: AtomicBool,
-    written: AtomicU64,
-    refusals: AtomicU64,
-    turned_away: AtomicU64,
-    lost: AtomicU64,
-    outcomes: [AtomicU64; Outcome::ALL.len()],
-    refusals_per_second: f64,
-    budget: Mutex<Bucket>,
 }
 
 /// No ticket: the request must not go on.
@@ -62,7 +44,7 @@ impl Log {
             true => None,
             false => match self.queue.clone().try_reserve_owned() {
                 Ok(slot) => Some(slot),
-                Err(_) => timeout(PATIENCE, self.queue.clone().reserve_owned()).await.ok().and_then(Result::ok),
+                Err(_) => timeout(QUEUE_TIMEOUT, self.queue.clone().reserve_owned()).await.ok().and_then(Result::ok),
             },
         };
         if slot.is_none() && self.on_failure == OnFailure::Refuse {
@@ -86,59 +68,15 @@ impl Log {
     }
 }
 
-impl State {
-    fn new(config: &Audit) -> State {
-        let refusals_per_second = f64::from(config.refusals_per_second.max(1));
-        State {
-            failing: AtomicBool::new(false),
-            written: AtomicU64::new(0),
-            refusals: AtomicU64::new(0),
-            turned_away: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            outcomes: Default::default(),
-            refusals_per_second,
-            budget: Mutex::new(Bucket::full(refusals_per_second * 10.0, Instant::now())),
-        }
-    }
-
-    pub(super) fn count(&self, record: &Record) {
-        let place = Outcome::ALL.iter().position(|o| *o == record.outcome);
-        if let Some(n) = place.and_then(|i| self.outcomes.get(i)) {
-            n.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// Counts the refusal when it may not.
-    pub(super) fn may_record_refusal(&self, now: Instant) -> bool {
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = budget.draw(1.0, self.refusals_per_second, self.refusals_per_second * 10.0, now).is_ok();
-        if !may {
-            self.refusals.fetch_add(1, Relaxed);
-        }
-        may
-    }
-
-    pub(super) fn lost(&self, n: u64) {
-        self.lost.fetch_add(n, Relaxed);
-    }
-
-    /// What has to be told, once.
-    fn take_gap(&self, at: Timestamp) -> Option<Gap> {
-        let take = |n: &AtomicU64| n.swap(0, Relaxed);
-        let gap = Gap { at, refusals: take(&self.refusals), turned_away: take(&self.turned_away), lost: take(&self.lost), torn: 0 };
-        (gap != Gap { at, ..Gap::default() }).then_some(gap)
-    }
-}
-
 /// Owns the file; [`Writer::run`] ends when all tickets and handles are gone, and has written everything then.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    queue: mpsc::Receiver<Entry>,
-    state: Arc<State>,
+    queue: mpsc::Receiver<LogEntry>,
+    state: Arc<Tally>,
     file: LogFile,
     config: Audit,
     /// Not yet written, at most as many as the queue holds.
-    pending: Vec<Entry>,
+    pending: Vec<LogEntry>,
     bound: usize,
 }
 
@@ -147,7 +85,7 @@ impl Writer {
     pub(crate) fn open(dir: &Path, config: &Audit, places: usize, now: Timestamp) -> io::Result<(Log, Writer)> {
         let file = LogFile::open(dir, config.clone(), now)?;
         let (sender, queue) = mpsc::channel(places);
-        let state = Arc::new(State::new(config));
+        let state = Arc::new(Tally::new(config));
         let log = Log { queue: sender, state: state.clone(), on_failure: config.on_failure };
         Ok((log, Writer { queue, state, file, config: config.clone(), pending: Vec::new(), bound: places }))
     }
@@ -187,7 +125,7 @@ impl Writer {
     async fn write(mut self, sync: bool) -> Writer {
         let now = Timestamp::now();
         if sync && let Some(gap) = self.state.take_gap(now) {
-            self.pending.push(Entry::Gap(gap));
+            self.pending.push(LogEntry::Gap(gap));
         }
         if self.pending.is_empty() && !sync {
             return self;
@@ -227,7 +165,7 @@ impl Writer {
             }
             Err(why) => {
                 if !self.state.failing.swap(true, Relaxed) {
-                    tracing::error!(%why, on_failure = ?self.config.on_failure, "THE AUDIT LOG CANNOT BE WRITTEN");
+                    tracing::error!(%why, on_failure = self.config.on_failure.as_str(), "THE AUDIT LOG CANNOT BE WRITTEN");
                 }
             }
         }

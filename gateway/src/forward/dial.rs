@@ -1,6 +1,6 @@
 //! Opening a connection to a backend.
 
-use super::{pool::chain_of, target::Target};
+use super::{cause::chain_of, target::Target};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -67,7 +67,7 @@ pub(super) fn tls(roots: &[PathBuf]) -> Result<Arc<ClientConfig>, String> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let mut store = RootCertStore::empty();
     for path in roots {
-        let read = |e: rustls::pki_types::pem::Error| format!("root certificates in {}: {e:?}", path.display());
+        let read = |e: rustls::pki_types::pem::Error| format!("root certificates in {}: {e}", path.display());
         for certificate in CertificateDer::pem_file_iter(path).map_err(read)? {
             store.add(certificate.map_err(read)?).map_err(|e| format!("a root certificate in {}: {e}", path.display()))?;
         }

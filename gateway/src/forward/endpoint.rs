@@ -1,7 +1,7 @@
 //! The two-endpoint transport of 2024-11-05: a backend tells on its stream where to post, and the client is told to post here.
 
 use super::{
-    session::{Kind, Sealer, Session},
+    session::{Sealer, Session, TokenUse},
     sse,
     target::Target,
 };
@@ -58,7 +58,7 @@ impl Endpoint {
     pub(crate) fn translate(self, event: &[u8]) -> Option<Result<(Vec<u8>, Listening), String>> {
         (sse::name(event) == Some(b"endpoint")).then(|| {
             let path = self.path(&sse::data(event))?;
-            let session = Session { kind: Kind::Endpoint, backend: self.target.url.clone(), id: path };
+            let session = Session { kind: TokenUse::Endpoint, backend: self.target.url.clone(), id: path };
             let token = self.sealer.seal(&self.permit, &session).ok_or("the backend gave an endpoint that is too long to carry")?;
             let event = sse::with_data(event, format!("/mcp/v1/tools/{}/rpc/{token}", self.permit.slug()).as_bytes());
             self.streams.0.lock().unwrap_or_else(PoisonError::into_inner).insert(session.clone(), self.answers);

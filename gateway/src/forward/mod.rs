@@ -1,6 +1,7 @@
 //! To a backend and back. Needs a [`Permit`]: whoever has none cannot even ask.
 
 mod address;
+mod cause;
 mod dial;
 mod endpoint;
 mod headers;
@@ -33,7 +34,7 @@ use hyper::{
     body::Incoming,
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue},
 };
-use pool::{Answer, Failure, Pools};
+use pool::{BackendResponse, Failure, Pools};
 use relay::{Relay, Terms};
 use rules::{access::Permit, printable::printable};
 use serde_json::Value;
@@ -109,11 +110,11 @@ impl Forward {
         if let Some(session) = session {
             response.headers_mut().insert(SESSION, session);
         }
-        let events = judged == Kind::Events;
+        let events = judged == BodyKind::Events;
         if events {
             response.headers_mut().insert(ACCEL, HeaderValue::from_static("no"));
         }
-        if judged == Kind::Json && call.lists_tools {
+        if judged == BodyKind::Json && call.lists_tools {
             let view = self.list(from, &call).await.map_err(|r| to(r, &call))?;
             answer.pool.put(answer.lease);
             if let Some(mut ticket) = ticket.take() {
@@ -141,7 +142,7 @@ impl Forward {
     }
 
     /// Asks the backend that has the session, or else each in turn until one can be connected to.
-    async fn ask(&self, call: &Call<'_>) -> Result<(Arc<Target>, Answer), Refusal> {
+    async fn ask(&self, call: &Call<'_>) -> Result<(Arc<Target>, BackendResponse), Refusal> {
         let mut why = Failure::Unreachable("it has no backend that can be dialled".into());
         for target in self.candidates(call)? {
             let session = call.session.as_ref().map(|(_, s)| s.id.as_str());
@@ -180,7 +181,7 @@ impl Forward {
         if let Some((presented, _)) = call.session.as_ref().filter(|(_, s)| s.id == minted) {
             return Ok(Some(presented.clone()));
         }
-        let session = Session { kind: session::Kind::Session, backend: target.url.clone(), id: minted.to_owned() };
+        let session = Session { kind: session::TokenUse::Session, backend: target.url.clone(), id: minted.to_owned() };
         let sealed = call.sealer.seal(permit, &session).and_then(|s| HeaderValue::try_from(s).ok());
         match sealed {
             Some(sealed) => Ok(Some(sealed)),
@@ -221,7 +222,7 @@ impl Forward {
 
 /// What an answer's body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum BodyKind {
     Json,
     Events,
     /// Of an answer that has no message.
@@ -229,14 +230,14 @@ enum Kind {
 }
 
 /// Whether an answer may be passed on as it is.
-fn judge(response: &Response<Incoming>, call: &Call<'_>) -> Result<Kind, Refusal> {
+fn judge(response: &Response<Incoming>, call: &Call<'_>) -> Result<BodyKind, Refusal> {
     let (status, headers) = (response.status(), response.headers());
     let text = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let essence = text(CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let kind = match essence.as_str() {
-        "application/json" => Kind::Json,
-        "text/event-stream" => Kind::Events,
-        _ => Kind::Other,
+        "application/json" => BodyKind::Json,
+        "text/event-stream" => BodyKind::Events,
+        _ => BodyKind::Other,
     };
     match status.as_u16() {
         300..=399 => return Err(backend("forward.redirect", format!("the backend redirects ({status}); redirects are not followed"))),
@@ -248,22 +249,22 @@ fn judge(response: &Response<Incoming>, call: &Call<'_>) -> Result<Kind, Refusal
         }
         100..=199 => return Err(backend("forward.upgrade", format!("the backend answered {status}, which is no answer to a call"))),
         // Clients tell protocol eras by these, and by whether the body is JSON-RPC.
-        400..=499 if kind != Kind::Json && call.http == Method::POST => {
+        400..=499 if kind != BodyKind::Json && call.http == Method::POST => {
             let shown = printable(if essence.is_empty() { "no content type" } else { &essence }, 60);
             let error = format!("the backend answered {status} with {shown}: no MCP endpoint seems to be there");
             let refusal = Refusal::new(status, Outcome::BackendFailed, "forward.not-mcp", Whose::Backend, error);
             return Err(refusal.what_to_do("ask the server's owner"));
         }
-        200..=299 if call.expects_answer && kind == Kind::Other => {
+        200..=299 if call.expects_answer && kind == BodyKind::Other => {
             let shown = printable(if essence.is_empty() { "no content type" } else { &essence }, 60);
             return Err(backend("forward.not-mcp", format!("the backend answered {shown}, which is no MCP answer")));
         }
         _ => {}
     }
     let looked_at =
-        call.lists_tools || (kind == Kind::Events && (!call.reader.sees_all() || call.era == Era::Modern || call.http == Method::GET));
+        call.lists_tools || (kind == BodyKind::Events && (!call.reader.sees_all() || call.era == Era::Modern || call.http == Method::GET));
     let encoding = text(CONTENT_ENCODING);
-    if looked_at && kind != Kind::Other && !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
+    if looked_at && kind != BodyKind::Other && !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
         return Err(backend("forward.encoding", "the backend compressed an answer that has to be read, though it was asked not to".into()));
     }
     Ok(kind)

@@ -1,6 +1,6 @@
 //! Connections to one backend, kept for the next request while they are whole.
 
-use super::{dial, target::Target};
+use super::{cause::chain_of, dial, target::Target};
 use crate::config::Forward;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -49,7 +49,7 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection in use by one exchange. Dropped, it is closed at once, which tells the backend that nobody waits any more.
+/// A connection in use by one HTTP transaction. Dropped, it is closed at once, which tells the backend that nobody waits any more.
 #[derive(Debug)]
 pub(crate) struct Lease {
     sender: SendRequest<Full<Bytes>>,
@@ -65,7 +65,7 @@ impl Drop for Lease {
 
 /// A started answer: its head, and the connection its body comes from.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct BackendResponse {
     pub(crate) response: Response<Incoming>,
     pub(crate) lease: Lease,
     pub(crate) pool: Arc<Pool>,
@@ -80,7 +80,7 @@ impl Pools {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner).retain(|t, _| targets.contains(t));
     }
 
-    pub(super) async fn send(&self, target: &Arc<Target>, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+    pub(super) async fn send(&self, target: &Arc<Target>, request: Request<Full<Bytes>>) -> Result<BackendResponse, Failure> {
         let pool = self.pool(target);
         let within = self.config.answer_time.0;
         let deadline = tokio::time::Instant::now() + within;
@@ -90,7 +90,7 @@ impl Pools {
         if let Some(mut lease) = pool.take().await {
             let sent = timeout_at(deadline, lease.sender.try_send_request(request)).await.map_err(silent)?;
             match sent {
-                Ok(response) => return Ok(Answer { response, lease, pool }),
+                Ok(response) => return Ok(BackendResponse { response, lease, pool }),
                 Err(mut why) => match why.take_message() {
                     Some(unsent) => request = unsent,
                     None => return Err(broke_off(why.into_error())),
@@ -99,7 +99,7 @@ impl Pools {
         }
         let mut lease = self.open(target).await?;
         let sent = timeout_at(deadline, lease.sender.send_request(request)).await.map_err(silent)?;
-        Ok(Answer { response: sent.map_err(broke_off)?, lease, pool })
+        Ok(BackendResponse { response: sent.map_err(broke_off)?, lease, pool })
     }
 
     fn pool(&self, target: &Arc<Target>) -> Arc<Pool> {
@@ -155,15 +155,4 @@ impl Pool {
 
 fn broke_off(why: hyper::Error) -> Failure {
     Failure::BrokeOff(rules::printable::printable(&chain_of(&why), 200))
-}
-
-/// An error and what caused it.
-pub(super) fn chain_of(why: &dyn std::error::Error) -> String {
-    let mut text = why.to_string();
-    let mut cause = why.source();
-    while let Some(c) = cause {
-        text = format!("{text}: {c}");
-        cause = c.source();
-    }
-    text
 }

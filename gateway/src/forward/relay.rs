@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// Resolves when the exchange must end though both sides would go on; says why.
+/// Resolves when the HTTP transaction must end though both sides would go on; says why.
 pub(crate) type Withdrawn = Pin<Box<dyn Future<Output = &'static str> + Send>>;
 
 /// Dropped before its end (the client left), it closes the backend's connection and its ticket records the cancellation.
@@ -81,7 +81,7 @@ impl Relay {
         }
     }
 
-    /// The backend sent everything: its connection can serve another exchange.
+    /// The backend sent everything: its connection can serve another HTTP transaction.
     fn complete(&mut self) {
         if let Some((lease, pool)) = self.connection.take() {
             pool.put(lease);
@@ -111,7 +111,7 @@ impl Relay {
         }
     }
 
-    /// The gateway ends the exchange. An open stream of events is ended as its protocol has it, anything else is broken off.
+    /// The gateway ends the HTTP transaction. An open stream of events is ended as its protocol has it, anything else is broken off.
     fn cut(&mut self, outcome: Outcome, why: &str) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.connection = None;
         self.lens = None;
@@ -129,7 +129,7 @@ impl Relay {
     /// The backend broke off.
     fn broken(&mut self, why: hyper::Error) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.connection = None;
-        let text = super::pool::chain_of(&why);
+        let text = super::cause::chain_of(&why);
         let owed = !self.close_lens(&format!(": {}", printable(&text, 200)));
         self.finish(Outcome::BackendFailed, Some(&text));
         match self.out.pop_front() {
@@ -154,7 +154,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Whether something other than the two sides ends the exchange now.
+    /// Whether something other than the two sides ends the HTTP transaction now.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Option<(Outcome, &'static str)> {
         if let Some(withdrawn) = &mut self.withdrawn
             && let Poll::Ready(why) = withdrawn.as_mut().poll(cx)

@@ -29,7 +29,7 @@ impl std::fmt::Debug for Sealer {
 
 /// What a token stands for: one kind is never taken for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum TokenUse {
     /// The value of `Mcp-Session-Id`.
     Session,
     /// Path and query to which a client of the 2024-11-05 transport posts.
@@ -39,17 +39,17 @@ pub(crate) enum Kind {
 /// A session as its backend knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Session {
-    pub(crate) kind: Kind,
+    pub(crate) kind: TokenUse,
     /// URL of the backend that has it.
     pub(crate) backend: String,
     pub(crate) id: String,
 }
 
-impl Kind {
+impl TokenUse {
     fn word(self) -> &'static str {
         match self {
-            Kind::Session => "session",
-            Kind::Endpoint => "endpoint",
+            TokenUse::Session => "session",
+            TokenUse::Endpoint => "endpoint",
         }
     }
 }
@@ -86,7 +86,7 @@ impl Sealer {
     }
 
     /// `None`: no such session, for this principal and this server.
-    pub(crate) fn open(&self, slug: &str, who: &Principal, kind: Kind, token: &str) -> Option<Session> {
+    pub(crate) fn open(&self, slug: &str, who: &Principal, kind: TokenUse, token: &str) -> Option<Session> {
         if token.len() > MAX_TOKEN {
             return None;
         }

@@ -23,7 +23,7 @@ enum At {
 
 /// What has been seen so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum FramingState {
     /// Each request says its length once.
     Plain,
     /// The connection must close after the answer: a body whose end is not looked for here.
@@ -36,7 +36,7 @@ impl Framing {
         Framing { at: At::Head(Vec::new()), bound }
     }
 
-    pub(super) fn see(&mut self, mut bytes: &[u8]) -> Seen {
+    pub(super) fn see(&mut self, mut bytes: &[u8]) -> FramingState {
         while let Some((first, rest)) = bytes.split_first() {
             match &mut self.at {
                 At::Over => break,
@@ -60,7 +60,7 @@ impl Framing {
                         let (ambiguous, next) = (lengths.is_ambiguous(), lengths.next());
                         self.at = next;
                         if ambiguous {
-                            return Seen::Ambiguous;
+                            return FramingState::Ambiguous;
                         }
                     } else if head.len() > self.bound {
                         self.at = At::Over;
@@ -68,7 +68,7 @@ impl Framing {
                 }
             }
         }
-        if matches!(self.at, At::Over) { Seen::Last } else { Seen::Plain }
+        if matches!(self.at, At::Over) { FramingState::Last } else { FramingState::Plain }
     }
 }
 
@@ -117,12 +117,12 @@ mod tests {
     use super::*;
 
     /// As one piece, and byte by byte.
-    fn seen(text: &str) -> Seen {
+    fn seen(text: &str) -> FramingState {
         let whole = Framing::new(4096).see(text.as_bytes());
         let mut framing = Framing::new(4096);
-        let pieces: Vec<Seen> = text.bytes().map(|b| framing.see(&[b])).collect();
-        let worst = pieces.into_iter().find(|s| *s == Seen::Ambiguous);
-        assert_eq!(worst.is_some(), whole == Seen::Ambiguous, "{text:?}");
+        let pieces: Vec<FramingState> = text.bytes().map(|b| framing.see(&[b])).collect();
+        let worst = pieces.into_iter().find(|s| *s == FramingState::Ambiguous);
+        assert_eq!(worst.is_some(), whole == FramingState::Ambiguous, "{text:?}");
         whole
     }
 
@@ -135,14 +135,14 @@ mod tests {
             "\r\n\r\nPOST / HTTP/1.1\r\nContent-Length : 3\r\nTransfer-Encoding: chunked\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         ] {
-            assert_eq!(seen(both), Seen::Ambiguous, "{both:?}");
+            assert_eq!(seen(both), FramingState::Ambiguous, "{both:?}");
         }
     }
 
     #[test]
     fn what_stands_in_a_body_is_no_header() {
         let body = "POST / HTTP/1.1\r\nContent-Length: 38\r\n\r\nA: b\r\n\r\nTransfer-Encoding: chunked\r\n\r\nab";
-        assert_eq!(seen(&format!("{body}GET / HTTP/1.1\r\n\r\n")), Seen::Plain);
+        assert_eq!(seen(&format!("{body}GET / HTTP/1.1\r\n\r\n")), FramingState::Plain);
     }
 
     #[test]
@@ -151,8 +151,8 @@ mod tests {
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
         ] {
-            assert_eq!(seen(last), Seen::Last, "{last:?}");
+            assert_eq!(seen(last), FramingState::Last, "{last:?}");
         }
-        assert_eq!(Framing::new(8).see(b"GET / HTTP/1.1\r\n"), Seen::Last);
+        assert_eq!(Framing::new(8).see(b"GET / HTTP/1.1\r\n"), FramingState::Last);
     }
 }

@@ -1,6 +1,6 @@
 //! A client's connection: what comes is watched for its framing, and what goes must be taken in time.
 
-use super::framing::{Framing, Seen};
+use super::framing::{Framing, FramingState};
 use std::{
     io,
     pin::Pin,
@@ -19,7 +19,7 @@ use tokio::{
 
 /// What is known of a connection, for those who answer on it.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct ConnectionFlags {
     /// A request said its length in two ways.
     pub(super) ambiguous: AtomicBool,
     /// Nothing is served after the request under way.
@@ -32,14 +32,14 @@ pub(super) struct Known {
 pub(super) struct Line {
     stream: TcpStream,
     framing: Framing,
-    known: Arc<Known>,
+    known: Arc<ConnectionFlags>,
     patience: Duration,
     /// Since when bytes wait for the client to make room.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Line {
-    pub(super) fn new(stream: TcpStream, head_bytes: usize, patience: Duration, known: Arc<Known>) -> Line {
+    pub(super) fn new(stream: TcpStream, head_bytes: usize, patience: Duration, known: Arc<ConnectionFlags>) -> Line {
         Line { stream, framing: Framing::new(head_bytes), known, patience, waiting: None }
     }
 
@@ -64,9 +64,9 @@ impl AsyncRead for Line {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         match self.framing.see(buffer.filled().get(before..).unwrap_or_default()) {
-            Seen::Plain => {}
-            Seen::Last => self.known.last.store(true, Relaxed),
-            Seen::Ambiguous => self.known.ambiguous.store(true, Relaxed),
+            FramingState::Plain => {}
+            FramingState::Last => self.known.last.store(true, Relaxed),
+            FramingState::Ambiguous => self.known.ambiguous.store(true, Relaxed),
         }
         read
     }

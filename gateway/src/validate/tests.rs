@@ -5,8 +5,8 @@ use super::{
     era, json,
 };
 use crate::{
-    doorstep::Doorstep,
     forward::{Lens, Reader},
+    host_check::HostCheck,
 };
 use bytes::Bytes;
 use hyper::{HeaderMap, header::HeaderValue};
@@ -72,7 +72,7 @@ proptest! {
         if let Ok(value) = HeaderValue::from_bytes(&host) {
             headers.insert("host", value);
         }
-        let ours = Doorstep::new(&["tools.corp.example".into()], &[]);
+        let ours = HostCheck::new(&["tools.corp.example".into()], &[]);
         let local = std::net::Ipv4Addr::from(local);
         if ours.check(&"/".parse().unwrap(), &headers, local.into()).is_ok() {
             let host = String::from_utf8(host).unwrap().to_lowercase();

@@ -6,7 +6,7 @@ use crate::{
     site::{Plan, key, simple},
 };
 use gateway::{
-    audit::{self, Entry, Outcome},
+    audit::{self, LogEntry, Outcome},
     config::OnFailure,
 };
 use rules::period::Period;
@@ -75,7 +75,7 @@ async fn a_record_can_be_found_and_a_changed_log_is_noticed() {
     site.stop().await;
     let dir = site.audit_dir();
     let found = audit::find(&dir, &calls[1]).unwrap().unwrap();
-    assert!(matches!(found.entry, Entry::Call(r) if r.call == calls[1]));
+    assert!(matches!(found.entry, LogEntry::Call(r) if r.call == calls[1]));
     assert_eq!(audit::find(&dir, "0".repeat(32).as_str()).unwrap(), None);
     let report = audit::verify(&dir).unwrap();
     assert_eq!((report.lines, report.head.seq, report.holds()), (3, 3, true));
@@ -134,7 +134,7 @@ async fn what_cannot_be_recorded_is_not_done_and_recording_resumes() {
     }
     assert_eq!(site.send(Ask::post(call("read")).key(&key("acme/n1"))).await.status, 200);
     let lines = site.stop().await;
-    let gaps: Vec<_> = lines.iter().filter_map(|l| if let Entry::Gap(gap) = &l.entry { Some(gap.turned_away) } else { None }).collect();
+    let gaps: Vec<_> = lines.iter().filter_map(|l| if let LogEntry::Gap(gap) = &l.entry { Some(gap.turned_away) } else { None }).collect();
     assert_eq!((lines.len(), gaps), (4, vec![1]), "three calls, and how many were turned away");
     assert!(audit::verify(&site.audit_dir()).unwrap().holds());
 }
@@ -150,7 +150,7 @@ async fn an_organisation_may_choose_to_go_on_and_is_told_what_it_cost() {
     while site.send(Ask::bare("GET").at("/healthz")).await.status != 200 {
         tokio::task::yield_now().await;
     }
-    let lost: u64 = site.stop().await.iter().map(|l| if let Entry::Gap(gap) = &l.entry { gap.lost } else { 0 }).sum();
+    let lost: u64 = site.stop().await.iter().map(|l| if let LogEntry::Gap(gap) = &l.entry { gap.lost } else { 0 }).sum();
     assert_eq!(lost, 3);
 }
 
@@ -166,9 +166,9 @@ async fn a_flood_of_refusals_is_counted_and_cannot_fill_the_disk() {
     let (mut refused, mut answered, mut counted) = (0, 0, 0);
     for line in site.stop().await {
         match line.entry {
-            Entry::Call(r) if r.outcome == Outcome::Answered => answered += 1,
-            Entry::Call(_) => refused += 1,
-            Entry::Gap(gap) => counted += gap.refusals,
+            LogEntry::Call(r) if r.outcome == Outcome::Answered => answered += 1,
+            LogEntry::Call(_) => refused += 1,
+            LogEntry::Gap(gap) => counted += gap.refusals,
         }
     }
     assert_eq!((refused + counted, answered), (50, 1));

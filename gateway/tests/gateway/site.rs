@@ -7,7 +7,7 @@ use crate::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use gateway::{
     Config, Running,
-    audit::{self, Entry, Line, Outcome, Record},
+    audit::{self, Line, LogEntry, Outcome, Record},
 };
 use ring::{
     hmac,
@@ -165,8 +165,8 @@ impl Site {
 
     pub async fn records(&mut self) -> Vec<Record> {
         let calls = self.stop().await.into_iter().filter_map(|l| match l.entry {
-            Entry::Call(record) => Some(*record),
-            Entry::Gap(_) => None,
+            LogEntry::Call(record) => Some(*record),
+            LogEntry::Gap(_) => None,
         });
         calls.collect()
     }

@@ -4,7 +4,7 @@ use crate::{
     failure::{Exit, Failure, Side},
     out,
 };
-use gateway::audit::{Entry, Line, Record, find};
+use gateway::audit::{Line, LogEntry, Record, find};
 use rules::printable::printable;
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub(super) fn run(data: &Path, call: &str, json: bool) -> Result<Exit, Failure> 
 }
 
 fn lines(line: &Line) -> Vec<String> {
-    let Entry::Call(r) = &line.entry else { return Vec::new() };
+    let LogEntry::Call(r) = &line.entry else { return Vec::new() };
     let plain = |text: &str| printable(text, 400);
     let peer = r.peer.map_or_else(|| "an unknown address".to_owned(), |p| p.to_string());
     let mut said = vec![format!("call {} from {peer}, {}: {}", r.call, r.at, plain(&asked(r)))];

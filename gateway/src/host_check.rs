@@ -13,7 +13,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The names this gateway answers to.
 #[derive(Debug)]
-pub(crate) struct Doorstep {
+pub(crate) struct HostCheck {
     names: BTreeSet<String>,
     origins: BTreeSet<String>,
 }
@@ -28,10 +28,10 @@ pub(crate) enum Misaddressed {
     Origin,
 }
 
-impl Doorstep {
-    pub(crate) fn new(public_names: &[String], origins: &[String]) -> Doorstep {
+impl HostCheck {
+    pub(crate) fn new(public_names: &[String], origins: &[String]) -> HostCheck {
         let lower = |s: &String| s.trim().trim_end_matches('/').to_ascii_lowercase();
-        Doorstep { names: public_names.iter().map(lower).collect(), origins: origins.iter().map(lower).collect() }
+        HostCheck { names: public_names.iter().map(lower).collect(), origins: origins.iter().map(lower).collect() }
     }
 
     /// `local` is the address the client connected to: as a literal in `Host` it cannot be a rebound name.
@@ -104,7 +104,7 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let ours = Doorstep::new(&["Tools.Corp.Example".into()], &["https://console.corp.example/".into()]);
+        let ours = HostCheck::new(&["Tools.Corp.Example".into()], &["https://console.corp.example/".into()]);
         ours.check(&uri.parse().unwrap(), &map, local.parse().unwrap())
     }
 
