@@ -88,7 +88,7 @@ fn reads_what_nft_prints_and_sorts_out_what_is_not_ours() {
                 },
             },
             foreign: [
-                "a block: Concat { concat: (10.0.0.8, 3001) }",
+                "a block: 10.0.0.8 . 3001",
                 "10.0.0.7:3001: twice",
             ],
         }"#]].assert_eq(&format!("{:#?}", parse(LISTING.as_bytes()).unwrap()));
