@@ -1,6 +1,6 @@
 //! The reconciler: hands each event to [`Core`] and performs the effects.
 
-use super::{now, report::BlockCounts};
+use super::now;
 use crate::{
     config::Mode,
     core::{Cause, Core, Effect, Event},
@@ -11,6 +11,14 @@ use crate::{
 use rules::{observation::Applied, wire::v1::Signed};
 use std::{sync::Arc, time::Instant};
 use tokio::sync::mpsc;
+
+/// Blocks of the set in force: wanted here, held by the kernel, and not for this point.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BlockCounts {
+    pub(super) desired: u64,
+    pub(super) enforced: u64,
+    pub(super) withheld: u64,
+}
 
 /// One enforcement point while it runs.
 pub(super) struct Reconciler {

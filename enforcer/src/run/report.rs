@@ -1,6 +1,6 @@
 //! Reports: each one with the status of this point, and again every minute as a sign of life.
 
-use super::reconciler::Reconciler;
+use super::reconciler::{BlockCounts, Reconciler};
 use crate::{operator, point::Enacted, ruleset};
 use rules::{
     Timestamp,
@@ -8,14 +8,6 @@ use rules::{
     observation::{Applied, Outcome, PointStatus},
 };
 use std::time::Instant;
-
-/// Blocks of the set in force: wanted here, held by the kernel, and not for this point.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct BlockCounts {
-    desired: u64,
-    enforced: u64,
-    withheld: u64,
-}
 
 impl Reconciler {
     pub(super) async fn report(&mut self, applied: Applied) {

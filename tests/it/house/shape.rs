@@ -15,10 +15,10 @@ const MEDIAN_FILE: usize = 140;
 const NINE_IN_TEN_FILES: usize = 300;
 
 /// Findings that are known and still stand; whoever mends one lowers the number.
-const KNOWN_CIRCLES: usize = 6;
-const KNOWN_SIZES: usize = 6;
+const KNOWN_CIRCLES: usize = 4;
+const KNOWN_SIZES: usize = 4;
 const KNOWN_SQL: usize = 0;
-const KNOWN_DEBUG: usize = 46;
+const KNOWN_DEBUG: usize = 33;
 
 fn at_most(known: usize, found: &[String]) {
     assert!(found.len() <= known, "{} findings, {known} known:\n{}", found.len(), found.join("\n"));
