@@ -13,7 +13,7 @@ const AT_ONCE: usize = 16;
 /// From a question to a name server to the next one.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 const QUERY_ATTEMPTS: usize = 2;
-/// One name, by either resolver.
+/// One name, by each of the two resolvers.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The addresses of each name, in the order of the names; none where it does not resolve.
